@@ -1,0 +1,93 @@
+"""`spoold VERB`: one module a verb, loaded when it is used."""
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import click
+import orjson
+
+from spoold import __version__
+from spoold.cli._app import App
+from spoold.errors import SpooldError
+
+#: The order of a day's work, for `--help`.
+_ORDER = (
+    "init check run intake gate execute sweep ls show stats explain "
+    "approve reject hold release retry cancel resolve reindex"
+).split()
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        found = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+        return sorted(found, key=lambda verb: (_ORDER + [verb]).index(verb))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        if not any(option.name == "as_json" for option in command.params):
+            command.params.append(
+                click.Option(
+                    ["--json", "as_json"], is_flag=True, expose_value=False,
+                    callback=_json_here, help="Print JSON Lines.",
+                )
+            )  # fmt: skip
+        return command
+
+
+def _json_here(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value:
+        ctx.ensure_object(App).as_json = True
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config", metavar="FILE", help="The configuration (spoold.toml).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+@click.version_option(__version__, prog_name="spoold")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Put a person between the event and the action.
+
+    Drop JSON files into inbox/, approve by moving files to approved/, audit by looking into folders.
+    """
+    ctx.obj = App(config, as_json)
+
+
+def main() -> None:
+    """Run the command line; every error is one message on stderr and an exit code of `sysexits`."""
+    as_json = "--json" in sys.argv
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = os.EX_USAGE
+    except SpooldError as error:
+        _say(str(error), error.exit_code, as_json=as_json)
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep the interpreter from complaining about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = os.EX_OK
+    except PermissionError as error:
+        hint = "Your user has no right to that; see the folder's owner and mode."
+        _say(f"{error.filename or ''}: {error.strerror}. {hint}", os.EX_NOPERM, as_json=as_json)
+        code = os.EX_NOPERM
+    except OSError as error:
+        _say(f"{error.filename or ''}: {error.strerror}", os.EX_IOERR, as_json=as_json)
+        code = os.EX_IOERR
+    sys.exit(code if isinstance(code, int) else os.EX_OK)
+
+
+def _say(message: str, code: int, *, as_json: bool) -> None:
+    if as_json:
+        line = orjson.dumps({"error": message, "exit_code": code}).decode()
+        click.echo(line, err=True)
+    else:
+        for line in message.splitlines():
+            click.echo(f"spoold: {line}", err=True)

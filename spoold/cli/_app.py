@@ -1,0 +1,73 @@
+"""What every verb is given: the configuration, loaded when first asked for, and the output."""
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import click
+import orjson
+
+from spoold import config, routing
+from spoold.spool import Spool
+from spoold.states import Role
+
+
+class App:
+    """One run of the command line.
+
+    Args:
+        given: what `--config` says.
+        as_json: whether to print JSON Lines.
+    """
+
+    def __init__(self, given: str | None = None, as_json: bool = False) -> None:  # noqa: FBT001, FBT002
+        self._given = given
+        self.as_json = as_json
+
+    @cached_property
+    def config(self) -> config.Config:
+        """The configuration; raises `ConfigError`."""
+        return config.load(config.find(self._given))
+
+    @cached_property
+    def routing(self) -> routing.Routing:
+        """The configuration, compiled; raises `ConfigError`."""
+        return routing.load(self.config)
+
+    @cached_property
+    def spool(self) -> Spool:
+        """The spool in the hands of a person."""
+        settings = self.config.settings
+        return Spool(str(self.config.root), Role.PERSON, settings.sources, settings.executors)
+
+    def row(self, data: Mapping[str, Any], text: str) -> None:
+        """One result: `data` as a JSON line, or `text` for a person."""
+        click.echo(orjson.dumps(data).decode() if self.as_json else text)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether stdout is a terminal that may be coloured (`NO_COLOR` is honoured)."""
+        return sys.stdout.isatty() and "NO_COLOR" not in os.environ and not self.as_json
+
+    def styled(self, text: str, **style: Any) -> str:
+        """Text with colour where that is wanted."""
+        return click.style(text, **style) if self.coloured else text
+
+
+pass_app = click.pass_obj
+
+
+def age(seconds: float) -> str:
+    """A duration for a person: `42s`, `13m`, `5h`, `9d`; negative ones with a minus."""
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    for limit, unit, size in ((100, "s", 1), (6000, "m", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{sign}{seconds / size:.0f}{unit}"
+    return f"{sign}{seconds / 86400:.0f}d"
+
+
+def shown(name: str) -> str:
+    """A file name that a terminal can show."""
+    return name if name.isprintable() else ascii(name)[1:-1]

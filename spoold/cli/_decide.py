@@ -1,0 +1,164 @@
+"""What all deciding verbs do: one slip that says who and why, then one rename."""
+
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+import orjson
+
+from spoold import fs, request
+from spoold.cli._app import App
+from spoold.cli._find import Found, find
+from spoold.errors import ADVICE, BadInput, NotPossible, SpooldError
+from spoold.request import Request
+from spoold.spool import Place
+from spoold.stages._slips import free_slip, user_name
+from spoold.states import REASON_SUFFIX, STATES, targets
+
+#: The reason file that a verb leaves beside the file, by verb.
+_CODES = {"reject": "rejected", "hold": "held-by-person", "cancel": "cancelled",
+          "resolve": "resolved"}  # fmt: skip
+
+
+def ids_argument() -> click.Argument:
+    """`ID…`; `-` reads them from stdin, one a line."""
+    return click.Argument(["ids"], nargs=-1, required=True, metavar="ID…")
+
+
+def reason_option() -> click.Option:
+    """`--reason TEXT`."""
+    return click.Option(["--reason", "why"], metavar="TEXT", help="Why; kept in approvals/.")
+
+
+def decision(verb: str, summary: str) -> click.Command:
+    """The command of a verb that needs nothing but ids and perhaps a reason."""
+
+    def run(ids: tuple[str, ...], why: str | None) -> None:
+        app = click.get_current_context().find_object(App)
+        if app is not None:
+            decide_all(app, verb, ids, why)
+
+    return click.Command(
+        verb, callback=run, params=[ids_argument(), reason_option()], help=summary,
+        short_help=summary.partition(".")[0],
+    )  # fmt: skip
+
+
+def decide_all(
+    app: App, verb: str, ids: Iterable[str], why: str | None, outcome: str | None = None
+) -> None:
+    """Carry a verb out for each id; one that cannot be decided does not keep the others back.
+
+    Raises:
+        SpooldError: that of the last id that could not be decided, after trying all.
+    """
+    failed: SpooldError | None = None
+    for part in _each(ids):
+        try:
+            decide(app, verb, part, why, outcome)
+        except SpooldError as error:
+            if failed:
+                click.echo(f"spoold: {failed}", err=True)
+            failed = error
+    if failed:
+        raise failed
+
+
+def _each(ids: Iterable[str]) -> Iterable[str]:
+    for part in ids:
+        if part == "-":
+            yield from (line.strip() for line in sys.stdin if line.strip())
+        else:
+            yield part
+
+
+def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None = None) -> None:
+    """Move one request the way a verb says."""
+    found = find(app, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
+    possible = targets(found.place.folder, verb)
+    if not possible:
+        raise NotPossible(f"{found.id} is in {found.place}/: {_why_not(verb, found)}")
+    folder = outcome or possible[0]
+    if verb in ("approve", "retry", "release") or folder == "awaiting-approval":
+        _must_be_in_time(app, found, verb, folder)
+    key = found.place.key if folder in ("queued", "deferred", "running") else ""
+    move(app, verb, found, Place(folder, key), why)
+
+
+def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> None:
+    """Write the slip, make the move, and leave a reason where the file is set aside."""
+    spool = app.spool
+    who = user_name(os.getuid())
+    now = request.now()
+    slip = {
+        "dispatch_id": found.id, "decision": verb, "by": who, "reason": why,
+        "at": request.timestamp(now), "from": str(found.place), "to": str(target),
+    }  # fmt: skip
+    text = orjson.dumps(slip, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    code = _CODES.get(verb)
+    draft = spool.draft(text)
+    what = f"{who} said so" + (f": {why}" if why else ", and gave no reason.")
+    beside = spool.draft(request.reason(code, what, ADVICE[code], now, by=who)) if code else None
+    spool.sync()
+    spool.publish(draft, Place("approvals"), free_slip(spool, found.id))
+    spool.sync()
+    try:
+        moved = spool.move(found.place, target, found.name)
+    except FileExistsError:
+        raise NotPossible(
+            f"{target}/ has a {found.name} already, so this one is a copy; "
+            "look at both, and reject or remove the one that should not be"
+        ) from None
+    if not moved:
+        raise NotPossible(f"{found.id} has just been moved by somebody else; look again")
+    if beside:
+        spool.add_reason(beside, target, found.name)
+    fs.remove(spool.path(found.place, found.name + REASON_SUFFIX))
+    spool.sync()
+    row = {"dispatch_id": found.id, "from": str(found.place), "to": str(target), "by": who}
+    app.row(row, f"{found.id}: {found.place} → {app.styled(str(target), bold=True)}")
+
+
+def load(app: App, found: Found) -> Request:
+    """The request in a file.
+
+    Raises:
+        BadInput: it is none, or was changed.
+    """
+    try:
+        path = app.spool.path(found.place, found.name)
+        return request.parse(fs.read_regular(path, request.MAX_BYTES).data)
+    except FileNotFoundError:
+        raise NotPossible(f"{found.id} has just been moved; look again") from None
+    except OSError as error:
+        raise BadInput("not-a-request", f"Cannot read {found}: {error.strerror}.") from None
+
+
+def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:
+    """Say now what sweep or the gate would do to it anyway."""
+    loaded = load(app, found)
+    expires = request.moment(loaded.approval.expires_at)
+    if expires <= request.now():
+        raise NotPossible(
+            f"{found.id} expired at {loaded.approval.expires_at}, so a {verb} would only take it to "
+            f"{folder}/ and from there to expired/ or held/. If it is still wanted, drop the record "
+            "again under a new id"
+        )
+
+
+def _why_not(verb: str, found: Found) -> str:
+    where = found.place.folder
+    hints = {
+        ("approve", "approved"): "it is approved already",
+        ("approve", "held"): "`spoold release` it first, so that it waits for a yes again",
+        ("reject", "approved"): "use `spoold cancel`",
+        ("reject", "queued"): "use `spoold cancel`",
+        ("cancel", "awaiting-approval"): "use `spoold reject`",
+        ("cancel", "running"): "it runs; stop its executor if it must not go on",
+        ("retry", "unknown"): "say how it ended with `spoold resolve`",
+        ("retry", "held"): "use `spoold release`",
+        ("retry", "awaiting-approval"): "it waits for a yes; use `spoold approve`",
+    }
+    ending = f"it cannot be put through {verb!r} from there"
+    return hints.get((verb, where), ending)

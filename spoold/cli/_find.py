@@ -1,0 +1,61 @@
+"""A part of an id → the one request that is meant."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from spoold.cli._app import App, shown
+from spoold.errors import UsageError
+from spoold.spool import Place
+from spoold.states import STATES
+
+_MANY = 8
+
+
+class Found(NamedTuple):
+    """A file and where it lies."""
+
+    place: Place
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The name without its ending."""
+        return self.name.removesuffix(".json")
+
+    def __str__(self) -> str:
+        """The path from the spool root."""
+        return f"{self.place}/{self.name}"
+
+
+def find(
+    app: App, part: str, folders: Iterable[str] = STATES, wants: Callable[[str], bool] | None = None
+) -> Found:
+    """The file that `part` names: a whole id, any part of it, a file name or a path.
+
+    Args:
+        app: the run.
+        part: what the person typed.
+        folders: where to look.
+        wants: prefers folders for which this is true, such as those where a verb applies.
+
+    Raises:
+        UsageError: nothing matches, or more than one file; then the message lists them.
+    """
+    wanted = part.rsplit("/", 1)[-1].removesuffix(".json")
+    matches = [
+        Found(place, name)
+        for place in app.spool.places(*folders)
+        for name in app.spool.scan(place)
+        if wanted and wanted in name.removesuffix(".json")
+    ]
+    exact = [found for found in matches if found.id == wanted]
+    matches = exact or matches
+    if wants:
+        matches = [found for found in matches if wants(found.place.folder)] or matches
+    if not matches:
+        raise UsageError(f"no request matches {shown(part)!r}; `spoold ls` lists what there is")
+    if len(matches) > 1:
+        listed = "\n".join(f"  {found}" for found in sorted(matches)[:_MANY])
+        more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
+        raise UsageError(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
+    return matches[0]

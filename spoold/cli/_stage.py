@@ -1,0 +1,30 @@
+"""What the verbs that run stages share."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from spoold import service
+from spoold.cli._app import App
+from spoold.stages import Stage, Surroundings
+
+
+def drain_option() -> click.Option:
+    """`--drain`."""
+    text = "Move what can move now, wait for what runs, then exit."
+    return click.Option(["--drain"], is_flag=True, help=text)
+
+
+def run(
+    app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: bool
+) -> None:
+    """Run stages as a service, or once; ends the process with their exit code."""
+    service.log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
+    Path(app.config.root).mkdir(parents=True, exist_ok=True)
+    around = Surroundings(app.routing)
+    stages = make(around)
+    service.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
+    code = service.drain(stages, around) if drain else service.serve(stages, around)
+    click.get_current_context().exit(code)

@@ -1,0 +1,5 @@
+"""`spoold approve`: awaiting-approval → approved. Exactly what the file shows will run."""
+
+from spoold.cli._decide import decision
+
+command = decision("approve", "Say yes: awaiting-approval → approved. Exactly what the file shows will run.")

@@ -1,0 +1,18 @@
+"""`spoold execute NAME`: one executor, as a systemd unit starts it."""
+
+import click
+
+from spoold.cli._app import App, pass_app
+from spoold.cli._stage import drain_option, run
+from spoold.errors import UsageError
+from spoold.stages.execute import Execute
+
+
+@click.command(params=[click.Argument(["name"]), drain_option()])
+@pass_app
+def command(app: App, name: str, drain: bool) -> None:  # noqa: FBT001
+    """Carry out what the gate queued for the executor NAME."""
+    if name not in app.routing.executors:
+        known = ", ".join(app.routing.executors) or "none"
+        raise UsageError(f"no executor {name!r} is configured; there are: {known}")
+    run(app, lambda around: [Execute(around, name)], drain=drain)

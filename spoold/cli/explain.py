@@ -1,0 +1,157 @@
+"""`spoold explain FILE`: which route a record takes, why not the others, and what would be asked."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from spoold import fs, record, request
+from spoold.cli._app import App, pass_app, shown
+from spoold.errors import BadInput, StorageError, UsageError
+from spoold.explain import explain
+from spoold.index import peek
+from spoold.request import Request, event_digest, intent_digest
+from spoold.routing import Action, Route
+from spoold.rules import Scope
+from spoold.sources._inbox import Inbox
+from spoold.stages._claim import Claim, build
+from spoold.stages.intake import index_path
+
+
+@click.command(params=[
+    click.Argument(["file"], metavar="FILE"),
+    click.Option(["--source", "source"], metavar="NAME",
+                 help="The inbox it would be dropped in; known if the file lies in the spool."),
+])  # fmt: skip
+@pass_app
+def command(app: App, file: str, source: str | None) -> None:
+    """Say what a record would become, and why. Changes nothing."""
+    inbox = _inbox(app, file, source)
+    result: dict[str, Any] = {"file": shown(file), "source": inbox.name}
+    try:
+        claim = _claim(inbox, file)
+        found = claim.read()
+    except BadInput as problem:
+        _print(app, {**result, **_quarantined(problem)})
+        raise
+    result["record"] = found.as_dict()
+    scope = Scope(result["record"])
+    result["routes"] = [_verdict(route, inbox, scope) for route in app.routing.routes]
+    try:
+        action = app.routing.match(found, scope).render(found, scope)
+    except BadInput as problem:
+        _print(app, {**result, **_quarantined(problem)})
+        raise
+    event = event_digest(inbox.name, action.event_key)
+    made = build(claim, found, action, request.dispatch_id(claim.at, action.route, event))
+    result["would"] = _would(app, made, action, event)
+    result["request"] = orjson.loads(_sealed(app, made).to_bytes())
+    _print(app, result)
+
+
+def _inbox(app: App, file: str, source: str | None) -> Inbox:
+    inboxes = app.routing.inboxes
+    if source is None:
+        inside = os.path.relpath(os.path.realpath(file), app.config.root).split(os.sep)
+        if inside[0] in ("inbox", "archive", "quarantine") and len(inside) > 1:
+            source = inside[1]
+    known = ", ".join(inboxes)
+    if source is None:
+        raise UsageError(f"{shown(file)} is in no inbox; say --source NAME, one of: {known}")
+    if source not in inboxes:
+        raise UsageError(f"no source {source!r} is configured; there are: {known}")
+    return inboxes[source]
+
+
+def _claim(inbox: Inbox, file: str) -> Claim:
+    name = Path(file).name
+    try:
+        data = fs.read_regular(file, inbox.table.max_bytes).data
+    except fs.NotRegular as error:
+        raise BadInput(error.kind, f"{shown(file)} is a {error.kind}.") from None
+    except fs.TooLarge as error:
+        what = f"It has {error.size} bytes; {inbox.name} takes {inbox.table.max_bytes}."
+        raise BadInput("too-large", what) from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {shown(file)}") from None
+    document = record.parse(data, max_depth=inbox.table.max_depth)
+    return Claim(inbox, name, name, request.now(), data, document, None)
+
+
+def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
+    table = route.table
+    verdict: dict[str, Any] = {"route": table.name, "file": route.file.document.file.name}
+    if table.source != inbox.name:
+        return {**verdict, "outcome": "false", "why": [f"it is for source {table.source}"]}
+    explained = explain(table.match, scope)
+    why = [leaf.sentence for leaf in explained.decisive] or [explained.message or ""]
+    others = [leaf.sentence for leaf in explained.leaves if not leaf.is_decisive]
+    return {**verdict, "outcome": explained.outcome, "why": why, "also": others}
+
+
+def _would(app: App, made: Request, action: Action, event: bytes) -> str:
+    index = index_path(str(app.config.root))
+    if known := peek(index, "events", event):
+        return f"be archived: the same delivery made {known} before"
+    if action.intent_key:
+        intent = intent_digest(action.route, action.intent_key)
+        waiting = peek(index, "intents", intent)
+        path = app.config.root / "awaiting-approval" / f"{waiting}.json"
+        if waiting and path.exists() and action.on_repeat == "fold":
+            return f"fold into {waiting}, which still waits and asks for the same"
+        if waiting and path.exists() and action.on_repeat == "supersede":
+            return f"become awaiting-approval/{made.name} and supersede {waiting}"
+    folder = "awaiting-approval" if made.requires_approval else "pre-approved"
+    return f"become {folder}/{made.name}"
+
+
+def _sealed(app: App, made: Request) -> Request:
+    """With its seal where this user may read the key; an empty one otherwise."""
+    if not (app.config.root / ".seal.key").exists():
+        return made
+    try:
+        return made.sealed(app.spool.seal_key())
+    except StorageError:
+        return made
+
+
+def _quarantined(problem: BadInput) -> dict[str, str]:
+    return {"would": "go to quarantine", "code": problem.code, "what": problem.what}
+
+
+def _print(app: App, result: dict[str, Any]) -> None:
+    if app.as_json:
+        app.row(result, "")
+        return
+    click.echo(f"{app.styled('file', bold=True)}    {result['file']} (source {result['source']})")
+    if about := result.get("record"):
+        click.echo(f"{app.styled('record', bold=True)}  type {about['type']}, id {about['id']}")
+        facts = orjson.dumps(about["facts"], option=orjson.OPT_INDENT_2).decode()
+        click.echo("        facts " + facts.replace("\n", "\n        "))
+    matched = False
+    for verdict in result.get("routes", ()):
+        _print_verdict(app, verdict, tried=not matched)
+        matched = matched or verdict["outcome"] == "true"
+    click.echo(f"{app.styled('would', bold=True)}   {result['would']}")
+    if "what" in result:
+        click.echo(f"        {result['code']}: {result['what']}")
+    if "request" in result:
+        text = orjson.dumps(result["request"], option=orjson.OPT_INDENT_2).decode()
+        click.echo(text)
+
+
+def _print_verdict(app: App, verdict: dict[str, Any], *, tried: bool) -> None:
+    matches = verdict["outcome"] == "true"
+    mark = app.styled("✓", fg="green") if matches else app.styled("✗", fg="red")
+    word = ("matches" if tried else "would match too, but a route before it did") if matches else (
+        "does not match" if verdict["outcome"] == "false" else "cannot be evaluated, so no match"
+    )  # fmt: skip
+    click.echo(f"{app.styled('route', bold=True)}   {mark} {verdict['route']} {word}")
+    if matches:
+        return
+    for sentence in verdict["why"]:
+        click.echo(f"            → {sentence}")
+    for sentence in verdict.get("also", ()):
+        click.echo(f"              {sentence}")

@@ -1,0 +1,118 @@
+"""`spoold ls`: what is where, one line a file, printed as it is found."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import orjson
+
+from spoold import fs, request
+from spoold.cli._app import App, age, pass_app, shown
+from spoold.errors import UsageError
+from spoold.spool import Place
+from spoold.states import FINAL, FOLDERS, REASON_SUFFIX, STATES
+
+_COLUMNS = "{:<8}  {:<20} {:>5}  {:<16} {:<36} {}"
+
+
+@click.command(params=[click.Argument(["folder"], required=False)])
+@pass_app
+def command(app: App, folder: str | None) -> None:
+    """List requests that are not finished, or what is in FOLDER (`done`, `queued/openclaw`, …)."""
+    places = _places(app, folder)
+    if not app.as_json:
+        heading = _COLUMNS.format("ID", "FOLDER", "AGE", "ROUTE", "TARGET", "NOTE").rstrip()
+        click.echo(app.styled(heading, bold=True))
+    for place in places:
+        for name in _names(app, place):
+            row = _row(app, place, name)
+            if row is not None:
+                app.row(row, _line(row))
+
+
+def _places(app: App, folder: str | None) -> list[Place]:
+    if folder is None:
+        return [
+            place
+            for place in app.spool.places(*STATES, "quarantine")
+            if place.folder not in FINAL
+        ]
+    name, _, key = folder.strip("/").partition("/")
+    places = [p for p in app.spool.places(name) if key in ("", p.key)] if name in FOLDERS else []
+    if not places:
+        known = ", ".join(FOLDERS)
+        raise UsageError(f"there is no folder {shown(folder)!r}; there are: {known}")
+    return places
+
+
+def _names(app: App, place: Place) -> Iterator[str]:
+    try:
+        yield from app.spool.scan(place)
+    except FileNotFoundError:
+        return
+
+
+def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
+    path = app.spool.path(place, name)
+    try:
+        since = fs.status(path).st_ctime
+    except FileNotFoundError:
+        return None
+    row: dict[str, Any] = {
+        "id": shown(name.removesuffix(".json")),
+        "folder": str(place),
+        "age_s": round(time.time() - since, 3),
+    }
+    if FOLDERS[place.folder].holds_requests:
+        row |= _about(path)
+    if why := _reason(path):
+        row["code"] = why
+    return row
+
+
+def _about(path: str) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(fs.read_regular(path, request.MAX_BYTES).data)
+        return {
+            "route": fields["route"],
+            "executor": fields["executor"],
+            "target": "/".join(t for t in (fields["target_kind"], fields["target_ref"]) if t),
+            "status": fields["status"],
+            "asked": fields["asked"],
+            "expires_at": fields["approval"]["expires_at"],
+            "attempts": len(fields["attempts"]),
+            "result": fields["result"] and fields["result"]["code"],
+        }
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return {"code": "not-a-request"}
+
+
+def _reason(path: str) -> str | None:
+    try:
+        fields = orjson.loads(fs.read_regular(path + REASON_SUFFIX, 1 << 16).data)
+        return str(fields["code"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _line(row: dict[str, Any]) -> str:
+    notes = []
+    if row.get("asked", 1) > 1:
+        notes.append(f"asked {row['asked']} times")
+    if row.get("attempts"):
+        notes.append(f"attempt {row['attempts']}")
+    if row.get("result") or row.get("code"):
+        notes.append(str(row.get("code") or row["result"]))
+    if row["folder"] == "awaiting-approval" and "expires_at" in row:
+        left = request.moment(row["expires_at"]).timestamp() - time.time()
+        notes.append(f"expires in {age(left)}")
+    is_request = row["id"].startswith("dispatch-")
+    return _COLUMNS.format(
+        row["id"][-8:] if is_request else "-",
+        row["folder"],
+        age(row["age_s"]),
+        row.get("route") or "-",
+        shown(row.get("target") or ("-" if is_request else row["id"])),
+        ", ".join(notes),
+    ).rstrip()

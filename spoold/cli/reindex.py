@@ -1,0 +1,29 @@
+"""`spoold reindex`: the index of seen deliveries, rebuilt from the files."""
+
+import click
+
+from spoold.cli._app import App, pass_app
+from spoold.errors import TryLater
+from spoold.index import Index
+from spoold.spool import Place, Spool
+from spoold.stages._reindex import reindex
+from spoold.stages.intake import index_path
+from spoold.states import Role
+
+
+@click.command
+@pass_app
+def command(app: App) -> None:
+    """Rebuild the index of seen deliveries from the files; stop intake first."""
+    settings = app.config.settings
+    spool = Spool(str(app.config.root), Role.INTAKE, settings.sources, settings.executors)
+    spool.lay_out()
+    lock = spool.lock(Place("archive"))
+    try:
+        lock.acquire()
+    except TryLater:
+        raise TryLater("intake runs on this spool; stop it, then reindex") from None
+    index = Index(index_path(spool.root))
+    known = reindex(spool, index)
+    index.close()
+    app.row({"events": known}, f"{known} deliveries known")

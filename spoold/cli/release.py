@@ -1,0 +1,5 @@
+"""`spoold release`: held → awaiting-approval, where it needs a yes again."""
+
+from spoold.cli._decide import decision
+
+command = decision("release", "Un-park it: held → awaiting-approval, where it needs a yes again.")

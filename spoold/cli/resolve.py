@@ -1,0 +1,20 @@
+"""`spoold resolve`: unknown → done, failed, or awaiting-approval."""
+
+import click
+
+from spoold.cli._app import App, pass_app
+from spoold.cli._decide import decide_all, ids_argument, reason_option
+
+_FOLDERS = {"done": "done", "failed": "failed", "again": "awaiting-approval"}
+
+
+@click.command(params=[
+    ids_argument(),
+    click.Option(["--as", "outcome"], required=True, type=click.Choice(list(_FOLDERS)),
+                 help="How it ended; `again` if it had no effect and should wait for a new yes."),
+    reason_option(),
+])  # fmt: skip
+@pass_app
+def command(app: App, ids: tuple[str, ...], outcome: str, why: str | None) -> None:
+    """Say how it ended, when only a person can know: unknown → done, failed or awaiting-approval."""
+    decide_all(app, "resolve", ids, why, _FOLDERS[outcome])

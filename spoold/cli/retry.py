@@ -1,0 +1,57 @@
+"""`spoold retry`: failed → awaiting-approval, deferred → queued now, quarantine → inbox."""
+
+import click
+
+from spoold import fs
+from spoold.cli._app import App, pass_app, shown
+from spoold.cli._decide import decide_all, ids_argument, reason_option
+from spoold.cli._find import Found, find
+from spoold.errors import NotPossible, SpooldError, UsageError
+from spoold.spool import Place
+from spoold.states import REASON_SUFFIX
+
+
+@click.command(params=[ids_argument(), reason_option()])
+@pass_app
+def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
+    """Try again: failed → awaiting-approval, deferred → queued now, quarantine → inbox.
+
+    A request that failed needs a yes again. A quarantined file is named by its name.
+    """
+    failed: SpooldError | None = None
+    for part in ids:
+        try:
+            quarantined = _quarantined(app, part)
+            if quarantined:
+                _drop_again(app, quarantined)
+            else:
+                decide_all(app, "retry", [part], why)
+        except SpooldError as error:
+            if failed:
+                click.echo(f"spoold: {failed}", err=True)
+            failed = error
+    if failed:
+        raise failed
+
+
+def _quarantined(app: App, part: str) -> Found | None:
+    try:
+        return find(app, part, ["quarantine"])
+    except UsageError:
+        if "quarantine/" in part:
+            raise
+        return None
+
+
+def _drop_again(app: App, found: Found) -> None:
+    inbox = Place("inbox", found.place.key)
+    try:
+        moved = app.spool.move(found.place, inbox, found.name)
+    except FileExistsError:
+        raise NotPossible(f"{inbox}/ has a {shown(found.name)} already; wait, or rename one") from None
+    if not moved:
+        raise NotPossible(f"{shown(found.name)} has just been moved by somebody else; look again")
+    fs.remove(app.spool.path(found.place, found.name + REASON_SUFFIX))
+    app.spool.sync()
+    row = {"file": found.name, "from": str(found.place), "to": str(inbox)}
+    app.row(row, f"{shown(found.name)}: {found.place} → {app.styled(str(inbox), bold=True)}")

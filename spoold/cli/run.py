@@ -1,0 +1,30 @@
+"""`spoold run`: every stage in one process."""
+
+from collections.abc import Sequence
+
+import click
+
+from spoold.cli._app import App, pass_app
+from spoold.cli._stage import drain_option
+from spoold.cli._stage import run as run_stages
+from spoold.stages import Stage, Surroundings
+from spoold.stages.execute import Execute
+from spoold.stages.gate import Gate
+from spoold.stages.intake import Intake
+from spoold.stages.sweep import Sweep
+
+
+@click.command(params=[drain_option()])
+@pass_app
+def command(app: App, drain: bool) -> None:  # noqa: FBT001
+    """Run every stage with one command."""
+
+    def make(around: Surroundings) -> Sequence[Stage]:
+        # A drain steps through the stages in turn, so they share one wake-up.
+        def each() -> Surroundings:
+            return around if drain else around.for_stage()
+
+        executors = [Execute(each(), name) for name in around.routing.executors]
+        return [Intake(each()), Sweep(each()), Gate(each()), *executors]
+
+    run_stages(app, make, drain=drain)

@@ -1,0 +1,45 @@
+"""`spoold show ID`: one file, where it is and why."""
+
+import click
+import orjson
+
+from spoold import fs, request
+from spoold.cli._app import App, pass_app, shown
+from spoold.cli._find import find
+from spoold.errors import NotPossible
+from spoold.states import REASON_SUFFIX, STATES
+
+
+@click.command(params=[click.Argument(["ids"], nargs=-1, required=True, metavar="ID…")])
+@pass_app
+def command(app: App, ids: tuple[str, ...]) -> None:
+    """Print a request as it is on disk; where it lies, and why, goes to stderr."""
+    for part in ids:
+        found = find(app, part, (*STATES, "quarantine"))
+        path = app.spool.path(found.place, found.name)
+        try:
+            data = fs.read_regular(path, request.MAX_BYTES).data
+        except FileNotFoundError:
+            raise NotPossible(f"{found.id} has just been moved; look again") from None
+        why = _reason(path)
+        if app.as_json:
+            row = {"folder": str(found.place), "file": shown(found.name), "reason": why}
+            try:
+                row["request"] = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                row["content"] = data.decode("utf-8", "replace")
+            app.row(row, "")
+            continue
+        click.echo(app.styled(f"{found.place}/{shown(found.name)}", bold=True), err=True)
+        if why:
+            text = f"{why.get('code')}: {why.get('what')} {why.get('advice')}"
+            click.echo(app.styled(text, fg="yellow"), err=True)
+        click.echo(data, nl=not data.endswith(b"\n"))
+
+
+def _reason(path: str) -> dict[str, object] | None:
+    try:
+        fields = orjson.loads(fs.read_regular(path + REASON_SUFFIX, 1 << 16).data)
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,347 @@
+"""spoold.toml and routes.d/*.toml → typed models; a mistake is named with file and line."""
+
+import os
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from spoold.errors import ConfigError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: object) -> float:
+    """Seconds in a duration such as `30s`, `5m`, `4h`, `7d`, `500ms`.
+
+    Raises:
+        ValueError: if the text is none.
+    """
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    if not found:
+        raise ValueError(f"{text!r} is no duration; write it like 30s, 5m, 4h or 7d")
+    amount, unit = int(found[1]), found[2]
+    return amount / 1000 if unit == "ms" else float(amount * _UNITS[unit])
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads back as `seconds` (to the millisecond)."""
+    if seconds != int(seconds):
+        return f"{round(seconds * 1000)}ms"
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{int(seconds) // _UNITS[unit]}{unit}"
+    return f"{int(seconds)}s"
+
+
+#: Seconds; written `30s`, `5m`, `4h`, `7d` in TOML and in a request file.
+Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+
+
+class SecretRef(BaseModel):
+    """Where a secret is: exactly one of a systemd credential, a variable, a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    credential: str | None = None
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(x is not None for x in (self.credential, self.env, self.file)) != 1:
+            raise ValueError("a secret is exactly one of {credential=…}, {env=…}, {file=…}")
+        return self
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class SourceTable(BaseModel):
+    """`[sources.<name>]`: an inbox. Keys beyond these are the format's options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    format: str
+    max_bytes: int = Field(default=1 << 20, ge=1, le=64 << 20)
+    max_depth: int = Field(default=64, ge=1, le=900)
+    settle: Duration = 2.0
+
+
+class Retry(_Table):
+    """`retry` of an executor: how often, and how long it waits in between (doubling)."""
+
+    tries: int = Field(default=8, ge=1)
+    base: Duration = 10.0
+    cap: Duration = 900.0
+
+
+class ExecutorTable(BaseModel):
+    """`[executors.<name>]`. Keys beyond these are the kind's."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    kind: str
+    concurrency: int = Field(default=4, ge=1, le=256)
+    retry: Retry = Retry()
+
+
+class Settings(_Table):
+    """`spoold.toml`."""
+
+    root: str
+    sources: dict[Name, SourceTable]
+    executors: dict[Name, ExecutorTable] = {}
+    preflight: dict[str, Any] = {}
+    expires_after: Duration = 7 * 86400.0
+    rescan: Duration = 10.0
+    stop_grace: Duration = 10.0
+
+
+class ApprovalTable(_Table):
+    """`[approval]` of a route. `named` and `signed` are not built yet."""
+
+    policy: Literal["move", "named", "signed"] = "move"
+    quorum: int = 1
+    approvers: list[str] = []
+
+    @model_validator(mode="after")
+    def _only_what_is_built(self) -> Self:
+        if self.policy != "move":
+            raise ValueError(f"approval policy {self.policy!r} is not built yet; use 'move'")
+        if self.quorum != 1 or self.approvers:
+            raise ValueError(
+                "policy 'move' cannot tell people apart: quorum must be 1 and approvers empty"
+            )
+        return self
+
+
+class PreflightTable(_Table):
+    """One command of `preflight`: it must exit 0 before the action may start."""
+
+    argv: list[str]
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    timeout: Annotated[str, AfterValidator(lambda text: (parse_duration(text), text)[1])] = "10m"
+
+
+class RouteTable(_Table):
+    """`routes.d/*.toml`: one route."""
+
+    name: Name
+    source: Name
+    match: str
+    executor: Name
+    target_kind: str | None = None
+    target_ref: str | None = None
+    target_env: str | None = None
+    execution_plane: str | None = None
+    rationale: str | None = None
+    requires_approval: bool = True
+    approval: ApprovalTable = ApprovalTable()
+    expires_after: Duration | None = None
+    event_key: str | None = None
+    intent_key: str | None = None
+    on_repeat: Literal["fold", "supersede", "separate"] = "fold"
+    lane: str | None = None
+    preflight: list[PreflightTable] = []
+    params: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A TOML file that was read, for messages that name a line."""
+
+    file: Path
+    text: str
+    data: dict[str, Any]
+
+    def error(self, message: str, *path: str | int) -> ConfigError:
+        """A `ConfigError` at the line that sets the key `path`."""
+        return ConfigError(message, file=self.file, line=line_of(self.text, path))
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFile:
+    """A route and the file it is in."""
+
+    document: Document
+    table: RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that the files say, typed, but with no expression compiled and no executor loaded."""
+
+    document: Document
+    settings: Settings
+    routes: tuple[RouteFile, ...]
+
+    @property
+    def root(self) -> Path:
+        """The spool root; relative to the configuration file."""
+        return (self.document.file.parent / Path(self.settings.root).expanduser()).resolve()
+
+
+def find(given: str | None) -> Path:
+    """The configuration file: `given`, else the usual places.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if chosen := given or os.environ.get("SPOOLD_CONFIG"):
+        return Path(chosen)
+    places = (
+        Path("config/spoold.toml"),
+        Path.home() / ".config/spoold/spoold.toml",
+        Path("/etc/spoold/spoold.toml"),
+    )
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
+
+
+def load(file: Path) -> Config:
+    """Read `spoold.toml` and the routes beside it.
+
+    Raises:
+        ConfigError: with one line for every mistake, each beginning with `file:line:`.
+    """
+    document = read_toml(file)
+    problems: list[str] = []
+    settings = _validate(Settings, document, problems)
+    routes: list[RouteFile] = []
+    names: dict[str, Path] = {}
+    for path in sorted((file.parent / "routes.d").glob("*.toml")):
+        try:
+            found = read_toml(path)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        table = _validate(RouteTable, found, problems)
+        if table is None:
+            continue
+        if table.name in names:
+            problems.append(
+                str(found.error(f"the name {table.name!r} is taken by {names[table.name]}", "name"))
+            )
+        names[table.name] = path
+        routes.append(RouteFile(found, table))
+    if problems or settings is None:
+        raise ConfigError("\n".join(problems))
+    return Config(document, settings, tuple(routes))
+
+
+def read_toml(file: Path) -> Document:
+    """Read one TOML file.
+
+    Raises:
+        ConfigError: it is missing, not readable, not UTF-8 or not TOML.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        return Document(file, text, tomllib.loads(text))
+    except OSError as error:
+        raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not UTF-8", file=file) from None
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        raise ConfigError(str(error), file=file, line=int(at[1]) if at else None) from None
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _validate(model: type[_M], document: Document, problems: list[str]) -> _M | None:
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        problems += complaints(error, document)
+        return None
+
+
+def complaints(error: ValidationError, document: Document, *prefix: str) -> list[str]:
+    """One line for each thing that is wrong with a table of `document` at `prefix`."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        path = (*prefix, *problem["loc"])
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = "unknown key"
+        if problem["type"] == "missing":
+            what = "is missing"
+        key = ".".join(str(part) for part in path)
+        lines.append(str(document.error(f"{key}: {what}", *path)))
+    return lines
+
+
+def line_of(text: str, path: Sequence[str | int]) -> int | None:
+    """The line that sets the key `path`, or the nearest table around it; tomllib keeps none."""
+    wanted = [part for part in path if isinstance(part, str)]
+    header: list[str] = []
+    best, line = 0, None
+    for number, content in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?$", content):
+            header = _split_key(found[1])
+            keys = header
+        elif found := re.match(r"\s*([\w.\-\"' ]+?)\s*=", content):
+            keys = header + _split_key(found[1])
+        else:
+            continue
+        if len(keys) > best and wanted[: len(keys)] == keys:
+            best, line = len(keys), number
+    return line
+
+
+def _split_key(text: str) -> list[str]:
+    return [part.strip().strip("\"'") for part in text.split(".")]
+
+
+class SecretMissing(LookupError):
+    """A secret is not where its reference says; the message never holds a value."""
+
+
+def read_secret(ref: SecretRef, folder: Path) -> str:
+    """The value behind a reference, without the line end of a file.
+
+    Args:
+        ref: the reference.
+        folder: what a relative `file` is relative to (the configuration's folder).
+
+    Raises:
+        SecretMissing: there is none, or it is empty.
+    """
+    if ref.env is not None:
+        value, where = os.environ.get(ref.env), f"the environment variable {ref.env}"
+    else:
+        base = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"))
+        path = base / str(ref.credential) if ref.credential else folder / str(ref.file)
+        where = f"the credential {ref.credential}" if ref.credential else f"the file {path}"
+        try:
+            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            value = None
+    if not value:
+        raise SecretMissing(f"{where} is missing or empty")
+    return value

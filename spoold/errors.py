@@ -1,0 +1,166 @@
+"""Every error spoold raises, the exit code it ends in, and what to do about it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+#: What a person does about a file that was set aside, by the `code` in its reason file.
+ADVICE: Mapping[str, str] = {
+    # A drop that intake could not take (quarantine/).
+    "unreadable": "Give the spoold user read permission to the file, then `spoold retry` it.",
+    "empty": "The file has no content; drop the record again.",
+    "truncated": "The JSON ends before it is complete; write to a name that starts with a dot, "
+    "rename it into the inbox when it is whole, and drop the record again.",
+    "not-json": "Correct the JSON at the position named, then `spoold retry` the file.",
+    "not-utf8": "Write the file as UTF-8 without a byte-order mark, then `spoold retry` it.",
+    "not-an-object": "A record is one JSON object ({...}); wrap the value in one and drop it again.",
+    "duplicate-key": "Two readers could disagree about which value counts; keep one, "
+    "then `spoold retry` the file.",
+    "not-a-number": "JSON has no NaN or Infinity; use null or a finite number, "
+    "then `spoold retry` the file.",
+    "number-out-of-range": "Integers beyond 64 bits lose digits on the way; send it as a string, "
+    "then `spoold retry` the file.",
+    "too-large": "Send less, or raise `max_bytes` of this source, then `spoold retry` the file.",
+    "too-deep": "Flatten the record, or raise `max_depth` of this source, "
+    "then `spoold retry` the file.",
+    "directory": "An inbox takes files only; move what is inside it into the inbox file by file.",
+    "symlink": "Links are never followed; drop the file itself.",
+    "special-file": "Only regular files are taken; drop the record as a file.",
+    "odd-name": "Use a name of printable characters, at most 200 bytes, not starting with `-`; "
+    "the content is kept here as it came.",
+    "bad-record": "The record lacks what its format needs; correct it, then `spoold retry` it, "
+    "or drop it into the inbox of its own format.",
+    "no-route": "Add a route that matches (see `spoold explain`), restart intake, "
+    "then `spoold retry` the file.",
+    "route-error": "An expression failed on this record; `spoold explain` shows which. Correct the "
+    "route, restart intake, then `spoold retry` the file.",
+    "params-refused": "The executor does not accept what the route renders; `spoold explain` shows "
+    "it. Correct the route or the record, then `spoold retry` the file.",
+    # A drop that made no new request (archive/).
+    "repeat": "Nothing to do: this delivery was seen before.",
+    "folded": "Nothing to do: the waiting request counts it.",
+    # A request that may not go on (held/).
+    "not-a-request": "This is no request that spoold wrote; remove it or find out who put it here.",
+    "altered": "The file is not what intake sealed; compare it with the original in archive/, "
+    "and `spoold reject` it.",
+    "renamed": "The name and the dispatch_id inside differ; find out who renamed it, "
+    "and `spoold reject` it.",
+    "replayed": "This request was already passed on or decided; `spoold reject` the copy.",
+    "expired-approval": "The yes came after `expires_at`; nothing runs on a late yes. "
+    "`spoold reject` it and drop the record again under a new id.",
+    "unknown-executor": "Configure the executor that the request names, then `spoold release` it.",
+    "not-pre-approved": "The route in force asks for a person's yes; `spoold release` it and "
+    "approve it as usual, or reject it.",
+    "unknown-policy": "This build cannot check that approval policy; reject the request.",
+    "preflight-failed": "Read the output named in the request, mend what it found, "
+    "then `spoold release` and approve it again.",
+    "held-by-person": "`spoold release` puts it back to wait for a decision.",
+    # A person's or the clock's decision (rejected/, expired/, failed/ ...).
+    "rejected": "Nothing to do: a person said no.",
+    "cancelled": "Nothing to do: a person took it back before it ran.",
+    "expired": "Nobody decided in time, and silence never approves; if it is still wanted, "
+    "drop the record again under a new id.",
+    "superseded": "Nothing to do: a newer request with the same intent replaced it.",
+    "resolved": "Nothing to do: a person said how it ended.",
+}
+
+
+class SpooldError(Exception):
+    """An error with an exit code (`sysexits`) and a message for the person who reads it."""
+
+    exit_code = os.EX_SOFTWARE
+
+
+class UsageError(SpooldError):
+    """The command line asks for something that does not exist or is ambiguous."""
+
+    exit_code = os.EX_USAGE
+
+
+class NotPossible(SpooldError):
+    """The request is in no state in which the person's wish makes sense."""
+
+    exit_code = os.EX_DATAERR
+
+
+class ConfigError(SpooldError):
+    """The configuration is wrong; the message begins with `file:line:` where that is known."""
+
+    exit_code = os.EX_CONFIG
+
+    def __init__(self, message: str, *, file: Path | None = None, line: int | None = None) -> None:
+        where = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
+        super().__init__(where + message)
+
+
+class StorageError(SpooldError):
+    """The file system refused; a failed sync is never retried, so the stage must stop."""
+
+    exit_code = os.EX_IOERR
+
+
+class TryLater(SpooldError):
+    """Another process has what is needed; the same command may work later."""
+
+    exit_code = os.EX_TEMPFAIL
+
+
+class BadInput(SpooldError):
+    """A file that cannot become, or go on as, a request.
+
+    Args:
+        code: a key of `ADVICE`.
+        what: one sentence that says what was found, without the advice.
+    """
+
+    exit_code = os.EX_DATAERR
+
+    def __init__(self, code: str, what: str) -> None:
+        self.code = code
+        self.what = what
+        self.advice = ADVICE[code]
+        super().__init__(f"{what} {self.advice}")
+
+
+class ExecutionError(SpooldError):
+    """How an attempt ended when it did not succeed.
+
+    Args:
+        code: short and stable, such as `http-503` or `exit-3`; for programs.
+        detail: one or two sentences for the person who reads the request file.
+        data: what is worth keeping (answer, exit code, tails); plain JSON, without secrets.
+    """
+
+    def __init__(self, code: str, detail: str, data: Mapping[str, Any] | None = None) -> None:
+        self.code = code
+        self.detail = detail
+        self.data = dict(data or {})
+        super().__init__(f"{code}: {detail}")
+
+
+class Permanent(ExecutionError):
+    """It did not work, and the same action would not work later."""
+
+
+class Transient(ExecutionError):
+    """It certainly had no effect, and the same action may work later.
+
+    Args:
+        retry_after: seconds the far side asked for, or None to use the executor's backoff.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(code, detail, data)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(ExecutionError):
+    """It may have had its effect; only a person can say, so it is never repeated by itself."""

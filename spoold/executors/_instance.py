@@ -1,0 +1,99 @@
+"""`[executors.<name>]` → a configured instance of a kind."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from spoold import executors
+from spoold.config import Config, Retry, complaints
+from spoold.errors import BadInput, ConfigError
+
+#: Keys of an executor's table that mean the same for every kind.
+_COMMON = frozenset({"kind", "concurrency", "retry"})
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A named executor: a kind, its settings, its limits."""
+
+    name: str
+    kind: str
+    module: executors.Kind
+    config: BaseModel
+    defaults: dict[str, Any]
+    concurrency: int
+    retry: Retry
+
+    def complete(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The whole parameters of an action: the route's, else this table's, else the kind's.
+
+        Raises:
+            BadInput: `params-refused`, with the parameter and what is wrong with it.
+        """
+        try:
+            params = self.module.Params.model_validate({**self.defaults, **given})
+            self.module.check(params, self.config)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(["params", *(str(part) for part in problem["loc"])])
+            what = f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+            raise BadInput("params-refused", f"Executor {self.name} refuses {what}.") from None
+        except ValueError as error:
+            raise BadInput("params-refused", f"Executor {self.name} refuses: {error}.") from None
+        return params.model_dump(mode="json")
+
+    def params(self, stored: dict[str, Any]) -> BaseModel:
+        """The typed parameters of a request that was approved.
+
+        Raises:
+            BadInput: `params-refused`: the configuration changed since it was rendered.
+        """
+        self.complete(stored)
+        return self.module.Params.model_validate(stored)
+
+
+def configure(config: Config) -> dict[str, Instance]:
+    """All executors of a configuration.
+
+    Raises:
+        ConfigError: with one line for every mistake.
+    """
+    found: dict[str, Instance] = {}
+    problems: list[str] = []
+    for name, table in config.settings.executors.items():
+        if table.kind not in executors.kinds():
+            known = ", ".join(executors.kinds())
+            message = f"executors.{name}.kind: no executor kind {table.kind!r}; there are: {known}"
+            problems.append(str(config.document.error(message, "executors", name, "kind")))
+            continue
+        module = executors.load(table.kind)
+        raw = {k: v for k, v in config.document.data["executors"][name].items() if k not in _COMMON}
+        try:
+            settings = module.Config.model_validate(raw)
+        except ValidationError as error:
+            problems += complaints(error, config.document, "executors", name)
+            continue
+        defaults = {k: v for k, v in raw.items() if k in module.Params.model_fields}
+        found[name] = Instance(
+            name, table.kind, module, settings, defaults, table.concurrency, table.retry
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
+
+
+def preflight(config: Config) -> Instance:
+    """`[preflight]`: an instance of `command` that runs what routes name in `preflight`.
+
+    Raises:
+        ConfigError: with one line for every mistake.
+    """
+    module = executors.load("command")
+    raw = {"programs": [], **config.settings.preflight}
+    try:
+        settings = module.Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(complaints(error, config.document, "preflight"))) from None
+    defaults = {k: v for k, v in raw.items() if k in module.Params.model_fields}
+    return Instance("preflight", "command", module, settings, defaults, 1, Retry())

@@ -1,0 +1,327 @@
+"""The only module that renames, links, syncs and unlinks.
+
+Three ways to make a name appear, and no others:
+
+* `rename_new`: one `renameat2(RENAME_NOREPLACE)`. Every state change. Never overwrites.
+* `replace`: a rename over a file of the same name in the same folder. New content, same state.
+* `exchange`: one `renameat2(RENAME_EXCHANGE)`. New content for a file that others may move away at
+  any moment: it fails when the file is gone, where `replace` would bring it back.
+
+`Unsynced` collects what must become durable and makes it so in groups: data before the renames that
+show it, folders after. A failed sync is never retried: the kernel may have dropped the pages and
+would report success the second time.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from spoold.errors import StorageError, TryLater
+
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
+
+#: From this many files on, one `syncfs` is cheaper than an `fsync` each.
+_SYNCFS_FROM = 16
+
+
+def _renameat2(source: str, target: str, flags: int) -> None:
+    call = _libc.renameat2
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
+        return
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code), source, None, target)
+
+
+def rename_new(source: str, target: str) -> None:
+    """Rename, and fail if the target exists.
+
+    Raises:
+        FileNotFoundError: the source is gone: somebody else was faster.
+        FileExistsError: the target exists; nothing was changed.
+        OSError: EXDEV across mounts, EINVAL where the file system cannot do it.
+    """
+    _renameat2(source, target, _RENAME_NOREPLACE)
+
+
+def exchange(source: str, target: str) -> None:
+    """Swap two files' names in one step.
+
+    Raises:
+        FileNotFoundError: one of them is gone; nothing was changed.
+    """
+    _renameat2(source, target, _RENAME_EXCHANGE)
+
+
+def replace(source: str, target: str) -> None:
+    """Rename over the target, which may or may not exist."""
+    os.rename(source, target)  # noqa: TID251 - this module is where it belongs
+
+
+def remove(path: str) -> None:
+    """Unlink a temporary file; gone already is fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: TID251 - this module is where it belongs
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Create a folder and its parents; an existing one is left as it is."""
+    if not os.path.isdir(path):
+        os.makedirs(path, mode=0o777, exist_ok=True)
+        os.chmod(path, mode)
+        sync_folder(os.path.dirname(path))
+
+
+def create(path: str, data: bytes) -> None:
+    """Create a private file (0600), whole and durable from the moment it can be seen.
+
+    Raises:
+        FileExistsError: it exists; nothing was changed.
+    """
+    draft = f"{path}.{secrets.token_hex(6)}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        _write_all(descriptor, data)
+        _sync(descriptor, draft)
+        rename_new(draft, path)
+    except BaseException:
+        remove(draft)
+        raise
+    finally:
+        os.close(descriptor)
+    sync_folder(os.path.dirname(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A regular file's bytes and what it looked like when they were read."""
+
+    data: bytes
+    status: os.stat_result
+
+
+class NotRegular(OSError):
+    """Not a regular file; `kind` is one of `directory`, `symlink`, `special-file`."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        super().__init__(errno.EINVAL, f"is a {kind}", path)
+        self.kind = kind
+
+
+class TooLarge(OSError):
+    """A regular file beyond the limit; nothing was read."""
+
+    def __init__(self, path: str, size: int) -> None:
+        super().__init__(errno.EFBIG, "is too large", path)
+        self.size = size
+
+
+def status(path: str) -> os.stat_result:
+    """What a name stands for, links not followed."""
+    return os.lstat(path)
+
+
+def moment(seconds: float) -> datetime:
+    """A file system time as a time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def kind_of(status: os.stat_result) -> str:
+    """`file`, `directory`, `symlink` or `special-file`."""
+    if stat.S_ISREG(status.st_mode):
+        return "file"
+    if stat.S_ISDIR(status.st_mode):
+        return "directory"
+    return "symlink" if stat.S_ISLNK(status.st_mode) else "special-file"
+
+
+def read_regular(path: str, limit: int) -> Read:
+    """Read a whole regular file of at most `limit` bytes; follow no link, wait for no FIFO.
+
+    Raises:
+        NotRegular: it is something else; it was not opened.
+        TooLarge: it is larger than `limit`, also if it grew while it was read.
+        OSError: it is gone, or may not be read.
+    """
+    before = os.lstat(path)
+    if not stat.S_ISREG(before.st_mode):
+        raise NotRegular(path, kind_of(before))
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegular(path, kind_of(status))
+        if status.st_size > limit:
+            raise TooLarge(path, status.st_size)
+        data = os.read(descriptor, status.st_size + 1)
+        while chunk := os.read(descriptor, 1 << 16):
+            data += chunk
+            if len(data) > limit:
+                raise TooLarge(path, len(data))
+    finally:
+        os.close(descriptor)
+    return Read(data, status)
+
+
+def written_to_now(path: str) -> bool | None:
+    """Whether any process has the file open for writing; None where that cannot be asked.
+
+    A read lease is granted only when nobody has; it is given back at once. Source: fcntl(2).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    else:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+class FolderLock:
+    """An exclusive lock on a folder, held until the process ends: one instance of a stage."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            TryLater: another process has it.
+        """
+        if self._descriptor >= 0:
+            return
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise TryLater(f"another process works on {self._path}") from None
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it back; not holding it is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def entries(path: str) -> Iterator[os.DirEntry[str]]:
+    """A folder's entries in no order; names that are not UTF-8 come with surrogate escapes."""
+    with os.scandir(path) as found:
+        yield from found
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(slots=True)
+class Unsynced:
+    """What one stage has written and moved since its last `flush`."""
+
+    root: str
+    _drafts: dict[str, int] = field(default_factory=dict)
+    _folders: dict[str, None] = field(default_factory=dict)
+
+    def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
+        """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
+        path = os.path.join(folder, f"{prefix}.{os.getpid()}.{secrets.token_hex(6)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o644)
+        try:
+            _write_all(descriptor, data)
+            if mtime is not None:
+                os.utime(descriptor, (mtime, mtime))
+        except BaseException:
+            os.close(descriptor)
+            remove(path)
+            raise
+        self._drafts[path] = descriptor
+        return path
+
+    def renamed(self, source: str, target: str, *, temporary: bool = False) -> None:
+        """Note that a name moved; the folder it came to is synced before the one it left.
+
+        Args:
+            source: the old path.
+            target: the new path.
+            temporary: the old name was nobody's state, so that it need not be durably gone.
+        """
+        if source in self._drafts:
+            raise RuntimeError(f"{source} was renamed before its data was synced")
+        self._folders.setdefault(os.path.dirname(target))
+        if not temporary:
+            self._folders.pop(os.path.dirname(source), None)
+            self._folders[os.path.dirname(source)] = None
+
+    def flush(self) -> None:
+        """Make everything durable: first the data, then the folders.
+
+        Raises:
+            StorageError: a sync failed. Never retried: the stage must stop.
+        """
+        drafts, self._drafts = self._drafts, {}
+        try:
+            if len(drafts) >= _SYNCFS_FROM:
+                self._sync_all()
+            else:
+                for path, descriptor in drafts.items():
+                    _sync(descriptor, path)
+        finally:
+            for descriptor in drafts.values():
+                os.close(descriptor)
+        folders, self._folders = self._folders, {}
+        for folder in folders:
+            sync_folder(folder)
+
+    def _sync_all(self) -> None:
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _libc.syncfs(descriptor) != 0:
+                code = ctypes.get_errno()
+                raise _sync_failed(self.root, os.strerror(code))
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync(descriptor: int, path: str) -> None:
+    try:
+        os.fsync(descriptor)  # noqa: TID251 - this module is where it belongs
+    except OSError as error:
+        raise _sync_failed(path, error.strerror or str(error)) from error
+
+
+def _sync_failed(path: str, why: str) -> StorageError:
+    return StorageError(
+        f"cannot make {path} durable: {why}. The files are where they were. "
+        "Check the disk (dmesg), then start the stage again."
+    )

@@ -1,0 +1,291 @@
+"""The request file: what would be done, who asked, who approved, what happened.
+
+Three kinds of fields. What intake rendered is *sealed*: an HMAC over canonical bytes, made with a
+key that only intake and the gate can read, so that what runs is what a person saw. What the gate
+adds (`approvals`) carries a seal of its own. What executors add (`attempts`, `result`) is a record,
+and decides nothing.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from spoold.errors import BadInput
+
+SCHEMA: Literal["spoold.request/1"] = "spoold.request/1"
+
+#: The largest request file that is read back; a request holds a drop's rendering, not the drop.
+MAX_BYTES = 8 << 20
+
+Status = Literal[
+    "awaiting-approval",
+    "pre-approved",
+    "queued",
+    "running",
+    "deferred",
+    "held",
+    "unknown",
+    "done",
+    "failed",
+]
+
+
+class Model(BaseModel):
+    """Strict and frozen; a key nobody knows is an error, because somebody else wrote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(Model):
+    """The drop a request was made from.
+
+    `file` is its name in `inbox/<inbox>/`, `archived` where the original lies now (from the spool
+    root), `sha256` the digest of its bytes.
+    """
+
+    inbox: str
+    file: str
+    id: str | None
+    sha256: str
+    received_at: str
+    archived: str
+
+
+class Policy(Model):
+    """What has to happen before it may run, and until when (`expires_at`, UTC)."""
+
+    policy: Literal["move", "none"]
+    quorum: int
+    approvers: list[str]
+    expires_at: str
+
+
+class Repeat(Model):
+    """A later record with the same intent that was folded into this request."""
+
+    at: str
+    id: str | None
+    event_key: str
+    archived: str
+
+
+class Approval(Model):
+    """One yes, as the gate saw it.
+
+    `at` is when the file was moved (its ctime), `by` who owns the slip in `approvals/`, if there
+    is one, `seal` the gate's own over the rest and the dispatch id.
+    """
+
+    policy: Literal["move", "none"]
+    at: str
+    by: str | None
+    note: str | None
+    checked_at: str
+    seal: str
+
+
+class Attempt(Model):
+    """One try. `outcome` is null from before the effect starts until its end is recorded."""
+
+    number: int
+    started_at: str
+    ended_at: str | None = None
+    outcome: Literal["done", "failed", "deferred", "unknown", "held", "handed-back"] | None = None
+    code: str | None = None
+    detail: str | None = None
+    data: dict[str, JsonValue] | None = None
+
+
+class Result(Model):
+    """How it ended, for good or until somebody decides."""
+
+    outcome: Literal["done", "failed", "unknown", "held"]
+    code: str
+    detail: str
+    at: str
+    data: dict[str, JsonValue]
+
+
+class Request(Model):
+    """One action, complete: nothing is looked up later. The fields are in the file's order."""
+
+    schema_: Literal["spoold.request/1"]
+    dispatch_id: str
+    timestamp_utc: str
+    status: Status
+    route: str
+    execution_plane: str | None
+    target_kind: str | None
+    target_ref: str | None
+    target_env: str | None
+    requires_approval: bool
+    rationale: str | None
+    checks: list[JsonValue]
+    decision_type: str | None = None
+    source_decision_id: str | None = None
+    source_decision_file: str | None = None
+    source: Source
+    executor: str
+    params: dict[str, JsonValue]
+    preflight: list[dict[str, JsonValue]]
+    approval: Policy
+    event_key: str
+    intent_key: str | None
+    lane: str | None
+    supersedes: list[str]
+    asked: int
+    repeats: list[Repeat]
+    seal: str
+    approvals: list[Approval]
+    attempts: list[Attempt]
+    result: Result | None
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        alias_generator=lambda name: name.rstrip("_"),
+    )
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return f"{self.dispatch_id}.json"
+
+    def with_(self, **changes: Any) -> "Request":
+        """A copy with some fields changed."""
+        return self.model_copy(update=changes)
+
+    def to_bytes(self) -> bytes:
+        """The file's exact content; any other spelling of the same data is refused."""
+        return orjson.dumps(
+            self._fields(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
+
+    def _fields(self) -> dict[str, Any]:
+        fields = self.model_dump()
+        for key in ("decision_type", "source_decision_id", "source_decision_file"):
+            if fields[key] is None:
+                del fields[key]
+        return fields
+
+    def _sealed_bytes(self) -> bytes:
+        fields = self._fields()
+        for key in ("status", "seal", "approvals", "attempts", "result"):
+            del fields[key]
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+    def sealed(self, key: bytes) -> "Request":
+        """A copy that carries intake's seal."""
+        return self.with_(seal=_mac(key, "request", self._sealed_bytes()))
+
+    def seal_holds(self, key: bytes) -> bool:
+        """Whether what intake sealed is unchanged."""
+        return hmac.compare_digest(self.seal, _mac(key, "request", self._sealed_bytes()))
+
+    def approved(self, key: bytes, approval: Approval) -> "Request":
+        """A copy with one more yes, sealed by the gate."""
+        entry = approval.model_copy(update={"seal": self._approval_mac(key, approval)})
+        return self.with_(approvals=[*self.approvals, entry])
+
+    def approvals_hold(self, key: bytes) -> bool:
+        """Whether every yes in the file was written by the gate, for this request."""
+        return all(
+            hmac.compare_digest(entry.seal, self._approval_mac(key, entry))
+            for entry in self.approvals
+        )
+
+    def _approval_mac(self, key: bytes, entry: Approval) -> str:
+        fields = entry.model_dump(exclude={"seal"})
+        fields["dispatch_id"] = self.dispatch_id
+        return _mac(key, "approval", orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+
+
+def parse(data: bytes) -> Request:
+    """Read a request file.
+
+    Raises:
+        BadInput: `empty`, `not-a-request`, or `altered` when the bytes are not as spoold wrote them.
+    """
+    if not data.strip():
+        raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
+    try:
+        request = Request.model_validate(orjson.loads(data))
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise BadInput("not-a-request", f"The file is no {SCHEMA}: {_first(error)}.") from None
+    if request.to_bytes() != data:
+        raise BadInput("altered", "The bytes are not as spoold wrote them.")
+    return request
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        return f"{where}: {problem['msg']}"
+    return str(error)
+
+
+def digest(*parts: str) -> bytes:
+    """SHA-256 over parts that cannot run into each other."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def event_digest(source: str, event_key: str) -> bytes:
+    """The identity of a delivery."""
+    return digest(source, event_key)
+
+
+def intent_digest(route: str, intent_key: str) -> bytes:
+    """The identity of what a route wants done."""
+    return digest(route, intent_key)
+
+
+def dispatch_id(when: datetime, route: str, event: bytes) -> str:
+    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's, so it never changes."""
+    return f"dispatch-{when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{route}-{event.hex()[:8]}"
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def timestamp(when: datetime) -> str:
+    """ISO 8601, UTC, microseconds, `+00:00`: what decision dispatchers write."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def moment(text: str) -> datetime:
+    """The other way round."""
+    return datetime.fromisoformat(text)
+
+
+def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> bytes:
+    """The content of a `<name>.reason.json`."""
+    fields: Mapping[str, Any] = {
+        "code": code,
+        "what": what,
+        "advice": advice,
+        "at": timestamp(when),
+        **{key: value for key, value in more.items() if value is not None},
+    }
+    return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _mac(key: bytes, purpose: str, data: bytes) -> str:
+    message = purpose.encode() + b"\0" + data
+    return "hmac-sha256:" + hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 20) -> list[Repeat]:
+    """The last `limit` repeats; the others are in archive/, each with its reason file."""
+    return [*repeats, new][-limit:]

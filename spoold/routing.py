@@ -1,0 +1,259 @@
+"""Record → Action: which route matches, and what exactly it would do.
+
+Security: records are hostile, routes are not. Values from a record reach an action only through a
+typed expression, as one JSON value in one place; nothing is pasted into a command or a URL.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from spoold.config import Config, RouteFile, RouteTable
+from spoold.errors import BadInput, ConfigError
+from spoold.executors import _instance
+from spoold.executors._instance import Instance
+from spoold.record import Record
+from spoold.rules import EvalError, Expression, RuleError, Scope, Template
+from spoold.sources import _inbox
+from spoold.sources._inbox import Inbox
+
+_TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane", "rationale")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a route renders from a record; the parameters are complete and accepted."""
+
+    route: str
+    executor: str
+    targets: dict[str, str | None]
+    params: dict[str, Any]
+    preflight: list[dict[str, Any]]
+    requires_approval: bool
+    expires_after: float
+    event_key: str
+    intent_key: str | None
+    on_repeat: str
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A compiled route."""
+
+    file: RouteFile
+    executor: Instance
+    preflight_runner: Instance
+    match: Expression
+    keys: dict[str, Expression]
+    targets: Template
+    params: Template
+    preflight: Template
+    expires_after: float
+
+    @property
+    def table(self) -> RouteTable:
+        """The route as it was written."""
+        return self.file.table
+
+    def render(self, record: Record, scope: Scope) -> Action:
+        """The action that this route would ask a person to approve.
+
+        Raises:
+            BadInput: `route-error` or `params-refused`.
+        """
+        try:
+            targets = {k: _text(k, v) for k, v in self.targets.render(scope).items()}
+            given = self.params.render(scope)
+            preflight = self.preflight.render(scope)
+            keys = {name: _text(name, e.value(scope)) for name, e in self.keys.items()}
+        except EvalError as error:
+            what = f"Route {self.table.name} matches, but {error}."
+            raise BadInput("route-error", what) from None
+        return Action(
+            route=self.table.name,
+            executor=self.executor.name,
+            targets=targets,
+            params=self.executor.complete(given),
+            preflight=[self.preflight_runner.complete(command) for command in preflight],
+            requires_approval=self.table.requires_approval,
+            expires_after=self.expires_after,
+            event_key=keys.get("event_key") or default_event_key(record),
+            intent_key=keys.get("intent_key") or None,
+            on_repeat=self.table.on_repeat,
+            lane=keys.get("lane") or None,
+        )
+
+
+def default_event_key(record: Record) -> str:
+    """The record's own id, else the digest of its content."""
+    if record.id:
+        return record.id
+    content = orjson.dumps(record.body, option=orjson.OPT_SORT_KEYS)
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    raise EvalError(f"{name} is a {type(value).__name__}, where a string is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A configuration, ready for use: inboxes, executors, routes in their order."""
+
+    config: Config
+    inboxes: dict[str, Inbox]
+    executors: dict[str, Instance]
+    preflight: Instance
+    routes: tuple[Route, ...]
+
+    def named(self, name: str) -> Route | None:
+        """The route of that name."""
+        return next((route for route in self.routes if route.table.name == name), None)
+
+    def match(self, record: Record, scope: Scope) -> Route:
+        """The first route, in file-name order, whose expression is exactly true.
+
+        Raises:
+            BadInput: `no-route`, or `route-error` if none matched and one could not be evaluated.
+        """
+        failures: list[str] = []
+        for route in self.routes:
+            if route.table.source != record.source:
+                continue
+            try:
+                if route.match.test(scope):
+                    return route
+            except EvalError as error:
+                failures.append(f"route {route.table.name}: {error}")
+        if failures:
+            raise BadInput("route-error", f"No route matches, and {'; '.join(failures)}.")
+        kind = f"a record of type {record.type[:60]!r} from source {record.source}"
+        raise BadInput("no-route", f"No route matches {kind}.")
+
+
+def load(config: Config) -> Routing:
+    """Compile everything.
+
+    Raises:
+        ConfigError: with one line for every mistake, each beginning with `file:line:`.
+    """
+    problems: list[str] = []
+    inboxes: dict[str, Inbox] = {}
+    instances: dict[str, Instance] = {}
+    runner: Instance | None = None
+    try:
+        inboxes = _inbox.configure(config)
+    except ConfigError as error:
+        problems.append(str(error))
+    try:
+        instances = _instance.configure(config)
+        runner = _instance.preflight(config)
+    except ConfigError as error:
+        problems.append(str(error))
+    if runner is None or problems:
+        raise ConfigError("\n".join(problems))
+    routes: list[Route] = []
+    for file in config.routes:
+        try:
+            routes.append(_compile(file, config, inboxes, instances, runner))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Routing(config, inboxes, instances, runner, tuple(routes))
+
+
+def _compile(
+    file: RouteFile,
+    config: Config,
+    inboxes: dict[str, Inbox],
+    instances: dict[str, Instance],
+    runner: Instance,
+) -> Route:
+    table, document = file.table, file.document
+    if table.source not in inboxes:
+        raise document.error(f"source: no source {table.source!r} is configured", "source")
+    if table.executor not in instances:
+        known = ", ".join(instances) or "none"
+        message = f"executor: no executor {table.executor!r} is configured; there are: {known}"
+        raise document.error(message, "executor")
+    instance = instances[table.executor]
+    keys = {
+        name: _expression(file, name, text)
+        for name in ("event_key", "intent_key", "lane")
+        if (text := getattr(table, name)) is not None
+    }
+    commands = [command.model_dump(exclude_none=True) for command in table.preflight]
+    route = Route(
+        file=file,
+        executor=instance,
+        preflight_runner=runner,
+        match=_expression(file, "match", table.match, boolean=True),
+        keys=keys,
+        targets=_template(file, {name: getattr(table, name) for name in _TARGETS}),
+        params=_template(file, table.params, "params"),
+        preflight=_template(file, commands, "preflight"),
+        expires_after=table.expires_after or config.settings.expires_after,
+    )
+    _must_be_literal(file, instance, route.params, "params")
+    _must_be_literal(file, runner, route.preflight, "preflight")
+    _check_early(file, instance, runner, route)
+    return route
+
+
+def _expression(file: RouteFile, key: str, text: str, *, boolean: bool = False) -> Expression:
+    try:
+        return Expression(text, boolean=boolean)
+    except RuleError as error:
+        raise file.document.error(f"{key}: {error}", key) from None
+
+
+def _template(file: RouteFile, value: Any, *prefix: str) -> Template:
+    try:
+        return Template(value, ".".join(prefix))
+    except RuleError as error:
+        path = (*prefix, *error.path)
+        key = ".".join(str(part) for part in path)
+        raise file.document.error(f"{key}: {error}", *path) from None
+
+
+def _must_be_literal(
+    file: RouteFile, instance: Instance, template: Template, key: str
+) -> None:
+    """Refuse an expression where only the route's author may choose, such as a program's name."""
+    for path in template.expressions():
+        inner = path[1:] if key == "preflight" else path
+        for literal in getattr(instance.module, "LITERAL", ()):
+            if inner == literal[: len(inner)]:
+                where = ".".join(str(part) for part in (key, *path))
+                message = f"{where}: must be literal in the route, not an expression"
+                raise file.document.error(message, key, *path)
+
+
+def _check_early(
+    file: RouteFile, instance: Instance, runner: Instance, route: Route
+) -> None:
+    """What can be known without a record is an error now, not in the first outage."""
+    known: Iterable[str] = instance.module.Params.model_fields
+    for key in file.table.params:
+        if key not in known:
+            message = f"params.{key}: executor kind {instance.kind!r} has no such parameter"
+            raise file.document.error(message, "params", key)
+    try:
+        if not list(route.params.expressions()):
+            instance.complete(file.table.params)
+        if not list(route.preflight.expressions()):
+            for command in file.table.preflight:
+                runner.complete(command.model_dump(exclude_none=True))
+    except BadInput as error:
+        raise file.document.error(error.what, "params") from None

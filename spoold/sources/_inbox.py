@@ -1,0 +1,54 @@
+"""`[sources.<name>]` → an inbox: a format with its options and limits."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ValidationError
+
+from spoold import sources
+from spoold.config import Config, SourceTable, complaints
+from spoold.errors import ConfigError
+from spoold.record import JsonObject, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """A configured source: `inbox/<name>/`."""
+
+    name: str
+    table: SourceTable
+    module: sources.Format
+    options: BaseModel
+
+    def read(self, document: JsonObject, file: str) -> Record:
+        """What a parsed drop says.
+
+        Raises:
+            BadInput: it lacks what the format needs.
+        """
+        return self.module.read(document, sources.Origin(self.name, file, self.options))
+
+
+def configure(config: Config) -> dict[str, Inbox]:
+    """All inboxes of a configuration.
+
+    Raises:
+        ConfigError: with one line for every mistake.
+    """
+    found: dict[str, Inbox] = {}
+    problems: list[str] = []
+    for name, table in config.settings.sources.items():
+        if table.format not in sources.formats():
+            known = ", ".join(sources.formats())
+            message = f"sources.{name}.format: no format {table.format!r}; there are: {known}"
+            problems.append(str(config.document.error(message, "sources", name, "format")))
+            continue
+        module = sources.load(table.format)
+        try:
+            options = module.Options.model_validate(table.model_extra or {})
+        except ValidationError as error:
+            problems += complaints(error, config.document, "sources", name)
+            continue
+        found[name] = Inbox(name, table, module, options)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found

@@ -1,0 +1,225 @@
+"""Put, claim, move, replace, list: `states.py` carried out with `fs.py`.
+
+Each stage has a `Spool` of its own, bound to its role, so that a move the table does not give that
+role cannot be made by mistake. Nothing is durable before `sync` returns.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from spoold import fs
+from spoold.errors import StorageError
+from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
+
+_TMP = "tmp"
+_SEAL_KEY = ".seal.key"
+#: Leaves room for a suffix of our own within the 255 bytes of a file name.
+_NAME_BYTES = 200
+
+
+class Place(NamedTuple):
+    """A folder, and the source or executor it is for."""
+
+    folder: str
+    key: str = ""
+
+    def __str__(self) -> str:
+        """The path from the spool root."""
+        return FOLDERS[self.folder].path(self.key)
+
+
+class Spool:
+    """A spool directory, as one role sees it.
+
+    Args:
+        root: its path.
+        role: whose moves are allowed.
+        sources: names of the configured inboxes.
+        executors: names of the configured executors.
+    """
+
+    def __init__(
+        self, root: str, role: Role, sources: Iterable[str] = (), executors: Iterable[str] = ()
+    ) -> None:
+        self.root = os.path.abspath(root)
+        self.role = role
+        self._keys = {
+            Per.NOTHING: ("",),
+            Per.SOURCE: tuple(sources),
+            Per.EXECUTOR: tuple(executors),
+        }
+        self._unsynced = fs.Unsynced(self.root)
+
+    # Where things are
+
+    def places(self, *folders: str) -> list[Place]:
+        """All places of the folders named, in that order; all folders if none is named."""
+        return [
+            Place(name, key)
+            for name in folders or FOLDERS
+            for key in self._keys[FOLDERS[name].per]
+        ]
+
+    def path(self, place: Place, name: str = "") -> str:
+        """The absolute path of a place, or of a file in it."""
+        return os.path.join(self.root, FOLDERS[place.folder].path(place.key), name)
+
+    def exists(self, place: Place, name: str) -> bool:
+        """Whether that name is taken there, by whatever kind of file."""
+        return os.path.lexists(self.path(place, name))
+
+    def names(self, place: Place) -> list[str]:
+        """Names of the requests in a place, oldest first: their ids begin with the time."""
+        return sorted(self.scan(place))
+
+    def scan(self, place: Place) -> Iterator[str]:
+        """The same in no order, as they are found."""
+        for entry in fs.entries(self.path(place)):
+            if is_candidate(entry.name) and not entry.name.endswith(REASON_SUFFIX):
+                yield entry.name
+
+    def find(self, name: str, folders: Iterable[str] = STATES) -> Place | None:
+        """The first place, in the order of a request's life, that holds `name`."""
+        for place in self.places(*folders):
+            if self.exists(place, name):
+                return place
+        return None
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether `HOLD` forbids to start anything new."""
+        return os.path.lexists(os.path.join(self.root, HOLD))
+
+    def lay_out(self) -> None:
+        """Create the folders that are missing."""
+        for place in self.places():
+            fs.make_folder(self.path(place), FOLDERS[place.folder].mode & 0o1777)
+
+    def lock(self, place: Place) -> fs.FolderLock:
+        """The lock that makes a stage the only one of its kind on this spool."""
+        return fs.FolderLock(self.path(place))
+
+    def seal_key(self) -> bytes:
+        """The key of this spool's seals, made on first use."""
+        path = os.path.join(self.root, _SEAL_KEY)
+        while True:
+            try:
+                return fs.read_regular(path, 1 << 12).data
+            except FileNotFoundError:
+                try:
+                    fs.create(path, secrets.token_hex(32).encode())
+                except FileExistsError:
+                    continue
+            except OSError as error:
+                raise StorageError(f"cannot read the seal key {path}: {error}") from error
+
+    # Writing
+
+    def draft(self, data: bytes, mtime: float | None = None) -> str:
+        """Write a file that has no name in the spool yet; `sync` before it gets one."""
+        folder = os.path.join(self.root, _TMP)
+        return self._unsynced.write(folder, self.role.value, data, mtime)
+
+    def sync(self) -> None:
+        """Make all drafts and moves since the last `sync` durable."""
+        self._unsynced.flush()
+
+    def publish(self, draft: str, place: Place, name: str) -> None:
+        """Give a draft its name.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
+        self._must_be_allowed(_TMP, place.folder)
+        target = self.path(place, name)
+        fs.rename_new(draft, target)
+        self._unsynced.renamed(draft, target, temporary=True)
+
+    def overwrite(self, draft: str, place: Place, name: str) -> None:
+        """Replace a file's content in a folder that only this role writes to."""
+        target = self.path(place, name)
+        fs.replace(draft, target)
+        self._unsynced.renamed(draft, target, temporary=True)
+
+    def swap(self, draft: str, place: Place, name: str) -> bool:
+        """Replace the content of a file that a person may move away at any moment.
+
+        Returns:
+            False if the file is gone; then nothing was changed.
+        """
+        target = self.path(place, name)
+        try:
+            fs.exchange(draft, target)
+        except FileNotFoundError:
+            fs.remove(draft)
+            return False
+        fs.remove(draft)
+        self._unsynced.renamed(draft, target, temporary=True)
+        return True
+
+    def add_reason(self, draft: str, place: Place, name: str) -> None:
+        """Put a reason beside a file, before or after the file itself gets there."""
+        self.overwrite(draft, place, name + REASON_SUFFIX)
+
+    def discard(self, draft: str) -> None:
+        """Throw a draft away."""
+        fs.remove(draft)
+
+    # Moving
+
+    def move(self, source: Place, target: Place, name: str, new_name: str | None = None) -> bool:
+        """Move a file to another state: one rename.
+
+        Returns:
+            False if it is no longer there: somebody else was faster.
+
+        Raises:
+            FileExistsError: the name is taken there; nothing was changed.
+        """
+        self._must_be_allowed(source.folder, target.folder)
+        old, new = self.path(source, name), self.path(target, new_name or name)
+        try:
+            fs.rename_new(old, new)
+        except FileNotFoundError:
+            if not os.path.isdir(os.path.dirname(new)):
+                raise
+            return False
+        self._unsynced.renamed(old, new)
+        return True
+
+    def free_name(self, name: str, *places: Place) -> str:
+        """`name`, or if one of the places has it already, one like it that none has."""
+        name = printable(name)
+        if not any(self.exists(place, name) for place in places):
+            return name
+        return f"{name.removesuffix('.json')}.{secrets.token_hex(4)}.json"
+
+    def _must_be_allowed(self, source: str, target: str) -> None:
+        if not allowed(source, target, self.role):
+            raise RuntimeError(f"{self.role} may not move a file from {source} to {target}")
+
+
+def is_candidate(name: str) -> bool:
+    """Whether a name asks to be looked at: `.json`, and not begun with a dot."""
+    return name.endswith(".json") and not name.startswith(".")
+
+
+def is_odd(name: str) -> bool:
+    """Whether a name could mislead a person or a shell, or leaves no room for a suffix."""
+    return (
+        not name.isprintable()
+        or name.startswith("-")
+        or name.endswith(REASON_SUFFIX)
+        or len(os.fsencode(name)) > _NAME_BYTES
+    )
+
+
+def printable(name: str) -> str:
+    """`name` as it is, or when it is odd, a name that a person can read and type."""
+    if not is_odd(name):
+        return name
+    stem = os.fsencode(name).removesuffix(b".json").removesuffix(b".reason")
+    safe = "".join(chr(b) if 48 <= b < 123 and chr(b).isalnum() else "_" for b in stem[:80])  # noqa: PLR2004
+    return f"odd-{safe}.{secrets.token_hex(4)}.json"

@@ -1,0 +1,284 @@
+"""A group of claimed drops → requests, durable together.
+
+The order is what makes it safe to die anywhere: data, then the requests' names, then the index, and
+the originals last. Until its original has left `taking` a drop is not answered for, and a restart
+plans it again; then the files themselves say what the dead run had finished.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from spoold import fs, request
+from spoold.errors import ADVICE, BadInput
+from spoold.index import Index
+from spoold.record import Record
+from spoold.request import Repeat, Request, event_digest, intent_digest
+from spoold.routing import Action
+from spoold.rules import Scope
+from spoold.spool import Place, Spool
+from spoold.stages import Surroundings
+from spoold.stages._claim import Claim, build
+from spoold.stages._truth import Truth, load
+from spoold.states import REASON_SUFFIX
+
+log = logging.getLogger("spoold.intake")
+
+_AWAITING, _PRE_APPROVED = Place("awaiting-approval"), Place("pre-approved")
+_EXPIRED = Place("expired")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Where a claimed original goes once everything else is durable, and what is said then.
+
+    `needs` is the waiting request that it was folded into: if that is gone, the plan is void.
+    """
+
+    claim: Claim
+    place: Place
+    name: str
+    say: Callable[[], None]
+    why: bytes | None = None
+    needs: str | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Plans a group with `add`, carries it out with `commit`.
+
+    Args:
+        around: the configuration and the clock.
+        spool: the spool, in intake's hands.
+        index: what was seen before.
+        key: of the seals.
+        after_crash: whether the claims were left by a dead run, which may have published already.
+    """
+
+    around: Surroundings
+    spool: Spool
+    index: Index
+    key: bytes
+    after_crash: bool = False
+    _new: dict[str, Request] = field(default_factory=dict)
+    _folded: dict[str, Request] = field(default_factory=dict)
+    _events: dict[bytes, str] = field(default_factory=dict)
+    _intents: dict[bytes, str] = field(default_factory=dict)
+    _endings: list[_Ending] = field(default_factory=list)
+    _truth: Truth | None = None
+
+    # Planning: nothing is written
+
+    def add(self, claim: Claim) -> None:
+        """Decide what becomes of a drop."""
+        try:
+            record = claim.read()
+            scope = Scope(record.as_dict())
+            action = self.around.routing.match(record, scope).render(record, scope)
+        except BadInput as problem:
+            self._set_aside(claim, problem)
+            return
+        event = event_digest(claim.inbox.name, action.event_key)
+        known = self._events.get(event) or self.index.event(event)
+        earlier = self._on_disk(claim, action.event_key, event)
+        if earlier and self._is_ours(earlier, claim):
+            self._finish(claim, event, earlier)
+        elif known or earlier:
+            self._repeat(claim, event, action, known or (earlier.dispatch_id if earlier else ""))
+        else:
+            self._ask(claim, record, action, event)
+
+    def _set_aside(self, claim: Claim, problem: BadInput) -> None:
+        place = Place("quarantine", claim.inbox.name)
+        why = claim.reason(problem.code, problem.what, self.around.clock())
+
+        def say() -> None:
+            fields = claim.log_fields(code=problem.code)
+            log.warning("quarantined %s: %s", claim.shown, problem, extra=fields)
+
+        name = self.spool.free_name(claim.file, place)
+        self._endings.append(_Ending(claim, place, name, say, why))
+
+    def _repeat(self, claim: Claim, event: bytes, action: Action, known: str) -> None:
+        self._events[event] = known
+        what = f"The same delivery made {known} before."
+        why = claim.reason("repeat", what, self.around.clock(), dispatch_id=known,
+                           event_key=action.event_key)  # fmt: skip
+
+        def say() -> None:
+            fields = claim.log_fields(dispatch_id=known, code="repeat")
+            log.info("%s repeats %s", claim.shown, known, extra=fields)
+
+        self._archive(claim, claim.archived, say, why)
+
+    def _ask(self, claim: Claim, record: Record, action: Action, event: bytes) -> None:
+        intent = intent_digest(action.route, action.intent_key) if action.intent_key else None
+        waiting = self._waiting(intent) if intent and action.on_repeat != "separate" else None
+        if waiting and action.on_repeat == "fold":
+            self._fold(claim, record, action, event, waiting)
+            return
+        made = build(claim, record, action, self._free_id(claim, action, event))
+        if waiting:
+            made = made.with_(supersedes=[waiting.dispatch_id])
+        self._new[made.dispatch_id] = made
+        self._events[event] = made.dispatch_id
+        if intent:
+            self._intents[intent] = made.dispatch_id
+
+        def say() -> None:
+            fields = claim.log_fields(dispatch_id=made.dispatch_id, route=made.route)
+            log.info("%s made %s", claim.shown, made.dispatch_id, extra=fields)
+
+        self._archive(claim, claim.archived, say)
+
+    def _fold(
+        self, claim: Claim, record: Record, action: Action, event: bytes, waiting: Request
+    ) -> None:
+        same = waiting.dispatch_id
+        # After a crash the dead run may have counted this one already.
+        if not any(repeat.event_key == action.event_key for repeat in waiting.repeats):
+            repeat = Repeat(at=request.timestamp(claim.at), id=record.id,
+                            event_key=action.event_key, archived=claim.archived)  # fmt: skip
+            waiting = waiting.with_(
+                asked=waiting.asked + 1, repeats=request.latest(waiting.repeats, repeat)
+            )
+        (self._new if same in self._new else self._folded)[same] = waiting
+        self._events[event] = same
+        what = f"{same} still waits and asks for the same; it was asked {waiting.asked} times now."
+        why = claim.reason("folded", what, self.around.clock(), dispatch_id=same,
+                           event_key=action.event_key)  # fmt: skip
+
+        def say() -> None:
+            fields = claim.log_fields(dispatch_id=same, code="folded")
+            log.info("%s folds into %s", claim.shown, same, extra=fields)
+
+        self._archive(claim, claim.archived, say, why, needs=same)
+
+    def _finish(self, claim: Claim, event: bytes, earlier: Request) -> None:
+        """The dead run had published this drop's request; only what comes after is missing."""
+        self._events[event] = earlier.dispatch_id
+        if earlier.intent_key:
+            intent = intent_digest(earlier.route, earlier.intent_key)
+            self._intents.setdefault(intent, earlier.dispatch_id)
+        self._retire(earlier)
+
+        def say() -> None:
+            log.info("%s was made before the crash", earlier.dispatch_id, extra=claim.log_fields(
+                dispatch_id=earlier.dispatch_id))  # fmt: skip
+
+        self._archive(claim, earlier.source.archived, say)
+
+    def _archive(
+        self,
+        claim: Claim,
+        archived: str,
+        say: Callable[[], None],
+        why: bytes | None = None,
+        needs: str | None = None,
+    ) -> None:
+        place, name = Place("archive", claim.inbox.name), _below(archived)
+        fs.make_folder(self.spool.path(place, name.partition("/")[0]), 0o750)
+        self._endings.append(_Ending(claim, place, name, say, why, needs))
+
+    def _free_id(self, claim: Claim, action: Action, event: bytes) -> str:
+        """The event's id; a second later where another event has it, which eight digits allow."""
+        when = claim.at
+        while True:
+            chosen = request.dispatch_id(when, action.route, event)
+            taken = any(self.spool.exists(p, f"{chosen}.json") for p in (_AWAITING, _PRE_APPROVED))
+            if chosen not in self._new and not taken:
+                return chosen
+            when += timedelta(seconds=1)
+
+    def _waiting(self, intent: bytes) -> Request | None:
+        """The request with this intent, if nobody has decided about it yet."""
+        found = self._intents.get(intent) or self.index.intent(intent)
+        if found is None:
+            return None
+        if planned := self._new.get(found) or self._folded.get(found):
+            return planned
+        waiting = load(self.spool, _AWAITING, f"{found}.json")
+        # Sealing a file that somebody had changed would make the change ours.
+        if waiting is None or not waiting.seal_holds(self.key):
+            return None
+        late = request.moment(waiting.approval.expires_at) <= self.around.clock()
+        return None if late else waiting
+
+    # What a dead run had finished
+
+    def _on_disk(self, claim: Claim, event_key: str, event: bytes) -> Request | None:
+        if not self.after_crash:
+            return None
+        if self._truth is None:
+            self._truth = Truth(self.spool)
+        return self._truth.made_from(claim.inbox.name, event_key, event)
+
+    def _is_ours(self, made: Request, claim: Claim) -> bool:
+        """Whether this very file made the request, rather than an earlier delivery of the same."""
+        name = _below(made.source.archived)
+        kept = self.spool.exists(Place("archive", claim.inbox.name), name)
+        same = made.source.sha256 == claim.sha256 and name.endswith(f"/{claim.taken}")
+        return same and not kept
+
+    # Carrying out
+
+    def commit(self) -> list[Claim]:
+        """Do what was planned.
+
+        Returns:
+            Claims to plan again: a person moved the request that they were to be folded into.
+        """
+        new = [(made, self._draft(made)) for made in self._new.values()]
+        folded = [(asked, self._draft(asked)) for asked in self._folded.values()]
+        reasons = [self.spool.draft(e.why) if e.why else None for e in self._endings]
+        self.spool.sync()
+        gone = {a.dispatch_id for a, d in folded if not self.spool.swap(d, _AWAITING, a.name)}
+        for made, draft in new:
+            target = _AWAITING if made.requires_approval else _PRE_APPROVED
+            self.spool.publish(draft, target, made.name)
+        for made, _ in new:
+            self._retire(made)
+        self.spool.sync()
+        self.index.add(
+            [(digest, known) for digest, known in self._events.items() if known not in gone],
+            [(digest, known) for digest, known in self._intents.items() if known not in gone],
+        )
+        again = [e.claim for e in self._endings if e.needs in gone]
+        for ending, why in zip(self._endings, reasons, strict=True):
+            self._end(ending, why, void=ending.needs in gone)
+        self.spool.sync()
+        return again
+
+    def _draft(self, made: Request) -> str:
+        return self.spool.draft(made.sealed(self.key).to_bytes())
+
+    def _end(self, ending: _Ending, why: str | None, *, void: bool) -> None:
+        if void:
+            if why:
+                self.spool.discard(why)
+            return
+        if why:
+            self.spool.add_reason(why, ending.place, ending.name)
+        taking = Place("taking", ending.claim.inbox.name)
+        self.spool.move(taking, ending.place, ending.claim.taken, ending.name)
+        ending.say()
+
+    def _retire(self, newer: Request) -> None:
+        """Take what a request supersedes out of the way, unless somebody has decided about it."""
+        for old in newer.supersedes:
+            name = f"{old}.json"
+            moved = self.spool.move(_AWAITING, _EXPIRED, name)
+            said = self.spool.exists(_EXPIRED, name + REASON_SUFFIX)
+            if moved or (self.spool.exists(_EXPIRED, name) and not said):
+                what = f"{newer.dispatch_id} replaced it."
+                why = request.reason("superseded", what, ADVICE["superseded"],
+                                     self.around.clock(), by=newer.dispatch_id)  # fmt: skip
+                draft = self.spool.draft(why)
+                self.spool.sync()
+                self.spool.add_reason(draft, _EXPIRED, name)
+
+
+def _below(archived: str) -> str:
+    """`<day>/<name>` of a path `archive/<source>/<day>/<name>`."""
+    return archived.split("/", 2)[2]

@@ -1,0 +1,121 @@
+"""A drop in intake's hands, and the request that it becomes."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spoold import request
+from spoold.errors import ADVICE, BadInput
+from spoold.record import JsonObject, Record
+from spoold.request import Policy, Request, Source
+from spoold.routing import Action
+from spoold.sources._inbox import Inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed drop.
+
+    Attributes:
+        inbox: where it was dropped.
+        file: the name it came with.
+        taken: its name in `taking`, and later in `archive`.
+        at: when it was claimed.
+        data: its bytes; empty if they could not be read.
+        document: what they say, if they are good JSON.
+        problem: what is wrong with it, if anything.
+    """
+
+    inbox: Inbox
+    file: str
+    taken: str
+    at: datetime
+    data: bytes
+    document: JsonObject | None
+    problem: BadInput | None
+
+    @property
+    def shown(self) -> str:
+        """The name it came with, fit for a terminal and for JSON."""
+        return self.file if self.file.isprintable() else ascii(self.file)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its bytes, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def archived(self) -> str:
+        """Where the original goes, from the spool root."""
+        return f"archive/{self.inbox.name}/{self.at:%Y-%m-%d}/{self.taken}"
+
+    def read(self) -> Record:
+        """What it says.
+
+        Raises:
+            BadInput: what is wrong with it.
+        """
+        if self.problem or self.document is None:
+            raise self.problem or BadInput("unreadable", "It could not be read.")
+        return self.inbox.read(self.document, self.file)
+
+    def reason(self, code: str, what: str, when: datetime, **more: str) -> bytes:
+        """The content of the reason file beside the original."""
+        return request.reason(
+            code, what, ADVICE[code], when, source=self.inbox.name, file=self.shown,
+            sha256=self.sha256 if self.data else None, **more,
+        )  # fmt: skip
+
+    def log_fields(self, **more: str) -> dict[str, str]:
+        """What a log line says about it."""
+        return {"source": self.inbox.name, "file": self.shown, **more}
+
+
+def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Request:
+    """The request that a claim becomes; it still lacks its seal."""
+    decision = record.facts if record.type == "decision" else {}
+    expires = claim.at + timedelta(seconds=action.expires_after)
+    return Request(
+        schema_=request.SCHEMA,
+        dispatch_id=dispatch_id,
+        timestamp_utc=request.timestamp(claim.at),
+        status="awaiting-approval" if action.requires_approval else "pre-approved",
+        route=action.route,
+        execution_plane=action.targets["execution_plane"],
+        target_kind=action.targets["target_kind"],
+        target_ref=action.targets["target_ref"],
+        target_env=action.targets["target_env"],
+        requires_approval=action.requires_approval,
+        rationale=action.targets["rationale"] or decision.get("rationale"),
+        checks=decision.get("checks") or [],
+        decision_type=decision.get("decision_type"),
+        source_decision_id=record.id if decision else None,
+        source_decision_file=claim.archived if decision else None,
+        source=Source(
+            inbox=claim.inbox.name,
+            file=claim.file,
+            id=record.id,
+            sha256=claim.sha256,
+            received_at=request.timestamp(claim.at),
+            archived=claim.archived,
+        ),
+        executor=action.executor,
+        params=action.params,
+        preflight=action.preflight,
+        approval=Policy(
+            policy="move" if action.requires_approval else "none",
+            quorum=1 if action.requires_approval else 0,
+            approvers=[],
+            expires_at=request.timestamp(expires),
+        ),
+        event_key=action.event_key,
+        intent_key=action.intent_key,
+        lane=action.lane,
+        supersedes=[],
+        asked=1,
+        repeats=[],
+        seal="",
+        approvals=[],
+        attempts=[],
+        result=None,
+    )

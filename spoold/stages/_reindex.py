@@ -1,0 +1,52 @@
+"""The index, from the files: requests in every state, and reasons beside archived repeats."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from spoold import fs, request
+from spoold.index import Entry, Index
+from spoold.request import event_digest, intent_digest
+from spoold.spool import Place, Spool
+from spoold.states import REASON_SUFFIX, STATES
+
+
+def reindex(spool: Spool, index: Index) -> int:
+    """Rebuild the index; returns the number of events known."""
+    intents: list[Entry] = []
+    events = _events(spool, intents)
+    return index.rebuild(list(events), intents)
+
+
+def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
+    for place in spool.places(*STATES):
+        for name in spool.names(place):
+            fields = _load(spool.path(place, name))
+            with suppress(KeyError, TypeError, AttributeError):
+                known = str(fields["dispatch_id"])
+                yield event_digest(fields["source"]["inbox"], fields["event_key"]), known
+                if place == Place("awaiting-approval") and fields["intent_key"]:
+                    intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
+    for place in spool.places("archive"):
+        for day in sorted(entry.path for entry in fs.entries(spool.path(place)) if entry.is_dir()):
+            yield from _repeats(day)
+
+
+def _repeats(day: str) -> Iterator[Entry]:
+    for entry in fs.entries(day):
+        if entry.name.endswith(REASON_SUFFIX):
+            fields = _load(os.path.join(day, entry.name))
+            with suppress(KeyError, TypeError):
+                digest = event_digest(fields["source"], fields["event_key"])
+                yield digest, str(fields["dispatch_id"])
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(fs.read_regular(path, request.MAX_BYTES).data)
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,53 @@
+"""What all tests share: a lab of their own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from spoold.testing import Lab
+
+ROUTE = """
+name = "{name}"
+source = "{source}"
+match = '''{match}'''
+executor = "{executor}"
+{more}
+"""
+
+
+def route(
+    name: str = "any",
+    source: str = "decisions",
+    match: str = "true",
+    executor: str = "rec",
+    more: str = "",
+) -> str:
+    """The text of a route."""
+    return ROUTE.format(name=name, source=source, match=match, executor=executor, more=more)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A spool with one route: every decision goes to the recorder, after a person's yes."""
+    return Lab(tmp_path, routes={"10.toml": route()})
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Callable[..., Lab]:
+    """Makes a lab with the routes given."""
+
+    def make(*routes: str, toml: str = Lab.SETTINGS) -> Lab:
+        return Lab(tmp_path, toml, {f"{n:02}.toml": text for n, text in enumerate(routes, 10)})
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def quiet_umask() -> Iterator[None]:
+    """Files as a service makes them, whatever umask runs the tests."""
+    import os
+
+    before = os.umask(0o022)
+    yield
+    os.umask(before)

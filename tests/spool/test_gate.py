@@ -1,0 +1,196 @@
+"""The gate: what was approved is what was sealed, or it is held and nothing runs."""
+
+import os
+import shutil
+
+import orjson
+import pytest
+
+from tests.conftest import route
+
+CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
+
+
+@pytest.fixture
+def waiting(lab):
+    """One waiting request."""
+    lab.drop("decisions", "c.json", CUTOVER)
+    lab.drain()
+    return lab.only("awaiting-approval")
+
+
+def held_with(lab, code):
+    """Whether the one held file has that code, and nothing ran."""
+    lab.drain()
+    assert lab.reason(lab.only("held"))["code"] == code
+    assert lab.recorder.calls == []
+    assert lab.files("done") == lab.files("queued") == lab.files("approved") == []
+
+
+def test_any_changed_byte_is_held(lab, waiting):
+    """Whichever single byte of a waiting request changes, it is held and nothing runs."""
+    original = waiting.read_bytes()
+    for place in range(0, len(original), 7):
+        changed = bytearray(original)
+        changed[place] ^= 1
+        (lab.root / "approved" / waiting.name).write_bytes(changed)
+    waiting.unlink()
+    lab.drain()
+    for place in range(0, len(original), 41):
+        changed = bytearray(original)
+        changed[place] ^= 1
+        (lab.root / "approved" / waiting.name).write_bytes(changed)
+        lab.drain()
+    assert lab.recorder.calls == []
+    assert {lab.reason(p)["code"] for p in lab.files("held")} <= {
+        "altered", "not-a-request", "renamed", "unknown-executor",
+    }  # fmt: skip
+    assert len(lab.files("held")) == 1 + len(range(0, len(original), 41))
+
+
+@pytest.mark.parametrize("field", ["params", "executor", "target_ref", "approval", "route", "lane"])
+def test_no_field_of_the_action_can_be_edited(lab, waiting, field):
+    """Editing what would be done, tidily, breaks the seal."""
+    made = orjson.loads(waiting.read_bytes())
+    made[field] = {
+        "params": {"say": "evil"}, "approval": {**made["approval"], "expires_at":
+        "2099-01-01T00:00:00.000000+00:00"},
+    }.get(field, "evil")  # fmt: skip
+    data = orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    waiting.write_bytes(data)
+    lab.approve()
+    held_with(lab, "altered")
+
+
+def test_white_space_counts_too(lab, waiting):
+    """The same data spelled otherwise is not what intake wrote."""
+    waiting.write_bytes(waiting.read_bytes() + b"\n")
+    lab.approve()
+    held_with(lab, "altered")
+
+
+def test_an_empty_file_approves_nothing(lab, waiting):
+    """An empty file of the right name is held; the request itself goes on waiting."""
+    (lab.root / "approved" / waiting.name).touch()
+    lab.drain()
+    held_with(lab, "empty")
+    assert waiting.exists()
+
+
+def test_a_renamed_request_is_held(lab, waiting):
+    """A request under another request's name does not run."""
+    waiting.rename(lab.root / "approved" / "dispatch-20260101T000000Z-any-00000000.json")
+    held_with(lab, "renamed")
+
+
+def test_a_copy_of_a_finished_request_is_held(lab, waiting):
+    """What was done once cannot be approved again by copying or moving it back."""
+    lab.approve()
+    lab.drain()
+    done = lab.only("done")
+    shutil.copy(done, lab.root / "approved" / done.name)
+    lab.drain()
+    assert lab.reason(lab.only("held"))["code"] == "replayed"
+    done.rename(lab.root / "approved" / done.name)
+    lab.drain()
+    assert {lab.reason(p)["code"] for p in lab.files("held")} == {"replayed"}
+    assert len(lab.recorder.calls) == 1
+
+
+def test_a_copy_of_a_waiting_request_is_held(lab, waiting):
+    """Copying instead of moving does not run it while the original still waits."""
+    shutil.copy(waiting, lab.root / "approved" / waiting.name)
+    held_with(lab, "replayed")
+    lab.only("held").unlink()
+    lab.approve(waiting)
+    lab.drain()
+    assert len(lab.recorder.calls) == 1
+
+
+def test_a_request_sealed_elsewhere_is_foreign(lab, waiting, tmp_path_factory):
+    """A request of another spool, perfect in itself, is not ours."""
+    from spoold.testing import Lab
+
+    other = Lab(tmp_path_factory.mktemp("other"), routes={"10.toml": route()})
+    other.drop("decisions", "x.json", {"decision_id": "x", "decision_type": "cutover"})
+    other.drain()
+    foreign = other.only("awaiting-approval")
+    shutil.copy(foreign, lab.root / "approved" / foreign.name)
+    from spoold import executors
+
+    executors.register("recorder", lab.recorder)
+    held_with(lab, "altered")
+
+
+def test_approvals_cannot_be_forged(lab, waiting):
+    """A yes in the file that the gate did not write holds it."""
+    made = orjson.loads(waiting.read_bytes())
+    made["approvals"] = [
+        {"policy": "move", "at": made["timestamp_utc"], "by": "root", "note": None,
+         "checked_at": made["timestamp_utc"], "seal": "hmac-sha256:00"},
+    ]  # fmt: skip
+    waiting.write_bytes(
+        orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    )
+    lab.approve()
+    held_with(lab, "altered")
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo"])
+def test_what_is_no_file_is_held(lab, waiting, kind):
+    """A directory, link or FIFO in approved/ is set aside, not followed, not waited for."""
+    path = lab.root / "approved" / "x.json"
+    {"directory": path.mkdir, "fifo": lambda: os.mkfifo(path)}.get(
+        kind, lambda: path.symlink_to(waiting)
+    )()
+    lab.drain()
+    assert lab.recorder.calls == []
+    assert os.path.lexists(lab.root / "held" / "x.json")
+
+
+def test_a_writer_that_keeps_the_file_open_changes_nothing(lab, waiting):
+    """Bytes written after the move, through a descriptor from before, never run."""
+    with waiting.open("r+b") as still_open:
+        lab.approve(waiting)
+        gate = lab.stages()[2]
+        gate.lock.acquire()
+        gate.step()
+        gate.lock.release()
+        still_open.write(b"X" * 200)
+        still_open.flush()
+        lab.drain()
+    assert len(lab.recorder.calls) == 1
+    assert b"XXX" not in lab.only("done").read_bytes()
+
+
+def test_a_released_request_needs_a_new_yes_and_then_runs(lab, waiting):
+    """What was parked goes back to waiting, and both decisions are in the file's story."""
+    lab.approve()
+    (lab.root / "HOLD").touch()
+    lab.drain()
+    approved = lab.only("approved")
+    approved.rename(lab.root / "held" / approved.name)
+    (lab.root / "HOLD").unlink()
+    lab.drain()
+    held = lab.only("held")
+    held.rename(lab.root / "awaiting-approval" / held.name)
+    lab.drain()
+    assert lab.recorder.calls == []
+    lab.approve()
+    lab.drain()
+    assert lab.request("done")["status"] == "done"
+
+
+def test_the_person_who_used_the_command_is_named(lab, waiting):
+    """A slip in approvals/ puts its owner's name and note next to the yes."""
+    from click.testing import CliRunner
+
+    from spoold.cli import cli
+
+    args = ["--config", str(lab.file), "approve", waiting.stem[-8:], "--reason", "CHG-1"]
+    result = CliRunner().invoke(cli, args)
+    assert result.exit_code == 0, result.output
+    lab.drain()
+    (yes,) = lab.request("done")["approvals"]
+    assert yes["note"] == "CHG-1"
+    assert yes["by"] == __import__("pwd").getpwuid(os.getuid()).pw_name

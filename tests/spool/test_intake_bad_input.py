@@ -1,0 +1,186 @@
+"""What strangers drop: every bad file ends in quarantine/ with its own code, and nothing stops."""
+
+import os
+import stat
+from datetime import UTC, datetime
+
+import pytest
+
+from spoold.errors import ADVICE
+from spoold.testing import Clock, Lab
+from tests.conftest import route
+
+GOOD = {"decision_type": "cutover"}
+
+BYTES = {
+    "empty": b"",
+    "truncated": b'{"decision_type": "cut',
+    "not-json": b'{"a": 1,, "b": 2}',
+    "not-utf8": b'{"decision_type": "\xff\xfe"}',
+    "not-an-object": b"[1, 2, 3]",
+    "duplicate-key": b'{"decision_type": "a", "decision_type": "b"}',
+    "not-a-number": b'{"decision_type": "a", "x": NaN}',
+    "number-out-of-range": b'{"decision_type": "a", "x": 18446744073709551617}',
+    "too-large": b'{"decision_type": "' + b"x" * (1 << 20) + b'"}',
+    "too-deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "bad-record": b'{"decision_type": 7}',
+}
+
+
+def settle(lab):
+    """Let the settle time of half-written files pass."""
+    lab.clock.advance(5)
+    lab.drain()
+
+
+@pytest.mark.parametrize("code", BYTES)
+def test_each_kind_of_bad_content_has_its_own_code(lab, code):
+    """A bad file is kept to the byte, with a reason that names the code and what to do."""
+    lab.drop("decisions", "bad.json", BYTES[code])
+    lab.drop("decisions", "good.json", GOOD)
+    settle(lab)
+    kept = lab.only("quarantine")
+    assert kept.read_bytes() == BYTES[code]
+    why = lab.reason(kept)
+    assert why["code"] == code
+    assert why["advice"] == ADVICE[code]
+    assert why["what"].endswith(".")
+    assert len(lab.files("awaiting-approval")) == 1
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "socket"])
+def test_what_is_no_file_is_never_opened(lab, kind, tmp_path):
+    """Directories, links, FIFOs and sockets are moved aside as they are, without being followed."""
+    lab.drain()
+    path = lab.root / "inbox" / "decisions" / "x.json"
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"decision_type": "cutover"}')
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        path.symlink_to(secret)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    lab.drop("decisions", "good.json", GOOD)
+    lab.drain()
+    kept = lab.root / "quarantine" / "decisions" / "x.json"
+    wanted = {"fifo": "special-file", "socket": "special-file"}.get(kind, kind)
+    assert lab.reason(kept)["code"] == wanted
+    assert os.path.lexists(kept)
+    assert secret.exists()
+    assert len(lab.files("awaiting-approval")) == 1
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.json", b"a\nb.json", b"-rf.json", "a\u202eb.json".encode(), b"x" * 250 + b".json"]
+)
+def test_an_odd_name_is_set_aside_under_one_that_can_be_typed(lab, name):
+    """A name that could mislead is replaced; the reason says what it was; the bytes stay."""
+    lab.drain()
+    folder = os.fsencode(lab.root / "inbox" / "decisions")
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(b'{"decision_type": "cutover"}')
+    lab.drain()
+    kept = lab.only("quarantine")
+    assert kept.name.isascii()
+    assert kept.name.isprintable()
+    assert lab.reason(kept)["code"] == "odd-name"
+    assert kept.read_bytes() == b'{"decision_type": "cutover"}'
+    assert os.listdir(folder) == []
+
+
+def test_a_file_without_a_route_says_so(make_lab):
+    """A record that no route takes is quarantined as no-route."""
+    lab = make_lab(route(match="record.type == 'something else'"))
+    lab.drop("decisions", "c.json", GOOD)
+    lab.drain()
+    assert lab.reason(lab.only("quarantine"))["code"] == "no-route"
+
+
+def test_a_route_whose_expression_fails_is_no_match_and_is_named(make_lab):
+    """A failing expression never counts as true; the reason names the route and what is missing."""
+    lab = make_lab(route(match="record.body.nothing == 1"))
+    lab.drop("decisions", "c.json", GOOD)
+    lab.drain()
+    why = lab.reason(lab.only("quarantine"))
+    assert why["code"] == "route-error"
+    assert "any" in why["what"]
+    assert "nothing" in why["what"]
+
+
+def test_a_value_that_cannot_be_rendered_is_named(make_lab):
+    """An expression that fails in params quarantines the record and names the parameter."""
+    lab = make_lab(route(more="[params]\nsay = '=record.body.nothing'"))
+    lab.drop("decisions", "c.json", GOOD)
+    lab.drain()
+    why = lab.reason(lab.only("quarantine"))
+    assert why["code"] == "route-error"
+    assert "params.say" in why["what"]
+
+
+def test_parameters_that_the_executor_refuses_never_reach_a_person(make_lab):
+    """What an executor would refuse is refused before anybody is asked to approve it."""
+    lab = make_lab(route(more="[params]\nsay = '=record.body.word'"))
+    lab.drop("decisions", "c.json", {**GOOD, "word": "no"})
+    lab.drain()
+    assert lab.reason(lab.only("quarantine"))["code"] == "params-refused"
+    assert lab.files("awaiting-approval") == []
+
+
+def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(lab):
+    """A half-written file stays in the inbox while its writer has it open, and is taken when whole."""
+    lab.drain()
+    path = lab.root / "inbox" / "decisions" / "slow.json"
+    with path.open("wb") as file:
+        file.write(b'{"decision_type": ')
+        file.flush()
+        settle(lab)
+        assert path.exists()
+        file.write(b'"cutover"}')
+    lab.drain()
+    assert lab.request("awaiting-approval")["decision_type"] == "cutover"
+
+
+def test_a_file_that_has_just_been_written_gets_time_to_become_whole(lab):
+    """A cut-off file that nobody has open is given the settle time before it counts as truncated."""
+    lab.drain()
+    path = lab.root / "inbox" / "decisions" / "slow.json"
+    path.write_bytes(b'{"decision_type": ')
+    (intake, *_) = lab.stages()
+    intake.lock.acquire()
+    step = intake.step()
+    assert path.exists()
+    assert step.due is not None
+    with path.open("ab") as file:
+        file.write(b'"cutover"}')
+    intake.step()
+    intake.close()
+    intake.lock.release()
+    assert lab.request("awaiting-approval")["decision_type"] == "cutover"
+
+
+class Running(Clock):
+    """A clock that goes."""
+
+    def __call__(self):
+        return datetime.now(UTC)
+
+
+def test_a_drain_waits_for_the_settle_time(tmp_path):
+    """A drain ends with a truncated file in quarantine, not with one that is left behind."""
+    lab = Lab(tmp_path, routes={"10.toml": route()}, clock=Running())
+    lab.drop("decisions", "cut.json", b'{"decision_type": ')
+    lab.drain()
+    assert lab.reason(lab.only("quarantine"))["code"] == "truncated"
+
+
+def test_hundreds_of_bad_files_do_not_keep_a_good_one_back(lab):
+    """A flood of bad drops is set aside in one pass, and the good one is served."""
+    for number in range(300):
+        lab.drop("decisions", f"{number:04}.json", b"{")
+    lab.drop("decisions", "good.json", GOOD)
+    settle(lab)
+    assert len(lab.files("quarantine")) == 300
+    assert len(lab.files("awaiting-approval")) == 1
