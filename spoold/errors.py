@@ -14,7 +14,7 @@ ADVICE: Mapping[str, str] = {
     "rename it into the inbox when it is whole, and drop the record again.",
     "not-json": "Correct the JSON at the position named, then `spoold retry` the file.",
     "not-utf8": "Write the file as UTF-8 without a byte-order mark, then `spoold retry` it.",
-    "not-an-object": "A record is one JSON object ({...}); wrap the value in one and drop it again.",
+    "not-an-object": "A record is one JSON object ({...}); wrap the value in one, drop it again.",
     "duplicate-key": "Two readers could disagree about which value counts; keep one, "
     "then `spoold retry` the file.",
     "not-a-number": "JSON has no NaN or Infinity; use null or a finite number, "

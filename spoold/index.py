@@ -1,9 +1,9 @@
 """Which deliveries and which waiting intents intake has seen: fast, and never the truth.
 
-The truth is in the request files (`event_key`, `intent_key`) and in the reason files beside archived
-repeats. An entry is written only after its request is durable, so an entry always has a request; the
-other way round is checked for every file that a crash left in intake's hands. A lost, damaged or
-half-built index is rebuilt from the files.
+The truth is in the request files (`event_key`, `intent_key`) and in the reason files beside
+archived repeats. An entry is written only after its request is durable, so an entry always has a
+request; the other way round is checked for every file that a crash left in intake's hands. A lost,
+damaged or half-built index is rebuilt from the files.
 """
 
 import os

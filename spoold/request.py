@@ -166,9 +166,7 @@ class Request(Model):
 
     def to_bytes(self) -> bytes:
         """The file's exact content; any other spelling of the same data is refused."""
-        return orjson.dumps(
-            self._fields(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        )
+        return orjson.dumps(self._fields(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
     def _fields(self) -> dict[str, Any]:
         fields = self.model_dump()
@@ -213,7 +211,7 @@ def parse(data: bytes) -> Request:
     """Read a request file.
 
     Raises:
-        BadInput: `empty`, `not-a-request`, or `altered` when the bytes are not as spoold wrote them.
+        BadInput: `empty`, `not-a-request`, or `altered`: the bytes are not as spoold wrote them.
     """
     if not data.strip():
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
@@ -250,7 +248,7 @@ def intent_digest(route: str, intent_key: str) -> bytes:
 
 
 def dispatch_id(when: datetime, route: str, event: bytes) -> str:
-    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's, so it never changes."""
+    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's and stays."""
     return f"dispatch-{when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{route}-{event.hex()[:8]}"
 
 

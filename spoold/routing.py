@@ -227,9 +227,7 @@ def _template(file: RouteFile, value: Any, *prefix: str) -> Template:
         raise file.document.error(f"{key}: {error}", *path) from None
 
 
-def _must_be_literal(
-    file: RouteFile, instance: Instance, template: Template, key: str
-) -> None:
+def _must_be_literal(file: RouteFile, instance: Instance, template: Template, key: str) -> None:
     """Refuse an expression where only the route's author may choose, such as a program's name."""
     for path in template.expressions():
         inner = path[1:] if key == "preflight" else path
@@ -240,9 +238,7 @@ def _must_be_literal(
                 raise file.document.error(message, key, *path)
 
 
-def _check_early(
-    file: RouteFile, instance: Instance, runner: Instance, route: Route
-) -> None:
+def _check_early(file: RouteFile, instance: Instance, runner: Instance, route: Route) -> None:
     """What can be known without a record is an error now, not in the first outage."""
     known: Iterable[str] = instance.module.Params.model_fields
     for key in file.table.params:

@@ -1,7 +1,7 @@
 """What all stages share: wake-up and rescan, drain, signals, one instance of each, log lines.
 
-An event only says "look now". Every look is a scan of the folders, so a lost event costs at most one
-`rescan` interval, and an event too many costs one scan of what is usually an empty folder.
+An event only says "look now". Every look is a scan of the folders, so a lost event costs at most
+one `rescan` interval, and an event too many costs one scan of what is usually an empty folder.
 """
 
 import logging
@@ -179,29 +179,24 @@ def drain(stages: Sequence[Stage], around: Surroundings) -> int:
         The exit code.
     """
     failed: list[int] = []
-    own: list[Stage] = []
 
     def run(_: Stage) -> None:
         with ExitStack() as closing:
-            closing.callback(_close_all, own)
-            _drain(stages, own, around)
+            _drain(stages, around, closing)
 
     _guard(run, stages[0], around, failed)
     return failed[0] if failed else os.EX_OK
 
 
-def _close_all(own: Sequence[Stage]) -> None:
-    for stage in own:
-        stage.close()
-        stage.lock.release()
-
-
-def _drain(stages: Sequence[Stage], own: list[Stage], around: Surroundings) -> None:
+def _drain(stages: Sequence[Stage], around: Surroundings, closing: ExitStack) -> None:
+    own: list[Stage] = []
     seen, since = _picture(stages), time.monotonic()
     while not around.stop.is_set():
         for stage in stages:
             if stage not in own and _try_lock(stage):
                 own.append(stage)
+                closing.callback(stage.lock.release)
+                closing.callback(stage.close)
                 stage.recover()
         around.wake.clear()
         steps = [stage.step() for stage in own]

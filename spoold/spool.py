@@ -57,9 +57,7 @@ class Spool:
     def places(self, *folders: str) -> list[Place]:
         """All places of the folders named, in that order; all folders if none is named."""
         return [
-            Place(name, key)
-            for name in folders or FOLDERS
-            for key in self._keys[FOLDERS[name].per]
+            Place(name, key) for name in folders or FOLDERS for key in self._keys[FOLDERS[name].per]
         ]
 
     def path(self, place: Place, name: str = "") -> str:

@@ -14,16 +14,17 @@ from spoold.errors import SpooldError
 
 #: The order of a day's work, for `--help`.
 _ORDER = (
-    "init check run intake gate execute sweep ls show stats explain "
-    "approve reject hold release retry cancel resolve reindex"
-).split()
+    *("init", "check", "run", "intake", "gate", "execute", "sweep"),
+    *("ls", "show", "stats", "explain"),
+    *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex"),
+)
 
 
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         found = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
-        return sorted(found, key=lambda verb: (_ORDER + [verb]).index(verb))
+        return sorted(found, key=lambda verb: (*_ORDER, verb).index(verb))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
@@ -52,7 +53,8 @@ def _json_here(ctx: click.Context, _option: click.Parameter, value: bool) -> Non
 def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Put a person between the event and the action.
 
-    Drop JSON files into inbox/, approve by moving files to approved/, audit by looking into folders.
+    Drop JSON files into inbox/, approve by moving files to approved/, audit by looking into
+    folders.
     """
     ctx.obj = App(config, as_json)
 

@@ -4,14 +4,17 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
-from spoold import config, routing
+from spoold import config
 from spoold.spool import Spool
 from spoold.states import Role
+
+if TYPE_CHECKING:
+    from spoold.routing import Routing
 
 
 class App:
@@ -32,8 +35,10 @@ class App:
         return config.load(config.find(self._given))
 
     @cached_property
-    def routing(self) -> routing.Routing:
-        """The configuration, compiled; raises `ConfigError`."""
+    def routing(self) -> "Routing":
+        """The configuration, compiled; raises `ConfigError`. Loaded late: `ls` needs no CEL."""
+        from spoold import routing  # noqa: PLC0415
+
         return routing.load(self.config)
 
     @cached_property

@@ -141,9 +141,9 @@ def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:
     expires = request.moment(loaded.approval.expires_at)
     if expires <= request.now():
         raise NotPossible(
-            f"{found.id} expired at {loaded.approval.expires_at}, so a {verb} would only take it to "
-            f"{folder}/ and from there to expired/ or held/. If it is still wanted, drop the record "
-            "again under a new id"
+            f"{found.id} expired at {loaded.approval.expires_at}, so a {verb} would only take it "
+            f"to {folder}/, and from there to expired/ or held/. If it is still wanted, drop the "
+            "record again under a new id"
         )
 
 

@@ -17,9 +17,7 @@ def drain_option() -> click.Option:
     return click.Option(["--drain"], is_flag=True, help=text)
 
 
-def run(
-    app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: bool
-) -> None:
+def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: bool) -> None:
     """Run stages as a service, or once; ends the process with their exit code."""
     service.log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     Path(app.config.root).mkdir(parents=True, exist_ok=True)

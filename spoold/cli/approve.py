@@ -2,4 +2,6 @@
 
 from spoold.cli._decide import decision
 
-command = decision("approve", "Say yes: awaiting-approval → approved. Exactly what the file shows will run.")
+command = decision(
+    "approve", "Say yes: awaiting-approval → approved. Exactly what the file shows will run."
+)

@@ -1,4 +1,4 @@
-"""`spoold explain FILE`: which route a record takes, why not the others, and what would be asked."""
+"""`spoold explain FILE`: which route a record takes, why not the others, what would be asked."""
 
 import os
 from pathlib import Path

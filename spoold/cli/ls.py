@@ -34,9 +34,7 @@ def command(app: App, folder: str | None) -> None:
 def _places(app: App, folder: str | None) -> list[Place]:
     if folder is None:
         return [
-            place
-            for place in app.spool.places(*STATES, "quarantine")
-            if place.folder not in FINAL
+            place for place in app.spool.places(*STATES, "quarantine") if place.folder not in FINAL
         ]
     name, _, key = folder.strip("/").partition("/")
     places = [p for p in app.spool.places(name) if key in ("", p.key)] if name in FOLDERS else []

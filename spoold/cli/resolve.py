@@ -16,5 +16,5 @@ _FOLDERS = {"done": "done", "failed": "failed", "again": "awaiting-approval"}
 ])  # fmt: skip
 @pass_app
 def command(app: App, ids: tuple[str, ...], outcome: str, why: str | None) -> None:
-    """Say how it ended, when only a person can know: unknown → done, failed or awaiting-approval."""
+    """Say how it ended: unknown → done, failed or awaiting-approval (`again`)."""
     decide_all(app, "resolve", ids, why, _FOLDERS[outcome])

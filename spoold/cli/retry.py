@@ -48,7 +48,9 @@ def _drop_again(app: App, found: Found) -> None:
     try:
         moved = app.spool.move(found.place, inbox, found.name)
     except FileExistsError:
-        raise NotPossible(f"{inbox}/ has a {shown(found.name)} already; wait, or rename one") from None
+        raise NotPossible(
+            f"{inbox}/ has a {shown(found.name)} already; wait, or rename one"
+        ) from None
     if not moved:
         raise NotPossible(f"{shown(found.name)} has just been moved by somebody else; look again")
     fs.remove(app.spool.path(found.place, found.name + REASON_SUFFIX))

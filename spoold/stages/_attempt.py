@@ -1,4 +1,4 @@
-"""One attempt in its thread: the kind's code, what it may use, and every way in which it can end."""
+"""One attempt in its thread: the kind's code, what it may use, every way it can end."""
 
 import logging
 import os

@@ -68,7 +68,7 @@ class Batch:
     _endings: list[_Ending] = field(default_factory=list)
     _truth: Truth | None = None
 
-    # Planning: nothing is written
+    # Planning, which writes nothing
 
     def add(self, claim: Claim) -> None:
         """Decide what becomes of a drop."""

@@ -1,7 +1,7 @@
 """approvals/: what a person said when deciding. The owner of the file is who said it.
 
-A slip never approves: under the policy `move` the move does. It adds a name and a note to the trail,
-and the kernel vouches for the name, since nobody can give a file away.
+A slip never approves: under the policy `move` the move does. It adds a name and a note to the
+trail, and the kernel vouches for the name, since nobody can give a file away.
 """
 
 import pwd

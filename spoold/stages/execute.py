@@ -1,18 +1,16 @@
 """queued/NAME → running/NAME → done, failed, deferred/NAME, unknown or held.
 
-Security: trusts what the gate put into queued/NAME, and its own configuration. It can neither approve
-nor forge a request. An attempt is on disk before it may act; an attempt whose end nobody saw is not
-repeated unless the executor's own probe says that this is safe.
+Security: trusts what the gate put into queued/NAME, and its own configuration. It can neither
+approve nor forge a request. An attempt is on disk before it may act; an attempt whose end nobody
+saw is not repeated unless the executor's own probe says that this is safe.
 """
 
 import logging
 import queue
-import random
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
 
 import orjson
 
@@ -20,25 +18,18 @@ from spoold import fs, request
 from spoold.errors import (
     BadInput,
     ExecutionError,
-    Permanent,
-    Transient,
 )
 from spoold.executors import Result
 from spoold.request import Attempt, Request
 from spoold.spool import Place
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
+from spoold.stages._verdict import Verdict, judge, target_of
 from spoold.states import Role
 
 log = logging.getLogger("spoold.execute")
 
 _HELD = Place("held")
-_TARGETS = {
-    "done": Place("done"),
-    "failed": Place("failed"),
-    "unknown": Place("unknown"),
-    "held": _HELD,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +38,6 @@ class _Ended:
 
     request: Request
     outcome: Result | ExecutionError | BadInput | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What is written into the file, and where the file goes."""
-
-    request: Request
-    target: Place
-    not_before: float | None = None
-    held_for: BadInput | None = None
 
 
 class Execute:
@@ -70,7 +51,6 @@ class Execute:
         self._instance = around.routing.executors[executor]
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
-        self._deferred = Place("deferred", executor)
         self.lock = self.spool.lock(self._running)
         self._busy: dict[str, Request] = {}
         self._backlog: deque[str] = deque()
@@ -82,7 +62,7 @@ class Execute:
         return [self._queued]
 
     def recover(self) -> None:
-        """What a dead run had in its hands: finish it, hand it back, or ask the executor's probe."""
+        """Finish what a dead run had in its hands, hand it back, or ask the executor's probe."""
         verdicts = []
         for name in self.spool.names(self._running):
             try:
@@ -97,7 +77,7 @@ class Execute:
                 verdicts.append(verdict)
         self._settle(verdicts)
 
-    def _recovered(self, found: Request) -> _Verdict | None:
+    def _recovered(self, found: Request) -> Verdict | None:
         """None if it had not started, so that it can simply be queued again."""
         last = found.attempts[-1] if found.attempts else None
         if found.status == "queued" or last is None:
@@ -105,19 +85,17 @@ class Execute:
         if last.outcome is None:
             log.warning("its executor died; asking the probe", extra=_about(found))
             return self._judge(found, probe(self._instance, self.around, self.spool, found))
-        target = _TARGETS.get(found.status, self._deferred)
-        not_before = None
-        if target == self._deferred:
+        target, not_before = target_of(found), None
+        if target.folder == "deferred":
             not_before = fs.status(self.spool.path(self._running, found.name)).st_mtime
-        return _Verdict(found, target, not_before)
+        return Verdict(found, target, not_before)
 
     def step(self) -> Step:
         """Record what has ended, then start what there is room for."""
         moved = self._record()
-        due = None
         if not self.spool.on_hold and not self.around.stop.is_set():
             moved += self._start()
-        return Step(moved, busy=len(self._busy), due=due)
+        return Step(moved, busy=len(self._busy))
 
     def close(self) -> None:
         """Let what runs finish; after the grace period tell it to stop; record what came of it."""
@@ -209,9 +187,7 @@ class Execute:
         begun = []
         for found in ready:
             tried = Attempt(number=len(found.attempts) + 1, started_at=now)
-            started = found.with_(
-                status="running", attempts=[*found.attempts, tried], result=None
-            )
+            started = found.with_(status="running", attempts=[*found.attempts, tried], result=None)
             begun.append((started, self.spool.draft(started.to_bytes())))
         self.spool.sync()
         for started, draft in begun:
@@ -247,40 +223,10 @@ class Execute:
             self._lanes.pop(verdict.request.name, None)
         return len(verdicts)
 
-    def _judge(self, found: Request, outcome: Result | ExecutionError | BadInput) -> _Verdict:
-        now = self.around.clock()
-        match outcome:
-            case Result():
-                ended = ("done", outcome.code, outcome.detail, outcome.data)
-                return _Verdict(_closed(found, now, *ended), _TARGETS["done"])
-            case BadInput():
-                data = dict(getattr(outcome, "data", {}))
-                held = _closed(found, now, "held", outcome.code, outcome.what, data)
-                return _Verdict(held, _HELD, held_for=outcome)
-            case Transient() if (tries := _tries(found)) < self._instance.retry.tries:
-                wait = self._delay(outcome, tries)
-                detail = f"{outcome.detail} Next try in {wait:.0f} s."
-                later = _closed(found, now, "deferred", outcome.code, detail, outcome.data)
-                return _Verdict(later, self._deferred, now.timestamp() + wait)
-            case Transient() | Permanent():
-                detail = outcome.detail
-                if isinstance(outcome, Transient):
-                    detail += f" Given up after {_tries(found)} tries."
-                ended = ("failed", outcome.code, detail, outcome.data)
-                return _Verdict(_closed(found, now, *ended), _TARGETS["failed"])
-            case _:
-                ended = ("unknown", outcome.code, outcome.detail, outcome.data)
-                return _Verdict(_closed(found, now, *ended), _TARGETS["unknown"])
+    def _judge(self, found: Request, outcome: Result | ExecutionError | BadInput) -> Verdict:
+        return judge(found, outcome, self._instance.retry, self.around.clock())
 
-    def _delay(self, outcome: Transient, tries: int) -> float:
-        """Seconds to wait: what the far side asked for, else doubling with a tenth of jitter."""
-        retry = self._instance.retry
-        if outcome.retry_after is not None:
-            return outcome.retry_after
-        wait = min(retry.cap, retry.base * 2 ** (tries - 1))
-        return float(wait * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, hides nothing
-
-    def _settle(self, verdicts: list[_Verdict]) -> None:
+    def _settle(self, verdicts: list[Verdict]) -> None:
         drafts = []
         for verdict in verdicts:
             why = None
@@ -319,37 +265,5 @@ class Execute:
         log.error("held %s: %s", name, problem, extra={"code": problem.code})
 
 
-def _closed(
-    found: Request, now: datetime, outcome: str, code: str, detail: str, data: dict[str, object]
-) -> Request:
-    """The request with its last attempt ended."""
-    at = request.timestamp(now)
-    last = found.attempts[-1] if found.attempts else None
-    if last is None or last.outcome is not None:
-        last = Attempt(number=len(found.attempts) + 1, started_at=at)
-        earlier = found.attempts
-    else:
-        earlier = found.attempts[:-1]
-    ended = last.model_copy(
-        update={"ended_at": at, "outcome": outcome, "code": code, "detail": detail, "data": data}
-    )
-    final = None
-    if outcome != "deferred":
-        final = request.Result(outcome=outcome, code=code, detail=detail, at=at, data=data)  # type: ignore[arg-type]
-    return found.with_(status=outcome, attempts=[*earlier, ended], result=final)
-
-
-def _tries(found: Request) -> int:
-    """This try and the deferred ones right before it; a person's decision starts the count anew."""
-    tries = 1
-    for tried in reversed(found.attempts[:-1]):
-        if tried.outcome != "deferred":
-            break
-        tries += 1
-    return tries
-
-
 def _about(found: Request) -> dict[str, str]:
     return {"dispatch_id": found.dispatch_id, "executor": found.executor, "route": found.route}
-
-

@@ -115,7 +115,9 @@ class Gate:
         """
         found = self._read(claim.name)
         if f"{found.dispatch_id}.json" != claim.name:
-            raise BadInput("renamed", f"The file is named {claim.name}, but is {found.dispatch_id}.")
+            raise BadInput(
+                "renamed", f"The file is named {claim.name}, but is {found.dispatch_id}."
+            )
         if not found.seal_holds(self._key):
             raise BadInput("altered", "The content is not what intake sealed.")
         if not found.approvals_hold(self._key):
@@ -176,5 +178,3 @@ class Gate:
 
 def _door(claim: _Claim) -> str:
     return claim.door.folder if claim.door else ""
-
-

@@ -1,8 +1,8 @@
-"""inbox/SOURCE → awaiting-approval or pre-approved; the original → archive/SOURCE or quarantine/SOURCE.
+"""inbox/SOURCE → awaiting-approval, pre-approved or quarantine/SOURCE; the original → archive.
 
-Security: trusts nobody. Names and bytes come from strangers: a file is claimed by a rename before it
-counts, opened only if it is a regular file, read only up to the limit, parsed strictly, and turned
-into a request by routes alone. Intake can seal a request; it cannot approve one.
+Security: trusts nobody. Names and bytes come from strangers: a file is claimed by a rename before
+it counts, opened only if it is a regular file, read only up to the limit, parsed strictly, and
+turned into a request by routes alone. Intake can seal a request; it cannot approve one.
 """
 
 import logging

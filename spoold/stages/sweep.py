@@ -1,8 +1,8 @@
 """deferred/EXECUTOR → queued/EXECUTOR when due; awaiting-approval → expired when nobody decided.
 
-Security: trusts file times in deferred/ (only executors write there) and, for expiry, the content of
-a waiting request, which at worst expires too soon or is refused by the gate as late. It approves and
-runs nothing.
+Security: trusts file times in deferred/ (only executors write there) and, for expiry, the content
+of a waiting request, which at worst expires too soon or is refused by the gate as late. It approves
+and runs nothing.
 """
 
 import logging
@@ -80,7 +80,7 @@ class Sweep:
         return moved, min(self._expiry.values(), default=None)
 
     def _refresh(self) -> None:
-        """Read the expiry of requests that are new; 100,000 that wait cost one look at the folder."""
+        """Read the expiry of new requests; 100,000 old ones cost one look at the folder."""
         changed = fs.status(self.spool.path(_AWAITING)).st_mtime
         if changed < self._seen_at - _COARSE:
             return

@@ -158,7 +158,7 @@ def test_what_may_have_happened_is_never_repeated(lab):
 
 
 def test_what_nobody_decides_expires(lab):
-    """After expires_after a waiting request is in expired/ with the reason, and cannot come back."""
+    """After expires_after a waiting request is in expired/, with the reason, for good."""
     lab.drop("decisions", "c.json", CUTOVER)
     lab.drain()
     lab.clock.advance(8 * 86400)
@@ -214,7 +214,9 @@ def test_the_first_route_in_file_order_wins(make_lab):
 
 def test_values_stay_typed_and_are_never_pasted(make_lab):
     """An expression gives one JSON value in one place, whatever characters a stranger sent."""
-    lab = make_lab(route(more="[params]\nsay = { n = '=record.body.n', t = '=record.body.t', l = 'x' }"))
+    lab = make_lab(
+        route(more="[params]\nsay = { n = '=record.body.n', t = '=record.body.t', l = 'x' }")
+    )
     nasty = "'; rm -rf / #\n{{7*7}} $(id) ="
     lab.drop("decisions", "c.json", {**CUTOVER, "n": 7, "t": nasty})
     lab.drain()

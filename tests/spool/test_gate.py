@@ -129,9 +129,7 @@ def test_approvals_cannot_be_forged(lab, waiting):
         {"policy": "move", "at": made["timestamp_utc"], "by": "root", "note": None,
          "checked_at": made["timestamp_utc"], "seal": "hmac-sha256:00"},
     ]  # fmt: skip
-    waiting.write_bytes(
-        orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    )
+    waiting.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     lab.approve()
     held_with(lab, "altered")
 

@@ -74,7 +74,8 @@ def test_what_is_no_file_is_never_opened(lab, kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [b"\xff\xfe.json", b"a\nb.json", b"-rf.json", "a\u202eb.json".encode(), b"x" * 250 + b".json"]
+    "name",
+    [b"\xff\xfe.json", b"a\nb.json", b"-rf.json", "a\u202eb.json".encode(), b"x" * 250 + b".json"],
 )
 def test_an_odd_name_is_set_aside_under_one_that_can_be_typed(lab, name):
     """A name that could mislead is replaced; the reason says what it was; the bytes stay."""
@@ -130,7 +131,7 @@ def test_parameters_that_the_executor_refuses_never_reach_a_person(make_lab):
 
 
 def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(lab):
-    """A half-written file stays in the inbox while its writer has it open, and is taken when whole."""
+    """A half-written file stays while its writer has it open, and is taken when it is whole."""
     lab.drain()
     path = lab.root / "inbox" / "decisions" / "slow.json"
     with path.open("wb") as file:
@@ -144,7 +145,7 @@ def test_a_file_that_is_being_written_is_left_alone_until_it_is_whole(lab):
 
 
 def test_a_file_that_has_just_been_written_gets_time_to_become_whole(lab):
-    """A cut-off file that nobody has open is given the settle time before it counts as truncated."""
+    """A cut-off file that nobody has open gets the settle time before it counts as truncated."""
     lab.drain()
     path = lab.root / "inbox" / "decisions" / "slow.json"
     path.write_bytes(b'{"decision_type": ')

@@ -1,0 +1,302 @@
+"""CEL text + record → JSON values; a mistake is found at load, an error never counts as true.
+
+Security: records are hostile, routes are not. Whatever a record holds, an evaluation ends after a
+bounded time with bounded memory, and what is not exactly true is no match.
+"""
+
+import datetime as dt
+import math
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+from spoold._cel_cost import cost_of
+from spoold._cel_text import record_paths, tokenize
+from spoold._cel_words import compile_problem, eval_problem, shown, without_status
+
+#: CEL stops an evaluation after this many steps of all its loops together.
+_STEPS = 10_000
+#: map() and filter() copy what they have at every step: 10,000 entries took 3.6 s and 1.6 GB.
+MAX_COLLECTED = 500
+#: Steps times size, where every step can touch all of the record: 18 GB took 31 s, all of it kept.
+#: No record of less than 26 kB can reach it.
+MAX_TOUCHED = 256 * 1024 * 1024
+#: The size of a record in which data is searched for data: 750 kB took 2.6 s, quadratically.
+MAX_SEARCHED = 256 * 1024
+
+_ENV = cel.NewEnv(
+    variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
+    extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+)
+_NOT_JSON = re.compile(r"BYTES|TYPE<|optional_type|ERROR|MAP<(?:INT|UINT|BOOL)\b")
+
+#: Where a value stands inside a TOML value: `("body", "labels", 0)`.
+Place = tuple[str | int, ...]
+
+
+class RuleError(ValueError):
+    """An expression, or a literal, that can never work; found at load.
+
+    Args:
+        message: what is wrong, and after a line break the line of the expression where it is.
+        path: where in a template it is.
+        line: the line inside the expression, from 1.
+    """
+
+    def __init__(self, message: str, *, path: Place = (), line: int = 1) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(message)
+
+
+class EvalError(ValueError):
+    """An expression that has no usable value for this record; the message is one line."""
+
+
+class NotBoolean(EvalError):
+    """A condition that is neither true nor false for this record."""
+
+
+class Scope:
+    """One record, ready for many evaluations.
+
+    CEL converts the record at the first evaluation and keeps it, with everything it computes from
+    it, as long as the scope lives: make one scope for a record, and let it go after.
+
+    Args:
+        record: JSON data from a parser with a depth limit; it must not change afterwards.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self.activation = _ENV.Activation({"record": record})
+
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """The entries of the largest list or object; the number of characters and values."""
+        widest = size = 0
+        waiting: list[Any] = [self.record]
+        while waiting:
+            value = waiting.pop()
+            size += 1
+            if isinstance(value, str):
+                size += len(value)
+            elif isinstance(value, dict | list):
+                widest = max(widest, len(value))
+                waiting += value
+                if isinstance(value, dict):
+                    waiting += value.values()
+        return widest, size
+
+
+class Expression:
+    """A CEL expression over `record`, compiled and type-checked.
+
+    Args:
+        text: the CEL text.
+        boolean: the result must be true or false, as far as that can be known at load.
+
+    Raises:
+        RuleError: if it does not compile, cannot give JSON (or a boolean), or if data could make
+            it cost more than any limit here can hold.
+    """
+
+    def __init__(self, text: str, *, boolean: bool = False) -> None:
+        self.text = text
+        if not text.strip():
+            raise RuleError("the expression is empty")
+        try:
+            self._compiled = _ENV.compile(text)
+        except (RuntimeError, TypeError) as error:
+            message, line = compile_problem(str(error), text)
+            raise RuleError(message, line=line) from None
+        given = self._compiled.return_type().name()
+        if boolean and given not in {"BOOL", "DYN"}:
+            raise RuleError(f"this must be true or false, but gives {given}\n    {shown(text)}")
+        if found := _NOT_JSON.search(given):
+            hint = "; end it with .orValue(...)" if found[0] == "optional_type" else ""
+            raise RuleError(f"{given} cannot be written as JSON{hint}\n    {shown(text)}")
+        tokens = tokenize(text)
+        self.paths = record_paths(tokens)
+        self._cost = cost_of(tokens)
+        if self._cost.refusal:
+            raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
+        for pattern in self._cost.patterns:
+            tried = _ENV.compile(f'"".matches({pattern})').eval(data={"record": {}})
+            if tried.type() == cel.Type.ERROR:
+                raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(text)}")
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def value(self, scope: Scope) -> Any:
+        """The result as JSON data: times as RFC 3339 in UTC, durations like `3.5s`, keys sorted.
+
+        Raises:
+            EvalError: if there is no result, or if it is not JSON.
+        """
+        result = self._evaluate(scope)
+        try:
+            return _json(result)
+        except RecursionError:
+            raise EvalError("the result is nested too deeply") from None
+        except (RuntimeError, TypeError, SystemError):
+            raise EvalError(f"{shown(repr(result))} cannot be written as JSON") from None
+
+    def test(self, scope: Scope) -> bool:
+        """Whether the result is exactly true.
+
+        Raises:
+            NotBoolean: if the result is neither true nor false.
+            EvalError: if there is no result.
+        """
+        result = self._evaluate(scope)
+        if result.type() != cel.Type.BOOL:
+            raise NotBoolean("the result is not a boolean")
+        return result.value() is True
+
+    def _evaluate(self, scope: Scope) -> cel.Value:
+        self._refuse_if_costly(scope)
+        try:
+            result = self._compiled.eval(scope.activation)
+            # An error is a value too, and Python would take its text for true. An optional also
+            # calls itself an error, but has no text.
+            problem = str(result.value()) if result.type() == cel.Type.ERROR else None
+        except TypeError:
+            raise EvalError("the result is an optional; end it with .orValue(...)") from None
+        except (RuntimeError, ValueError, SystemError) as error:
+            problem = str(error)
+        if problem is not None:
+            raise EvalError(eval_problem(problem, self.paths, scope.record))
+        if result.type() == cel.Type.UNKNOWN:
+            raise EvalError("the result is unknown")
+        return result
+
+    def _refuse_if_costly(self, scope: Scope) -> None:
+        cost = self._cost
+        if not (cost.collects or cost.crosses or cost.searches):
+            return
+        widest, size = scope.extent
+        if cost.collects and widest > MAX_COLLECTED:
+            raise EvalError(
+                f"map() and filter() are for records with at most {MAX_COLLECTED} entries "
+                f"in any list or object; this one has {widest}"
+            )
+        steps = min(_STEPS, max(widest, cost.literals) ** cost.depth)
+        if cost.crosses and steps * size > MAX_TOUCHED:
+            raise EvalError("the record is too large for a loop that uses more than its variable")
+        if cost.searches and size > MAX_SEARCHED:
+            raise EvalError("the record is too large to be searched for a text from the record")
+
+
+class Template:
+    """A TOML value in which every text that begins with `=` is an expression.
+
+    Everything else is literal, and so is every key. The text `=x` is written `"='=x'"`.
+
+    Args:
+        value: what tomllib gave.
+        name: the place of the value in the route; messages of `render` begin with it.
+
+    Raises:
+        RuleError: with its `path`, if an expression is wrong or a literal cannot be JSON.
+    """
+
+    def __init__(self, value: Any, name: str = "") -> None:
+        self._name = name
+        self._expressions: dict[Place, Expression] = {}
+        self._value = self._compile(value, ())
+
+    def expressions(self) -> Iterator[Place]:
+        """The places that hold an expression, such as `("argv", 1)`."""
+        return iter(self._expressions)
+
+    def render(self, scope: Scope) -> Any:
+        """New JSON data for one record.
+
+        Raises:
+            EvalError: that names the place of the expression without a value.
+        """
+        return self._fill(self._value, (), scope)
+
+    def _compile(self, value: Any, place: Place) -> Any:
+        match value:
+            case dict():
+                return {key: self._compile(inner, (*place, key)) for key, inner in value.items()}
+            case list():
+                return [self._compile(inner, (*place, i)) for i, inner in enumerate(value)]
+            case str() if value.startswith("="):
+                try:
+                    self._expressions[place] = Expression(value[1:])
+                except RuleError as error:
+                    raise RuleError(str(error), path=place, line=error.line) from None
+                return self._expressions[place]
+            case dt.datetime() | dt.date() | dt.time():
+                return value.isoformat().replace("+00:00", "Z")
+            case None | bool() | str():
+                return value
+            case int() if -(2**63) <= value < 2**64:
+                return value
+            case float() if math.isfinite(value):
+                return value
+        raise RuleError(f"{shown(str(value))} cannot be written as JSON", path=place)
+
+    def _fill(self, value: Any, place: Place, scope: Scope) -> Any:
+        match value:
+            case dict():
+                return {k: self._fill(inner, (*place, k), scope) for k, inner in value.items()}
+            case list():
+                return [self._fill(inner, (*place, i), scope) for i, inner in enumerate(value)]
+            case Expression():
+                try:
+                    return value.value(scope)
+                except EvalError as error:
+                    raise EvalError(f"{_dotted(self._name, place)}{error}") from None
+        return value
+
+
+def _dotted(name: str, place: Place) -> str:
+    text = name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+    return text.removeprefix(".") + ": " if text else ""
+
+
+def _json(value: cel.Value) -> Any:
+    # Asking a null for its value takes a reference from Python's None that nobody gave: before
+    # Python 3.12 a few thousand nulls end the process.
+    if value.type() == cel.Type.NULL:
+        return None
+    if value.type() == cel.Type.ERROR:
+        raise EvalError(f"{shown(repr(value))} cannot be written as JSON")
+    match plain := value.value():
+        case list():
+            return [_json(inner) for inner in plain]
+        case dict():
+            for key in plain:
+                if not isinstance(key, str):
+                    raise EvalError(f"the keys of an object are strings, but one is {key!r}")
+            # CEL keeps no order, and two renderings of one record must have the same digest.
+            return {key: _json(plain[key]) for key in sorted(plain)}
+    return _scalar(plain)
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case bool() | int() | str():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case dt.datetime():
+            return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+        case dt.timedelta():
+            return _seconds(value)
+    raise EvalError(f"{shown(str(value))} cannot be written as JSON")
+
+
+def _seconds(value: dt.timedelta) -> str:
+    whole, part = divmod(abs(value // dt.timedelta(microseconds=1)), 1_000_000)
+    fraction = f".{part:06}".rstrip("0") if part else ""
+    return f"{'-' if value < dt.timedelta() else ''}{whole}{fraction}s"

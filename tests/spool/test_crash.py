@@ -1,0 +1,220 @@
+"""What a crash leaves, built by hand, and what the next start makes of it."""
+
+import os
+
+import orjson
+import pytest
+
+from spoold.errors import OutcomeUnknown, Transient
+from spoold.executors import Result
+from spoold.spool import Spool
+from spoold.stages import BATCH
+from tests.conftest import route
+
+CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+def die_at(monkeypatch, method, nth):
+    """Make the nth call of a method of Spool the last thing that happens to any file."""
+    calls = 0
+    dead = False
+
+    def wrap(name):
+        original = getattr(Spool, name)
+
+        def dying(self, *args, **kwargs):
+            nonlocal calls, dead
+            calls += name == method
+            dead = dead or (name == method and calls == nth)
+            if dead:
+                raise Died
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Spool, name, dying)
+
+    for name in ("draft", "sync", "publish", "overwrite", "swap", "add_reason", "move"):
+        wrap(name)
+
+
+def crash_and_restart(lab, monkeypatch, method, nth):
+    """Drain until death, then drain again with everything as it should be."""
+    with monkeypatch.context() as patch:
+        die_at(patch, method, nth)
+        try:
+            lab.drain()
+        except Died:
+            died = True
+        else:
+            died = False
+    lab.drain()
+    return died
+
+
+@pytest.mark.parametrize("method", ["move", "publish", "add_reason", "sync", "swap", "overwrite"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6, 7])
+def test_intake_may_die_at_any_step(make_lab, monkeypatch, method, nth):
+    """Wherever intake dies, every drop ends in one place and each event has one request."""
+    lab = make_lab(
+        route("fold", match="record.facts.decision_type == 'fold'",
+              more="intent_key = 'record.facts.decision_type'"),
+        route("supersede", match="record.facts.decision_type == 'supersede'",
+              more="intent_key = 'record.facts.decision_type'\non_repeat = 'supersede'"),
+        route("plain", match="record.facts.decision_type == 'plain'"),
+    )  # fmt: skip
+    lab.drop("decisions", "fold-0.json", {"decision_type": "fold", "decision_id": "fold-0"})
+    lab.drain()
+    for number in range(1, 3):
+        for kind in ("fold", "supersede", "plain"):
+            name = f"{kind}-{number}"
+            lab.drop("decisions", f"{name}.json", {"decision_type": kind, "decision_id": name})
+    lab.drop("decisions", "bad.json", b"[]")
+    lab.drop("decisions", "twice.json", {"decision_type": "plain", "decision_id": "plain-1"})
+    crash_and_restart(lab, monkeypatch, method, nth)
+    before = snapshot(lab)
+    lab.drain()
+    assert snapshot(lab) == before, "a second restart changes nothing"
+    waiting = [orjson.loads(p.read_bytes()) for p in lab.files("awaiting-approval")]
+    by_route = {name: [w for w in waiting if w["route"] == name] for name in
+                ("fold", "supersede", "plain")}  # fmt: skip
+    assert [w["asked"] for w in by_route["fold"]] == [3]
+    assert len(by_route["supersede"]) == 1
+    assert sorted(w["source"]["id"] for w in by_route["plain"]) == ["plain-1", "plain-2"]
+    assert [p.name for p in lab.files("quarantine")] == ["bad.json"]
+    assert len(lab.files("expired")) == 1
+    assert lab.reason(lab.only("expired"))["code"] == "superseded"
+    assert len(lab.files("archive")) == 8
+    assert not list((lab.root / "archive" / "decisions" / ".taking").iterdir())
+    for request in waiting:
+        assert (lab.root / request["source"]["archived"]).exists()
+
+
+def snapshot(lab):
+    """Every file of the spool with its content, without the index."""
+    return {
+        str(path.relative_to(lab.root)): path.read_bytes()
+        for path in sorted(lab.root.rglob("*"))
+        if path.is_file() and "index" not in path.name and path.parent.name != "tmp"
+    }
+
+
+@pytest.mark.parametrize("method", ["move", "sync", "overwrite", "add_reason"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_the_gate_and_the_executor_may_die_at_any_step(make_lab, monkeypatch, method, nth):
+    """Wherever they die: every approved request runs at most once, and none disappears."""
+    lab = make_lab(route())
+    lab.recorder.probed = OutcomeUnknown("died", "nobody saw the end")
+    for number in range(3):
+        lab.drop("decisions", f"{number}.json", {"decision_type": "x", "decision_id": str(number)})
+    lab.drain()
+    for path in lab.files("awaiting-approval"):
+        lab.approve(path)
+    (lab.root / "approved" / "evil.json").write_bytes(b"{}")
+    crash_and_restart(lab, monkeypatch, method, nth)
+    before = snapshot(lab)
+    lab.drain()
+    assert snapshot(lab) == before
+    ids = [call[0] for call in lab.recorder.calls]
+    assert len(ids) == len(set(ids)), "nothing ran twice"
+    ended = lab.files("done") + lab.files("unknown")
+    assert len(ended) == 3
+    assert {path.stem for path in lab.files("done")} <= set(ids)
+    assert [p.name for p in lab.files("held")] == ["evil.json"]
+    for path in lab.files("done"):
+        assert len(orjson.loads(path.read_bytes())["approvals"]) == 1
+
+
+def running(lab, **changes):
+    """Put the one waiting request into running/ as an executor that died left it."""
+    lab.drop("decisions", "c.json", CUTOVER)
+    lab.drain()
+    lab.approve()
+    gate = lab.stages()[2]
+    gate.lock.acquire()
+    gate.step()
+    gate.lock.release()
+    queued = lab.only("queued")
+    made = orjson.loads(queued.read_bytes()) | changes
+    target = lab.root / "running" / "rec" / queued.name
+    queued.rename(target)
+    target.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return target
+
+
+BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
+         "outcome": None, "code": None, "detail": None, "data": None}  # fmt: skip
+
+
+def test_what_had_not_started_is_queued_again_and_runs(lab):
+    """A claim without an attempt had no effect yet, so it simply runs."""
+    running(lab)
+    lab.drain()
+    assert len(lab.request("done")["attempts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "folder", "runs"),
+    [
+        (OutcomeUnknown("died", "?"), "unknown", 0),
+        (Result("seen", "it was done"), "done", 0),
+        (Transient("safe", "had no effect", retry_after=60), "deferred", 0),
+    ],
+)
+def test_the_probe_decides_about_an_attempt_whose_end_nobody_saw(lab, says, folder, runs):
+    """An attempt that had begun goes where the executor's probe says, and is not run again."""
+    lab.recorder.probed = says
+    running(lab, status="running", attempts=[BEGUN])
+    lab.drain()
+    (ended,) = lab.request(folder)["attempts"]
+    assert ended["number"] == 1
+    assert ended["ended_at"] is not None
+    assert len(lab.recorder.calls) == runs
+
+
+def test_a_recorded_result_only_lacks_its_move(lab):
+    """A file whose result is written goes to its folder without another run."""
+    ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "done", "code": "ok",
+                     "detail": "fine", "data": {}}  # fmt: skip
+    result = {"outcome": "done", "code": "ok", "detail": "fine", "at": BEGUN["started_at"],
+              "data": {}}  # fmt: skip
+    path = running(lab, status="done", attempts=[ended], result=result)
+    data = path.read_bytes()
+    lab.drain()
+    assert lab.only("done").read_bytes() == data
+    assert lab.recorder.calls == []
+
+
+def test_a_file_nobody_passed_on_does_not_run(lab):
+    """A file put straight into queued/ without the gate's yes is held."""
+    lab.drop("decisions", "c.json", CUTOVER)
+    lab.drain()
+    waiting = lab.only("awaiting-approval")
+    waiting.rename(lab.root / "queued" / "rec" / waiting.name)
+    lab.drain()
+    assert lab.reason(lab.only("held"))["code"] == "not-a-request"
+    assert lab.recorder.calls == []
+
+
+def test_old_drafts_are_swept(lab):
+    """A draft that a dead run left in tmp/ goes away after an hour, a fresh one stays."""
+    lab.drain()
+    old = lab.root / "tmp" / "intake.1.abc"
+    old.write_bytes(b"{")
+    lab.drain()
+    assert old.exists()
+    lab.clock.advance(4000)
+    lab.drain()
+    assert not old.exists()
+
+
+def test_more_than_one_group_is_taken_in_one_pass(lab):
+    """A backlog larger than a group is taken whole, and every drop becomes one request."""
+    count = 2 * BATCH + 3
+    for number in range(count):
+        lab.drop("decisions", f"{number}.json", {"decision_type": "x", "decision_id": str(number)})
+    lab.drain()
+    assert len(lab.files("awaiting-approval")) == count
+    assert os.listdir(lab.root / "tmp") == []
