@@ -41,12 +41,13 @@ def find(
     Raises:
         UsageError: nothing matches, or more than one file; then the message lists them.
     """
-    wanted = part.rsplit("/", 1)[-1].removesuffix(".json")
+    folder, _, name = part.rpartition("/")
+    wanted = name.removesuffix(".json")
     matches = [
-        Found(place, name)
+        found
         for place in app.spool.places(*folders)
-        for name in app.spool.scan(place)
-        if wanted and wanted in name.removesuffix(".json")
+        for found in _in(app, place)
+        if wanted and wanted in found.id and f"/{folder}".endswith(f"/{place}" if folder else "")
     ]
     exact = [found for found in matches if found.id == wanted]
     matches = exact or matches
@@ -59,3 +60,10 @@ def find(
         more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
         raise UsageError(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
     return matches[0]
+
+
+def _in(app: App, place: Place) -> list[Found]:
+    try:
+        return [Found(place, name) for name in app.spool.scan(place)]
+    except FileNotFoundError:
+        return []

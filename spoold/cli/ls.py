@@ -13,7 +13,7 @@ from spoold.errors import UsageError
 from spoold.spool import Place
 from spoold.states import FINAL, FOLDERS, REASON_SUFFIX, STATES
 
-_COLUMNS = "{:<8}  {:<20} {:>5}  {:<16} {:<36} {}"
+_COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
 
 
 @click.command(params=[click.Argument(["folder"], required=False)])

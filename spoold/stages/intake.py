@@ -59,18 +59,17 @@ class Intake:
         """Every inbox."""
         return self.spool.places("inbox")
 
-    @property
-    def index(self) -> Index:
-        """The index, opened on first use, and rebuilt from the files when it is not complete."""
-        if self._index is None:
-            self._index = Index(index_path(self.spool.root))
-            if not self._index.complete:
-                log.info("index is missing or old: rebuilding it from the files")
-                log.info("index rebuilt: %d events", reindex(self.spool, self._index))
-        return self._index
+    def _open_index(self) -> Index:
+        """The index, built from the files when it is not complete."""
+        index = Index(index_path(self.spool.root))
+        if not index.complete:
+            log.info("no index yet, or an old one: building it from the files")
+            log.info("index built: %d deliveries known", reindex(self.spool, index))
+        return index
 
     def recover(self) -> None:
         """Answer for what was claimed before a crash; its requests may be published already."""
+        self._index = self._open_index()
         for inbox in self._inboxes.values():
             taking = Place("taking", inbox.name)
             names = [entry.name for entry in fs.entries(self.spool.path(taking))]
@@ -99,8 +98,9 @@ class Intake:
             self._index = None
 
     def _answer_for(self, claims: list[Claim], *, after_crash: bool = False) -> None:
+        index = self._index = self._index or self._open_index()
         while claims:
-            batch = Batch(self.around, self.spool, self.index, self._key, after_crash=after_crash)
+            batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
             for claim in claims:
                 batch.add(claim)
             claims = batch.commit()

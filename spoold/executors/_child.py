@@ -1,0 +1,210 @@
+"""A process that was started → how it ended, with everything it started gone and its output kept.
+
+What leaves the group with a session of its own escapes; the service's control group catches it.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from spoold.executors import Output
+
+#: Between SIGTERM and SIGKILL.
+GRACE = 2.0
+#: For a killed process to be gone: more means that the kernel does not let go of it.
+GONE = 5.0
+#: For what is left in the pipes, which an escaped process may hold open for ever.
+DRAIN = 1.0
+#: How soon `stopping` is noticed; everything else wakes the selector itself.
+_TICK = 0.1
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended.
+
+    Attributes:
+        why: by itself, or what made us end it.
+        exit_code: when it exited.
+        signal: when a signal killed it.
+        lost: nobody knows either: it would not die, or somebody else took its status.
+        seconds: how long it took.
+    """
+
+    why: Literal["exited", "timeout", "stopping"]
+    exit_code: int | None
+    signal: int | None
+    lost: bool
+    seconds: float
+
+
+class _Pump:
+    """Moves bytes between the pipes and us, and notices the exit, in one thread."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], stdin: bytes, outputs: list[Output]
+    ) -> None:
+        self.exited = False
+        self._selector = selectors.DefaultSelector()
+        self.pidfd = os.pidfd_open(process.pid)
+        self._selector.register(self.pidfd, selectors.EVENT_READ, self._note_exit)
+        self._open: list[IO[bytes]] = []
+        if process.stdin:
+            self._unsent = memoryview(stdin)
+            self._add(process.stdin, selectors.EVENT_WRITE, self._feed)
+        for stream, output in zip((process.stdout, process.stderr), outputs, strict=True):
+            if stream:
+                self._add(stream, selectors.EVENT_READ, self._reader(output))
+
+    def until(
+        self, done: Callable[[], bool], seconds: float, stopping: threading.Event | None = None
+    ) -> Literal["done", "timeout", "stopping"]:
+        deadline = time.monotonic() + seconds
+        while not done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timeout"
+            if stopping and stopping.is_set():
+                return "stopping"
+            for key, _ in self._selector.select(min(left, _TICK)):
+                key.data(key.fileobj)
+        return "done"
+
+    def drained(self) -> bool:
+        return not self._open
+
+    def close(self) -> None:
+        for stream in tuple(self._open):
+            self._drop(stream)
+        self._selector.close()
+        os.close(self.pidfd)
+
+    def _add(self, stream: IO[bytes], event: int, callback: Callable[[IO[bytes]], None]) -> None:
+        os.set_blocking(stream.fileno(), False)
+        self._selector.register(stream, event, callback)
+        self._open.append(stream)
+
+    def _drop(self, stream: IO[bytes]) -> None:
+        self._selector.unregister(stream)
+        self._open.remove(stream)
+        stream.close()
+
+    def _note_exit(self, pidfd: int) -> None:
+        self.exited = True
+        self._selector.unregister(pidfd)
+
+    def _feed(self, stream: IO[bytes]) -> None:
+        # A program need not read what it is given.
+        with suppress(BrokenPipeError):
+            self._unsent = self._unsent[os.write(stream.fileno(), self._unsent[:_CHUNK]) :]
+            if self._unsent:
+                return
+        self._drop(stream)
+
+    def _reader(self, output: Output) -> Callable[[IO[bytes]], None]:
+        def read(stream: IO[bytes]) -> None:
+            if data := os.read(stream.fileno(), _CHUNK):
+                output.write(data)
+            else:
+                self._drop(stream)
+
+        return read
+
+
+def supervise(
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    outputs: list[Output],
+    timeout: float,
+    stopping: threading.Event,
+) -> Ending:
+    """Feed and read a process that leads its own group until it ends or must end.
+
+    Whatever happens, the group is killed before this returns; and it returns a few seconds after
+    the timeout at the latest.
+
+    Args:
+        process: just started, unbuffered, with `start_new_session`; nobody else may wait for it.
+        stdin: what to write to it, if it has a pipe there.
+        outputs: for its stdout and stderr, as far as these are pipes.
+        timeout: in seconds.
+        stopping: ends it at once.
+    """
+    started = time.monotonic()
+    try:
+        pump = _Pump(process, stdin, outputs)
+    except OSError:  # no descriptor is left, or it is gone already where SIGCHLD is ignored
+        _kill(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GONE)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
+        return Ending("exited", None, None, lost=True, seconds=time.monotonic() - started)
+    try:
+        end = pump.until(lambda: pump.exited, timeout, stopping)
+        if end == "timeout":
+            _kill(process.pid, signal.SIGTERM)
+            pump.until(lambda: pump.exited, GRACE, stopping)
+    finally:
+        # The leader is not yet waited for, so its number cannot belong to another group by now.
+        _kill(process.pid, signal.SIGKILL)
+        try:
+            pump.until(lambda: pump.exited, GONE)
+            pump.until(pump.drained, DRAIN)
+        finally:
+            exit_code, killed_by = _reap(process, pump)
+            pump.close()
+    return Ending(
+        why="exited" if end == "done" else end,
+        exit_code=exit_code,
+        signal=killed_by,
+        lost=exit_code is None and killed_by is None,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _kill(group: int, number: signal.Signals) -> None:
+    # Not permitted: all that is left of it runs as another user (sudo); it may end by itself.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _reap(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, int | None]:
+    """(exit code, signal). Not `Popen.wait`: where SIGCHLD is ignored, that reports success."""
+    if not pump.exited:
+        return None, None
+    try:
+        info = os.waitid(os.P_PIDFD, pump.pidfd, os.WEXITED)
+    except ChildProcessError:
+        info = None
+    if info is None:
+        process.returncode = 0  # or Popen would wait for a number that may be somebody else's
+        return None, None
+    if info.si_code == os.CLD_EXITED:
+        process.returncode = info.si_status
+        return info.si_status, None
+    process.returncode = -info.si_status
+    return None, info.si_status
+
+
+def alive(variable: str) -> list[int]:
+    """The processes of this user that were started with `NAME=value` in their environment."""
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+        except OSError:  # another user's, or gone by now
+            continue
+        if variable.encode() in environment.split(b"\0"):
+            pids.append(int(folder.name))
+    return sorted(pids)

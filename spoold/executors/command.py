@@ -1,0 +1,248 @@
+"""An approved argument list → one process group, its exit code and its output."""
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from spoold.config import Duration
+from spoold.errors import OutcomeUnknown, Permanent, Transient
+from spoold.executors import Context, Model, Output, Result
+from spoold.executors._child import Ending, alive, supervise
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: What Linux accepts in one argument or variable, with its final NUL; and what is wise in all.
+_LONGEST = 131_071
+_LONGEST_SUM = 1_000_000
+_HIGHEST_CODE = 255
+
+#: Variables by which data becomes code: loaders, shells, interpreters, git. And our own.
+_NOT_DATA = re.compile(
+    r"PATH|IFS|ENV|SHELLOPTS|BASHOPTS|BASH_.*|PS4|PROMPT_COMMAND|ZDOTDIR|CDPATH"
+    r"|(LD|DYLD|GCONV|MALLOC|SPOOLD)_.*|GLIBC_TUNABLES|LOCPATH|NLSPATH|HOSTALIASES|OPENSSL_CONF"
+    r"|PYTHON.*|PERL.*|RUBY.*|NODE_(OPTIONS|PATH)|LUA_.*|CLASSPATH|(_|JDK_)JAVA_OPTIONS"
+    r"|JAVA_TOOL_OPTIONS|GIT_(SSH|SSH_COMMAND|EXEC_PATH|ASKPASS|EDITOR|PAGER|PROXY_COMMAND"
+    r"|EXTERNAL_DIFF|TEMPLATE_DIR|CONFIG.*)|SSH_ASKPASS|EDITOR|VISUAL|PAGER|BROWSER"
+)
+
+#: The system is short of something, or the program is just being replaced.
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
+
+
+class ExitCodes(Model):
+    """What exit codes mean beyond 0, which is success; those not listed are final failures.
+
+    Attributes:
+        transient: nothing was done, and the same may work later.
+        unknown: something may have been done.
+    """
+
+    transient: list[int] = Field(default_factory=lambda: [os.EX_TEMPFAIL])
+    unknown: list[int] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if set(self.transient) & set(self.unknown):
+            raise ValueError("an exit code is either transient or unknown")
+        if not all(0 < code <= _HIGHEST_CODE for code in (*self.transient, *self.unknown)):
+            raise ValueError("an exit code that can be listed is between 1 and 255")
+        return self
+
+
+class Config(Model):
+    """`[executors.<name>]` with `kind = "command"`.
+
+    Attributes:
+        programs: what `argv[0]` may be, literally: absolute paths, or names looked up in `path`.
+        path: folders, separated by `:`; also the program's `PATH`.
+        inherit_env: variables that are passed on from the service, if it has them.
+        cwd: as the route's parameter of that name, when the route leaves it out.
+        env: the same.
+        stdin: the same.
+        timeout: the same.
+        max_output: bytes that are kept of each stream.
+        exit_codes: which failures are not final.
+    """
+
+    programs: list[str]
+    path: str = _PATH
+    inherit_env: list[str] = Field(default_factory=lambda: ["HOME", "LANG", "LC_ALL", "TZ"])
+    cwd: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    stdin: str | None = None
+    timeout: Duration = Field(default=600.0, gt=0)
+    max_output: int = Field(default=1_048_576, ge=0)
+    exit_codes: ExitCodes = Field(default_factory=ExitCodes)
+
+    @model_validator(mode="after")
+    def _no_surprises(self) -> Self:
+        for program in self.programs:
+            # `bin/x` would be another program in every working directory.
+            if not program or ("/" in program and not program.startswith("/")):
+                raise ValueError(f"{program!r} is neither an absolute path nor a bare name")
+        if not all(folder.startswith("/") for folder in self.path.split(":")):
+            raise ValueError("every folder in `path` must be absolute")
+        return self
+
+
+class Params(Model):
+    """One command: no shell reads it. Without a `cwd` it starts in `/`, without `stdin` on none."""
+
+    argv: list[str] = Field(min_length=1)
+    cwd: str | None = None
+    stdin: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    timeout: Duration = Field(default=600.0, gt=0)
+
+
+def check(params: Params, config: Config) -> None:
+    """Refuse a program off the list, variables that load code, and what no kernel would start."""
+    if params.argv[0] not in config.programs:
+        raise ValueError(f"{params.argv[0]!r} is not on the executor's list of programs")
+    if params.cwd is not None and not params.cwd.startswith("/"):
+        raise ValueError(f"the cwd {params.cwd!r} is not absolute")
+    for name in params.env:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{name!r} is no name of a variable")
+        if _NOT_DATA.fullmatch(name):
+            raise ValueError(f"the variable {name} changes what is run, so no request may set it")
+    passed = [*params.argv, *(f"{name}={value}" for name, value in params.env.items())]
+    try:
+        sizes = [len(text.encode()) for text in passed]
+        (params.stdin or "").encode()
+    except UnicodeEncodeError:
+        raise ValueError("an argument, a variable or stdin is no valid text") from None
+    if any("\0" in text for text in (*passed, params.cwd or "", params.stdin or "")):
+        raise ValueError("an argument, a variable, the cwd or stdin contains a NUL")
+    if max(sizes) > _LONGEST or sum(sizes) > _LONGEST_SUM:
+        raise ValueError(
+            f"an argument or variable has more than {_LONGEST} bytes, or all together have more "
+            f"than {_LONGEST_SUM}; pass long text in stdin"
+        )
+
+
+def run(params: Params, context: Context) -> Result:
+    """Start it, stay with it, and leave nothing of its group behind."""
+    if context.stopping.is_set():
+        raise Transient("interrupted", "The service was stopped before the program was started.")
+    outputs = [context.open_output("out"), context.open_output("err")]
+    process = _start(params, context)
+    stdin = (params.stdin or "").encode()
+    ending = supervise(process, stdin, outputs, params.timeout, context.stopping)
+    return _judge(params, context, ending, _data(process.pid, ending, outputs, context))
+
+
+def probe(params: Params, context: Context) -> Result:
+    """A program cannot be asked what it did; say where its output is, and whether it still runs."""
+    pids = alive(f"SPOOLD_DISPATCH_ID={context.dispatch_id}")
+    still = f" It still runs as process {', '.join(map(str, pids))}." if pids else ""
+    raise OutcomeUnknown(
+        "interrupted",
+        f"The executor ended while {params.argv[0]} ran.{still} What it had written by then is in "
+        f"logs/{context.dispatch_id}/.",
+        {"pids": pids},
+    )
+
+
+def _start(params: Params, context: Context) -> subprocess.Popen[bytes]:
+    config: Config = context.config
+    program = shutil.which(params.argv[0], path=config.path)
+    if program is None:
+        raise Permanent(
+            "program-missing",
+            f"There is no executable {params.argv[0]} (path: {config.path}). Install it, or "
+            "correct `programs` or `path`.",
+        )
+    cwd = params.cwd or "/"
+    try:
+        # No PR_SET_PDEATHSIG, so should this process be killed, the child lives on. The signal
+        # would come when the *thread* that forked ends, it needs code between fork and exec, which
+        # is unsafe with threads, and it would reach the leader only. In a service, systemd ends
+        # the whole control group; anywhere else `probe` finds the child by its environment.
+        return subprocess.Popen(  # noqa: S603 (an argument list on an allow-list)
+            params.argv,
+            executable=program,
+            cwd=cwd,
+            env=_environment(params, context),
+            stdin=subprocess.DEVNULL if params.stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        if error.errno in _PASSING:
+            raise Transient("cannot-start", f"{program} could not be started: {why}.") from None
+        if not os.access(cwd, os.X_OK) or not Path(cwd).is_dir():
+            raise Permanent(
+                "cwd-missing", f"{cwd} cannot be entered: {why}. Create it, or correct `cwd`."
+            ) from None
+        raise Permanent(
+            "program-missing",
+            f"{program} could not be started: {why}. Check that it is a program for this machine, "
+            "and that the interpreter in its first line exists.",
+        ) from None
+
+
+def _environment(params: Params, context: Context) -> dict[str, str]:
+    config: Config = context.config
+    return {
+        **{name: os.environ[name] for name in config.inherit_env if name in os.environ},
+        "PATH": config.path,
+        **params.env,
+        "SPOOLD_DISPATCH_ID": context.dispatch_id,
+        "SPOOLD_ATTEMPT": str(context.number),
+    }
+
+
+def _data(pid: int, ending: Ending, outputs: list[Output], context: Context) -> dict[str, Any]:
+    out, err = outputs
+    return {
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "duration_s": round(ending.seconds, 3),
+        "pid": pid,
+        "stdout_tail": out.tail(),
+        "stderr_tail": err.tail(),
+        "stdout_bytes": out.total,
+        "stderr_bytes": err.total,
+        "truncated": max(out.total, err.total) > context.config.max_output,
+    }
+
+
+def _judge(params: Params, context: Context, ending: Ending, data: dict[str, Any]) -> Result:
+    program, codes = params.argv[0], context.config.exit_codes
+    if ending.why == "stopping":
+        raise OutcomeUnknown(
+            "interrupted", f"The service was stopped, and {program} with it; it was not done.", data
+        )
+    if ending.lost:
+        raise OutcomeUnknown(
+            "lost",
+            f"How {program} ended is not known: process {data['pid']} could not be watched or "
+            "killed, or its status was taken away.",
+            data,
+        )
+    if ending.why == "timeout":
+        raise Permanent(
+            "timeout", f"{program} was still running after {params.timeout:g} s; killed.", data
+        )
+    if ending.signal is not None:
+        raise Permanent(
+            f"signal-{ending.signal}", f"{program} was killed by signal {ending.signal}.", data
+        )
+    code, detail = f"exit-{ending.exit_code}", f"{program} exited with {ending.exit_code}"
+    if ending.exit_code == 0:
+        return Result(code, f"{detail}.", data)
+    if ending.exit_code in codes.transient:
+        raise Transient(code, f"{detail}, which means try later.", data)
+    if ending.exit_code in codes.unknown:
+        raise OutcomeUnknown(code, f"{detail}, which may leave work half done.", data)
+    raise Permanent(code, f"{detail}.", data)
