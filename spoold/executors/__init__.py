@@ -85,7 +85,11 @@ class Context:
 
 
 class Kind(Protocol):
-    """What a module in this package, or behind an entry point, provides."""
+    """What a module in this package, or behind an entry point, provides.
+
+    It may also have `LITERAL`, paths of parameters such as `("argv", 0)` that a route must write
+    literally: choosing the program is the author's business, not the record's.
+    """
 
     @property
     def Config(self) -> type[BaseModel]:  # noqa: N802

@@ -55,6 +55,10 @@ class ExitCodes(Model):
         return self
 
 
+#: What only a route's author may choose: never an expression over somebody's record.
+LITERAL = (("argv", 0),)
+
+
 class Config(Model):
     """`[executors.<name>]` with `kind = "command"`.
 
