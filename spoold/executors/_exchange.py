@@ -124,17 +124,20 @@ class Exchange:
                     if self.truncated:
                         break
         except Exception as error:  # noqa: BLE001 (whatever it is, `sent` says what it can have done)
-            self.broken = "disconnected"
-            # Once the far side can speak, the error may quote it, and so anything it was sent.
-            self.detail = (
-                f"the answer broke off or was no HTTP ({type(error).__name__})"
-                if self.sent == "all"
-                else _reason(error)
-            )
+            # What breaks because we gave up is not the far side's doing.
+            if not self.broken:
+                self.broken, self.detail = "disconnected", self._what_broke(error)
         finally:
             # httpcore leaves the socket open when a TLS handshake is cancelled.
             if self._stream:
                 await self._stream.aclose()
+
+    def _what_broke(self, error: Exception) -> str:
+        # Once the far side can speak, an error may quote it, and so anything that it was sent.
+        if self.sent == "nothing":
+            return _reason(error)
+        broke = "the answer broke off or was no HTTP" if self.sent == "all" else "it broke off"
+        return f"{broke} ({type(error).__name__})"
 
     async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event == "connection.connect_tcp.complete":

@@ -128,4 +128,5 @@ def _context(
         open_output=open_output,
         secret=secret,
         stopping=around.stop_now,
+        in_doubt=any((tried.data or {}).get("in_doubt") is True for tried in found.attempts),
     )

@@ -1,0 +1,30 @@
+"""What the conformance suite feeds each kind.
+
+A third party's kind is tested by the same suite: beside its entry point in `spoold.executors` it
+offers one of the same name in `spoold.executors.examples`, a mapping with the keys below.
+
+    config   an executor's table, without `kind`
+    params   what a route gives; it must run in a second or less, with nothing else at hand
+    refused  such params, each of which `check` must refuse
+"""
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+_NOWHERE = "http://127.0.0.1:9/hooks/"  # the discard port: nobody listens there
+
+EXAMPLES: dict[str, Mapping[str, Any]] = {
+    "command": {
+        "config": {"programs": [sys.executable, "true"], "timeout": "5s", "env": {"A": "1"}},
+        "params": {"argv": [sys.executable, "-c", "print('ä')"], "stdin": "", "cwd": "/tmp"},
+        "refused": [{"argv": ["sh", "-c", "true"]}, {"argv": ["true", "a\0b"]}],
+    },
+    "hook": {
+        "config": {"urls": [_NOWHERE], "token": {"env": "HOOK_TOKEN"}, "timeout": "500ms"},
+        "params": {"url": f"{_NOWHERE}a?b=c", "body": {"n": [1, 2.5, None, "ä"]}},
+        "refused": [{"url": "http://127.0.0.1:9/other"}, {"url": f"{_NOWHERE}../x"}],
+    },
+    **{point.name: point.load() for point in entry_points(group="spoold.executors.examples")},
+}

@@ -1,0 +1,216 @@
+"""What every executor kind must do, so that the stage that runs it needs to know none of them."""
+
+import copy
+import inspect
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from kind_examples import EXAMPLES
+from pydantic import ValidationError
+
+from spoold.errors import ExecutionError
+from spoold.executors import Result, kinds, load
+
+
+@pytest.fixture(params=kinds())
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param not in EXAMPLES:
+        pytest.fail(f"the kind {request.param} has no example in kind_examples.py")
+    return request.param
+
+
+def _params(kind: str, given: dict[str, Any] | None = None) -> Any:
+    model = load(kind).Params
+    config = EXAMPLES[kind]["config"]
+    defaults = {key: value for key, value in config.items() if key in model.model_fields}
+    return model.model_validate({**defaults, **(given or EXAMPLES[kind]["params"])})
+
+
+def _config(kind: str) -> Any:
+    return load(kind).Config.model_validate(EXAMPLES[kind]["config"])
+
+
+def _outcome(call: Any, params: Any, context: Any) -> Result | ExecutionError:
+    try:
+        return call(params, context)
+    except ExecutionError as error:
+        return error
+
+
+def _assert_recordable(outcome: Result | ExecutionError) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,39}", outcome.code)
+    assert outcome.detail.endswith(".")
+    assert outcome.detail.isprintable()
+    assert orjson.loads(orjson.dumps(outcome.data)) == outcome.data
+
+
+def test_the_first_line_of_a_kind_is_its_arrow(kind):
+    """Whoever lists the kinds reads in one line what goes in and what comes out."""
+    assert "→" in (load(kind).__doc__ or "").splitlines()[0]
+
+
+def test_a_kind_has_the_functions_of_the_contract(kind):
+    """The stage calls `check(params, config)`, `run(params, context)`, `probe(params, context)`."""
+    module = load(kind)
+    for name, second in (("check", "config"), ("run", "context"), ("probe", "context")):
+        assert list(inspect.signature(getattr(module, name)).parameters) == ["params", second]
+
+
+@pytest.mark.parametrize("model", ["Config", "Params"])
+def test_a_misspelt_key_is_an_error(kind, model):
+    """A key that nobody reads is refused, because somebody believes that it does something."""
+    example = EXAMPLES[kind][model.lower()]
+    with pytest.raises(ValidationError, match="mispelt"):
+        getattr(load(kind), model).model_validate({**example, "mispelt": 1})
+
+
+def test_models_are_strict(kind):
+    """A number is never taken for a text, so what a person approved is what runs."""
+    params = EXAMPLES[kind]["params"]
+    for key, value in params.items():
+        if isinstance(value, str):
+            with pytest.raises(ValidationError):
+                _params(kind, {**params, key: 5})
+
+
+def test_params_survive_the_request_file(kind):
+    """Parameters are the same after they were written to a request file and read again."""
+    params = _params(kind)
+    stored = orjson.dumps(params.model_dump(mode="json"))
+    assert type(params).model_validate(orjson.loads(stored)) == params
+
+
+def test_what_was_approved_cannot_be_changed(kind):
+    """Nothing reassigns a parameter between the approval and the effect."""
+    params = _params(kind)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(params, next(iter(type(params).model_fields)), None)
+
+
+def test_check_accepts_the_example_and_changes_nothing(kind):
+    """What can run passes, and looking at it leaves it as it was."""
+    params = _params(kind)
+    before = copy.deepcopy(params)
+    assert load(kind).check(params, _config(kind)) is None
+    assert params == before
+
+
+def test_check_refuses_with_one_sentence(kind):
+    """What could never run is refused before a person sees it, in words for that person."""
+    assert EXAMPLES[kind]["refused"]
+    for given in EXAMPLES[kind]["refused"]:
+        with pytest.raises(ValueError, match=r"\w{2,} \w+") as raised:
+            load(kind).check(_params(kind, given), _config(kind))
+        assert not isinstance(raised.value, ValidationError)
+        assert "\n" not in str(raised.value)
+
+
+def test_run_ends_in_something_that_can_be_recorded(kind, stage):
+    """An attempt ends in a result or in one of the three errors, as plain JSON, without secrets."""
+    outcome = _outcome(load(kind).run, _params(kind), stage.context(_config(kind)))
+    _assert_recordable(outcome)
+    assert not any(secret in repr(outcome) for secret in stage.secrets.values())
+
+
+def test_run_starts_nothing_while_the_service_stops(kind, stage):
+    """When the service already stops, the attempt ends at once and may be repeated."""
+    context = stage.context(_config(kind))
+    context.stopping.set()
+    started = time.monotonic()
+    outcome = _outcome(load(kind).run, _params(kind), context)
+    assert type(outcome).__name__ == "Transient"
+    assert time.monotonic() - started < 0.5
+    assert not stage.captures
+
+
+def test_probe_acts_on_nothing_and_says_the_same_again(kind, stage):
+    """Asking how an attempt ended is safe at any time and leaves no trace."""
+    module, context = load(kind), stage.context(_config(kind))
+    first, second = (_outcome(module.probe, _params(kind), context) for _ in range(2))
+    _assert_recordable(first)
+    assert (type(first), first.code) == (type(second), second.code)
+    assert not list(stage.folder.iterdir())
+
+
+_THIRD_PARTY = '''
+"""An approved line → the same line."""
+from spoold.errors import OutcomeUnknown, Transient
+from spoold.executors import Model, Result
+
+class Config(Model):
+    loud: bool = False
+
+class Params(Model):
+    line: str
+
+def check(params, config):
+    if not params.line:
+        raise ValueError("an empty line says nothing")
+
+def run(params, context):
+    if context.stopping.is_set():
+        raise Transient("interrupted", "Nothing was said.")
+    return Result("said", "It was said.")
+
+def probe(params, context):
+    raise OutcomeUnknown("interrupted", "Nobody heard.")
+
+EXAMPLE = {"config": {"loud": True}, "params": {"line": "hello"}, "refused": [{"line": ""}]}
+'''
+
+
+#: Ways to get it wrong, and the one test that must notice.
+_BROKEN = {
+    "good": ("", "", None),
+    "lax": (
+        "Params(Model)",
+        "Params(Model, extra='ignore')",
+        "test_a_misspelt_key_is_an_error",
+    ),
+    "wordy": (
+        '"said", ',
+        '"Said it!", ',
+        "test_run_ends_in_something_that_can_be_recorded",
+    ),
+    "deaf": (
+        "if context.stopping.is_set()",
+        "if False",
+        "test_run_starts_nothing_while_the_service_stops",
+    ),
+    "meddling": (
+        "    raise OutcomeUnknown",
+        "    context.open_output('x').write(b'x')\n    raise OutcomeUnknown",
+        "test_probe_acts_on_nothing_and_says_the_same_again",
+    ),
+}
+
+
+def test_the_suite_takes_in_kinds_of_third_parties(tmp_path):
+    """A kind behind an entry point is put through this suite, and the suite can fail it."""
+    meta = tmp_path / "echo-1.dist-info"
+    meta.mkdir()
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: echo\nVersion: 1\n")
+    points: dict[str, list[str]] = {"spoold.executors": [], "spoold.executors.examples": []}
+    for name, (old, new, _) in _BROKEN.items():
+        (tmp_path / f"echo_{name}.py").write_text(_THIRD_PARTY.replace(old, new, 1))
+        points["spoold.executors"].append(f"echo-{name} = echo_{name}")
+        points["spoold.executors.examples"].append(f"echo-{name} = echo_{name}:EXAMPLE")
+    (meta / "entry_points.txt").write_text(
+        "".join(f"[{group}]\n" + "\n".join(lines) + "\n" for group, lines in points.items())
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "echo-", __file__],
+        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = re.findall(r"^FAILED .*::(\w+)\[echo-(\w+)(?:-\w+)?\]", done.stdout, re.MULTILINE)
+    expected = {(test, name) for name, (_, _, test) in _BROKEN.items() if test}
+    assert set(failed) == expected, done.stdout + done.stderr
