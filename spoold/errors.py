@@ -42,8 +42,8 @@ ADVICE: Mapping[str, str] = {
     "folded": "Nothing to do: the waiting request counts it.",
     # A request that may not go on (held/).
     "not-a-request": "This is no request that spoold wrote; remove it or find out who put it here.",
-    "altered": "The file is not what intake sealed; compare it with the original in archive/, "
-    "and `spoold reject` it.",
+    "altered": "Somebody changed it after intake sealed it; compare it with the original in "
+    "archive/, and `spoold reject` it.",
     "renamed": "The name and the dispatch_id inside differ; find out who renamed it, "
     "and `spoold reject` it.",
     "replayed": "This request was already passed on or decided; `spoold reject` the copy.",

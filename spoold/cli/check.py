@@ -28,8 +28,8 @@ def command(app: App) -> None:
         app.row({"ok": True, "route": name}, f"ok       route {name}: {route.table.source} → {to}")
     for warning in _secrets(app):
         app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
-    if not app.config.root.is_dir():
-        text = f"{app.config.root} does not exist yet; `spoold run` makes it"
+    if not (app.config.root / "tmp").is_dir():
+        text = f"{app.config.root} is not laid out yet; `spoold run` does that"
         app.row({"warning": text}, app.styled(f"warning  {text}", fg="yellow"))
         return
     _try_renames(app)
@@ -56,8 +56,6 @@ def _try_renames(app: App) -> None:
     routing = app.routing
     spool = Spool(str(app.config.root), Role.INTAKE, routing.inboxes, routing.executors)
     home = spool.path(Place("tmp"))
-    if not os.path.isdir(home):
-        raise ConfigError(f"{home} is missing; `spoold run` lays the spool out")
     probe = fs.Unsynced(spool.root).write(home, ".check", b"")
     there = ""
     try:

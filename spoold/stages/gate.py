@@ -119,7 +119,7 @@ class Gate:
                 "renamed", f"The file is named {claim.name}, but is {found.dispatch_id}."
             )
         if not found.seal_holds(self._key):
-            raise BadInput("altered", "The content is not what intake sealed.")
+            raise BadInput("altered", "The seal does not fit the content.")
         if not found.approvals_hold(self._key):
             raise BadInput("altered", "It holds an approval that the gate did not write.")
         already = found.status == "queued" and bool(found.approvals)
