@@ -21,6 +21,8 @@ from pydantic import (
 
 from spoold.errors import ConfigError
 
+#: Seconds; beyond it a date cannot be computed.
+_LONGEST = 3650 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -30,11 +32,14 @@ def parse_duration(text: object) -> float:
     Raises:
         ValueError: if the text is none.
     """
-    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    found = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h|d)", text) if isinstance(text, str) else None
     if not found:
         raise ValueError(f"{text!r} is no duration; write it like 30s, 5m, 4h or 7d")
     amount, unit = int(found[1]), found[2]
-    return amount / 1000 if unit == "ms" else float(amount * _UNITS[unit])
+    seconds = amount / 1000 if unit == "ms" else float(amount * _UNITS[unit])
+    if seconds > _LONGEST:
+        raise ValueError(f"{text!r} is more than ten years")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -82,7 +87,7 @@ class SourceTable(BaseModel):
 
     format: str
     max_bytes: int = Field(default=1 << 20, ge=1, le=64 << 20)
-    max_depth: int = Field(default=64, ge=1, le=900)
+    max_depth: int = Field(default=64, ge=1, le=200)
     settle: Duration = 2.0
 
 
@@ -111,8 +116,8 @@ class Settings(_Table):
     sources: dict[Name, SourceTable]
     executors: dict[Name, ExecutorTable] = {}
     preflight: dict[str, Any] = {}
-    expires_after: Duration = 7 * 86400.0
-    rescan: Duration = 10.0
+    expires_after: Duration = Field(default=7 * 86400.0, gt=0)
+    rescan: Duration = Field(default=10.0, ge=0.1)
     stop_grace: Duration = 10.0
 
 
@@ -157,7 +162,7 @@ class RouteTable(_Table):
     rationale: str | None = None
     requires_approval: bool = True
     approval: ApprovalTable = ApprovalTable()
-    expires_after: Duration | None = None
+    expires_after: Annotated[Duration, Field(gt=0)] | None = None
     event_key: str | None = None
     intent_key: str | None = None
     on_repeat: Literal["fold", "supersede", "separate"] = "fold"

@@ -47,11 +47,11 @@ ADVICE: Mapping[str, str] = {
     "renamed": "The name and the dispatch_id inside differ; find out who renamed it, "
     "and `spoold reject` it.",
     "replayed": "This request was already passed on or decided; `spoold reject` the copy.",
-    "expired-approval": "The yes came after `expires_at`; nothing runs on a late yes. "
+    "expired-approval": "The gate saw the yes only after `expires_at`, and nothing runs late. "
     "`spoold reject` it and drop the record again under a new id.",
     "unknown-executor": "Configure the executor that the request names, then `spoold release` it.",
-    "not-pre-approved": "The route in force asks for a person's yes; `spoold release` it and "
-    "approve it as usual, or reject it.",
+    "not-pre-approved": "It was made without asking for a yes, and may not run without one now; "
+    "`spoold reject` it and drop the record again under a new id.",
     "unknown-policy": "This build cannot check that approval policy; reject the request.",
     "preflight-failed": "Read the output named in the request, mend what it found, "
     "then `spoold release` and approve it again.",

@@ -8,15 +8,26 @@ damaged or half-built index is rebuilt from the files.
 
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from urllib.parse import quote
 
 from spoold import fs
+from spoold.errors import StorageError
 
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
 _VERSION = 1
 
+_QUERIES = {
+    "events": "SELECT id FROM events WHERE digest = ?",
+    "intents": "SELECT id FROM intents WHERE digest = ?",
+}
+
 Entry = tuple[bytes, str]
+
+
+class IndexDamaged(StorageError):
+    """The database is not one, or not whole; it can be rebuilt from the files."""
 
 
 class Index:
@@ -33,56 +44,60 @@ class Index:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.DatabaseError:
+        except IndexDamaged:
             self.delete()
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        try:
+        with ExitStack() as failed, _errors(self._path):
+            failed.callback(database.close)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS events"
-                "(digest BLOB PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID"
-            )
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS intents"
-                "(digest BLOB PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID"
-            )
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
+            for table in _QUERIES:
+                database.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table}"
+                    "(digest BLOB PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID"
+                )
+            failed.pop_all()
         return database
 
     def delete(self) -> None:
-        """Remove the files of the database."""
+        """Close it, and remove the files of the database."""
+        with suppress(AttributeError):
+            self._db.close()
         for suffix in ("", "-wal", "-shm"):
             fs.remove(self._path + suffix)
 
     @property
     def complete(self) -> bool:
         """Whether it was built to the end, by this version."""
-        with closing(self._db.execute("PRAGMA user_version")) as cursor:
-            return bool(cursor.fetchone()[0] == _VERSION)
+        with _errors(self._path):
+            return bool(self._db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
 
     def event(self, digest: bytes) -> str | None:
         """The request that this delivery made or was folded into."""
-        return self._one("SELECT id FROM events WHERE digest = ?", digest)
+        return self._one("events", digest)
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""
-        return self._one("SELECT id FROM intents WHERE digest = ?", digest)
+        return self._one("intents", digest)
 
-    def _one(self, query: str, digest: bytes) -> str | None:
-        row = self._db.execute(query, (digest,)).fetchone()
+    def _one(self, table: str, digest: bytes) -> str | None:
+        with _errors(self._path):
+            row = self._db.execute(_QUERIES[table], (digest,)).fetchone()
         return None if row is None else str(row[0])
 
     def add(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
         """Note what is durable by now; durable itself when this returns."""
+        with _errors(self._path), self._transaction():
+            self._insert(events, intents)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._insert(events, intents)
+            yield
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
@@ -94,12 +109,11 @@ class Index:
 
     def rebuild(self, events: Iterable[Entry], intents: Iterable[Entry]) -> int:
         """Start over from what the files say; returns the number of events."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("DELETE FROM events")
-        self._db.execute("DELETE FROM intents")
-        self._insert(events, intents)
-        self._db.execute(f"PRAGMA user_version = {_VERSION}")
-        self._db.execute("COMMIT")
+        self.delete()
+        self._db = self._connect()
+        with _errors(self._path), self._transaction():
+            self._insert(events, intents)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
         return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
 
     def close(self) -> None:
@@ -108,7 +122,7 @@ class Index:
 
 
 def peek(path: str, table: str, digest: bytes) -> str | None:
-    """Look something up without touching the index; None also when there is none.
+    """Look something up and leave no trace; None also when there is no index.
 
     Args:
         path: the database file.
@@ -117,10 +131,21 @@ def peek(path: str, table: str, digest: bytes) -> str | None:
     """
     if not os.path.exists(path):
         return None
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        query = {"events": "SELECT id FROM events WHERE digest = ?"}.get(
-            table, "SELECT id FROM intents WHERE digest = ?"
-        )
-        row = db.execute(query, (digest,)).fetchone()
+    # Without a journal beside it nobody has it open, and only then may it count as unchanging.
+    mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    uri = f"file:{quote(path)}?{mode}"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
+        row = database.execute(_QUERIES[table], (digest,)).fetchone()
         return None if row is None else str(row[0])
     return None
+
+
+@contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Tell damage, which a rebuild mends, from trouble such as a full disk, which it does not."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"cannot use the index {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise IndexDamaged(f"the index {path} is damaged: {error}") from error

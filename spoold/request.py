@@ -10,10 +10,10 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
 
 from spoold.errors import BadInput
 
@@ -35,6 +35,16 @@ Status = Literal[
 ]
 
 
+def _must_be_a_moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("it has no time zone")
+    return text
+
+
+#: A time as `timestamp` writes it.
+Moment = Annotated[str, AfterValidator(_must_be_a_moment)]
+
+
 class Model(BaseModel):
     """Strict and frozen; a key nobody knows is an error, because somebody else wrote it."""
 
@@ -52,7 +62,7 @@ class Source(Model):
     file: str
     id: str | None
     sha256: str
-    received_at: str
+    received_at: Moment
     archived: str
 
 
@@ -62,13 +72,13 @@ class Policy(Model):
     policy: Literal["move", "none"]
     quorum: int
     approvers: list[str]
-    expires_at: str
+    expires_at: Moment
 
 
 class Repeat(Model):
     """A later record with the same intent that was folded into this request."""
 
-    at: str
+    at: Moment
     id: str | None
     event_key: str
     archived: str
@@ -82,10 +92,10 @@ class Approval(Model):
     """
 
     policy: Literal["move", "none"]
-    at: str
+    at: Moment
     by: str | None
     note: str | None
-    checked_at: str
+    checked_at: Moment
     seal: str
 
 
@@ -93,8 +103,8 @@ class Attempt(Model):
     """One try. `outcome` is null from before the effect starts until its end is recorded."""
 
     number: int
-    started_at: str
-    ended_at: str | None = None
+    started_at: Moment
+    ended_at: Moment | None = None
     outcome: Literal["done", "failed", "deferred", "unknown", "held", "handed-back"] | None = None
     code: str | None = None
     detail: str | None = None
@@ -107,7 +117,7 @@ class Result(Model):
     outcome: Literal["done", "failed", "unknown", "held"]
     code: str
     detail: str
-    at: str
+    at: Moment
     data: dict[str, JsonValue]
 
 
@@ -116,7 +126,7 @@ class Request(Model):
 
     schema_: Literal["spoold.request/1"]
     dispatch_id: str
-    timestamp_utc: str
+    timestamp_utc: Moment
     status: Status
     route: str
     execution_plane: str | None
@@ -187,7 +197,7 @@ class Request(Model):
 
     def seal_holds(self, key: bytes) -> bool:
         """Whether what intake sealed is unchanged."""
-        return hmac.compare_digest(self.seal, _mac(key, "request", self._sealed_bytes()))
+        return _same(self.seal, _mac(key, "request", self._sealed_bytes()))
 
     def approved(self, key: bytes, approval: Approval) -> "Request":
         """A copy with one more yes, sealed by the gate."""
@@ -196,10 +206,20 @@ class Request(Model):
 
     def approvals_hold(self, key: bytes) -> bool:
         """Whether every yes in the file was written by the gate, for this request."""
-        return all(
-            hmac.compare_digest(entry.seal, self._approval_mac(key, entry))
-            for entry in self.approvals
-        )
+        return all(_same(entry.seal, self._approval_mac(key, entry)) for entry in self.approvals)
+
+    @property
+    def history_holds(self) -> bool:
+        """Whether the fields that are not sealed tell a story that spoold can have written."""
+        numbers = [tried.number for tried in self.attempts]
+        if numbers != list(range(1, len(numbers) + 1)):
+            return False
+        if any(tried.outcome is None for tried in self.attempts[:-1]):
+            return False
+        if not self.approvals:
+            fresh = "awaiting-approval" if self.requires_approval else "pre-approved"
+            return self.status == fresh and not self.attempts and self.result is None
+        return True
 
     def _approval_mac(self, key: bytes, entry: Approval) -> str:
         fields = entry.model_dump(exclude={"seal"})
@@ -217,9 +237,10 @@ def parse(data: bytes) -> Request:
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
     try:
         request = Request.model_validate(orjson.loads(data))
-    except (orjson.JSONDecodeError, ValidationError) as error:
+        canonical = request.to_bytes()
+    except (orjson.JSONDecodeError, ValidationError, TypeError) as error:
         raise BadInput("not-a-request", f"The file is no {SCHEMA}: {_first(error)}.") from None
-    if request.to_bytes() != data:
+    if canonical != data:
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
     return request
 
@@ -228,8 +249,13 @@ def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        return f"{where}: {problem['msg']}"
-    return str(error)
+        return f"{plain(where)[:80]}: {plain(problem['msg'])[:120]}"
+    return plain(str(error))[:200]
+
+
+def plain(text: str) -> str:
+    """Text that can be written as UTF-8, whatever bytes a file name had."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def digest(*parts: str) -> bytes:
@@ -276,7 +302,12 @@ def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> by
         "at": timestamp(when),
         **{key: value for key, value in more.items() if value is not None},
     }
+    fields = {k: plain(v) if isinstance(v, str) else v for k, v in fields.items()}
     return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode())
 
 
 def _mac(key: bytes, purpose: str, data: bytes) -> str:
@@ -284,6 +315,9 @@ def _mac(key: bytes, purpose: str, data: bytes) -> str:
     return "hmac-sha256:" + hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
-def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 20) -> list[Repeat]:
-    """The last `limit` repeats; the others are in archive/, each with its reason file."""
+def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 100) -> list[Repeat]:
+    """The last `limit` repeats; the others are in archive/, each with its reason file.
+
+    More than a group of drops has, so that after a crash the whole group is recognised.
+    """
     return [*repeats, new][-limit:]

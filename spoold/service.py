@@ -1,4 +1,4 @@
-"""What all stages share: wake-up and rescan, drain, signals, one instance of each, log lines.
+"""What all stages share: wake-up and rescan, drain, signals, one instance of each.
 
 An event only says "look now". Every look is a scan of the folders, so a lost event costs at most
 one `rescan` interval, and an event too many costs one scan of what is usually an empty folder.
@@ -7,76 +7,24 @@ one `rescan` interval, and an event too many costs one scan of what is usually a
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-import watchfiles
-from pythonjsonlogger.json import JsonFormatter
-
-from spoold import fs
 from spoold.errors import SpooldError, TryLater
 from spoold.stages import Stage, Step, Surroundings, seconds_until
+from spoold.watcher import Watcher
 
 log = logging.getLogger("spoold.service")
 
 #: How long (seconds) a drain waits for another instance that does not get on.
 _PATIENCE = 10.0
 _POLL = 0.02
-
-
-class Watcher:
-    """Sets an event when one of some folders may have changed; starts over when watching fails."""
-
-    def __init__(self, folders: Sequence[str], wake: threading.Event) -> None:
-        self._folders = list(folders)
-        self._wake = wake
-        self._stop = threading.Event()
-        self._armed: list[tuple[int, int]] = []
-        self._thread: threading.Thread | None = None
-
-    def check(self) -> None:
-        """Start watching, or start over if a folder is not the one that is being watched."""
-        now = _identities(self._folders)
-        if self._thread is not None and self._thread.is_alive() and now == self._armed:
-            return
-        if self._thread is not None:
-            log.warning("watching %s anew", ", ".join(self._folders))
-            self.close()
-        self._armed = now
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=(self._stop,), daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-
-    def _watch(self, stop: threading.Event) -> None:
-        present = [folder for folder in self._folders if os.path.isdir(folder)]
-        try:
-            for _ in watchfiles.watch(
-                *present, watch_filter=None, debounce=1, step=1, stop_event=stop,
-                rust_timeout=1000, recursive=False, raise_interrupt=False,
-            ):  # fmt: skip
-                self._wake.set()
-        except Exception as error:  # noqa: BLE001 - a name that is not UTF-8 is enough to end it
-            log.warning("the watcher stopped (%s); scanning, then watching anew", error)
-        self._wake.set()
-
-
-def _identities(folders: Sequence[str]) -> list[tuple[int, int]]:
-    found = []
-    for folder in folders:
-        try:
-            status = fs.status(folder)
-            found.append((status.st_dev, status.st_ino))
-        except FileNotFoundError:
-            found.append((0, 0))
-    return found
+#: A look that found nothing is followed by a pause of this many times what it took, so that somebody
+#: who keeps touching files cannot keep a processor busy.
+_REST = 2.0
 
 
 def serve(stages: Sequence[Stage], around: Surroundings) -> int:
@@ -86,39 +34,47 @@ def serve(stages: Sequence[Stage], around: Surroundings) -> int:
         The exit code: that of the first stage that failed, else 0.
     """
     failed: list[int] = []
-    threads = [
-        threading.Thread(target=_guard, args=(_serve_one, stage, around, failed), name=stage.name)
-        for stage in stages
-    ]
+    watched: dict[str, list[threading.Event]] = {}
+    for stage in stages:
+        for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
+            watched.setdefault(folder.rstrip("/"), []).append(stage.around.wake)
+    watcher = Watcher(watched)
+
+    def run(stage: Stage) -> None:
+        try:
+            _guard(stage.name, lambda: _serve_one(stage, watcher), failed)
+        finally:
+            if failed:
+                around.stop.set()
+                for other in stages:
+                    other.around.wake.set()
+
+    threads = [threading.Thread(target=run, args=(stage,), name=stage.name) for stage in stages]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():
             thread.join(0.5)
+    watcher.close()
     return failed[0] if failed else os.EX_OK
 
 
-def _guard(
-    run: Callable[[Stage], None], stage: Stage, around: Surroundings, failed: list[int]
-) -> None:
+def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
     """A stage that fails stops the whole process loudly: half a service looks like a whole one."""
     try:
-        run(stage)
+        run()
     except SpooldError as error:
-        log.critical("%s stops: %s", stage.name, error)
+        log.critical("%s stops: %s", name, error)
         failed.append(error.exit_code)
     except OSError as error:
-        log.critical("%s stops: %s", stage.name, error, exc_info=True)
+        log.critical("%s stops: %s", name, error, exc_info=True)
         failed.append(os.EX_IOERR)
     except Exception:
-        log.critical("%s stops: a bug in spoold", stage.name, exc_info=True)
+        log.critical("%s stops: a bug in spoold", name, exc_info=True)
         failed.append(os.EX_SOFTWARE)
-    finally:
-        if failed:
-            around.stop.set()
 
 
-def _serve_one(stage: Stage) -> None:
+def _serve_one(stage: Stage, watcher: Watcher) -> None:
     around = stage.around
     rescan = around.routing.config.settings.rescan
     if not _stand_by(stage):
@@ -127,8 +83,6 @@ def _serve_one(stage: Stage) -> None:
     with ExitStack() as closing:
         closing.callback(stage.lock.release)
         closing.callback(stage.close)
-        watcher = Watcher([*folders, stage.spool.root], around.wake)
-        closing.callback(watcher.close)
         watcher.check()
         stage.recover()
         log.info("%s is ready", stage.name)
@@ -136,10 +90,12 @@ def _serve_one(stage: Stage) -> None:
             around.wake.clear()
             watcher.check()
             _mend(stage, folders)
+            begun = time.monotonic()
             step = stage.step()
-            if step.moved == 0 or step.busy:
-                until = seconds_until(_first(step), rescan)
-                around.wake.wait(until)
+            if step.moved:
+                continue
+            around.stop.wait(_REST * (time.monotonic() - begun))
+            around.wake.wait(seconds_until(_first(step), rescan))
 
 
 def _first(step: Step) -> float | None:
@@ -173,71 +129,84 @@ def _stand_by(stage: Stage) -> bool:
 def drain(stages: Sequence[Stage], around: Surroundings) -> int:
     """Step through the stages until nothing more can move now; wait for what runs.
 
-    What another instance has in its hands is waited for too, as long as it gets on.
+    What waits for a stage that another process runs is waited for too, as long as that gets on.
 
     Returns:
         The exit code.
     """
     failed: list[int] = []
-
-    def run(_: Stage) -> None:
-        with ExitStack() as closing:
-            _drain(stages, around, closing)
-
-    _guard(run, stages[0], around, failed)
+    with ExitStack() as closing:
+        waiting = _Drain(stages, around, closing)
+        while not failed and not around.stop.is_set() and waiting.goes_on:
+            for stage in stages:
+                _guard(stage.name, lambda stage=stage: waiting.visit(stage), failed)  # type: ignore[misc]
+                if failed:
+                    break
+            else:
+                _guard("drain", waiting.rest, failed)
+        if failed:
+            around.stop.set()
     return failed[0] if failed else os.EX_OK
 
 
-def _drain(stages: Sequence[Stage], around: Surroundings, closing: ExitStack) -> None:
-    own: list[Stage] = []
-    seen, since = _picture(stages), time.monotonic()
-    while not around.stop.is_set():
-        for stage in stages:
-            if stage not in own and _try_lock(stage):
-                own.append(stage)
-                closing.callback(stage.lock.release)
-                closing.callback(stage.close)
-                stage.recover()
-        around.wake.clear()
-        steps = [stage.step() for stage in own]
+class _Drain:
+    """What a drain has in its hands, and whether there is more to do."""
+
+    def __init__(self, stages: Sequence[Stage], around: Surroundings, closing: ExitStack) -> None:
+        self.goes_on = True
+        self._stages = stages
+        self._around = around
+        self._closing = closing
+        self._own: list[Stage] = []
+        self._steps: list[Step] = []
+        self._seen: list[set[str]] = []
+        self._since = time.monotonic()
+
+    def visit(self, stage: Stage) -> None:
+        """Let a stage move what it can, if no other process runs it."""
+        if stage not in self._own:
+            try:
+                stage.lock.acquire()
+            except TryLater:
+                return
+            self._own.append(stage)
+            self._closing.callback(stage.lock.release)
+            self._closing.callback(stage.close)
+            stage.recover()
+        self._steps.append(stage.step())
+
+    def rest(self) -> None:
+        """Wait for what is due soon, for what runs and for others; or end."""
+        steps, self._steps = self._steps, []
         if any(step.moved for step in steps):
-            since = time.monotonic()
-            continue
-        foreign = [stage for stage in stages if stage not in own and _has_work(stage)]
-        picture = _picture(stages)
-        if picture != seen:
-            seen, since = picture, time.monotonic()
-        stuck = time.monotonic() - since > _PATIENCE
-        if foreign and stuck:
+            self._since = time.monotonic()
+            return
+        due = [step.due for step in steps if step.due is not None]
+        wake = self._around.wake
+        if due:
+            wake.wait(seconds_until(min(due), 1.0))
+        elif any(step.busy for step in steps):
+            wake.wait(1.0)
+        elif foreign := [s for s in self._stages if s not in self._own and _has_work(s)]:
+            self._wait_for(foreign)
+        else:
+            self.goes_on = False
+        wake.clear()
+
+    def _wait_for(self, foreign: Sequence[Stage]) -> None:
+        picture = [set(s.spool.scan(place)) for s in foreign for place in s.hands()]
+        if picture != self._seen:
+            self._seen, self._since = picture, time.monotonic()
+        if time.monotonic() - self._since > _PATIENCE:
             names = ", ".join(stage.name for stage in foreign)
             raise TryLater(f"another process runs {names} here and does not get on")
-        due = [step.due for step in steps if step.due is not None]
-        if due:
-            around.wake.wait(seconds_until(min(due), 1.0))
-        elif any(step.busy for step in steps):
-            around.wake.wait(1.0)
-        elif foreign:
-            time.sleep(_POLL)
-        else:
-            return
-
-
-def _try_lock(stage: Stage) -> bool:
-    try:
-        stage.lock.acquire()
-    except TryLater:
-        return False
-    return True
+        time.sleep(_POLL)
 
 
 def _has_work(stage: Stage) -> bool:
     """Whether files wait for a stage that another process runs; with HOLD none of them moves."""
     held = stage.spool.on_hold and stage.name != "intake"
-    return not held and any(True for place in stage.inputs() for _ in stage.spool.scan(place))
-
-
-def _picture(stages: Sequence[Stage]) -> list[set[str]]:
-    return [set(stage.spool.scan(place)) for stage in stages for place in stage.inputs()]
+    return not held and any(True for place in stage.hands() for _ in stage.spool.scan(place))
 
 
 def handle_signals(around: Surroundings, wake: Sequence[threading.Event]) -> None:
@@ -254,33 +223,3 @@ def handle_signals(around: Surroundings, wake: Sequence[threading.Event]) -> Non
     signal.signal(signal.SIGINT, stop)
     # A producer that opens the file while it is asked about breaks the lease, which signals this.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
-
-
-def log_to_stderr(*, as_json: bool) -> None:
-    """Log lines: JSON for machines, one short line for a person at a terminal."""
-    handler = logging.StreamHandler(sys.stderr)
-    if as_json:
-        fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
-        names = {"asctime": "at", "levelname": "level", "name": "stage"}
-        handler.setFormatter(JsonFormatter(fields, rename_fields=names, json_ensure_ascii=False))
-    else:
-        handler.setFormatter(_Line())
-    root = logging.getLogger("spoold")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    root.propagate = False
-
-
-class _Line(logging.Formatter):
-    """`13:05:01 intake  dispatch-…: message`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        stage = record.name.rpartition(".")[2]
-        about = record.__dict__.get("dispatch_id") or record.__dict__.get("file")
-        message = record.getMessage()
-        subject = f"{about}: " if about and str(about) not in message else ""
-        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
-        line = f"{time.strftime('%H:%M:%S')} {stage:<8}{level}{subject}{message}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line.replace("\n", "\n  ")

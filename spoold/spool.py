@@ -4,19 +4,20 @@ Each stage has a `Spool` of its own, bound to its role, so that a move the table
 role cannot be made by mistake. Nothing is durable before `sync` returns.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple
 
-from spoold import fs
-from spoold.errors import StorageError
-from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
+import orjson
 
-_TMP = "tmp"
-_SEAL_KEY = ".seal.key"
-#: Leaves room for a suffix of our own within the 255 bytes of a file name.
-_NAME_BYTES = 200
+from spoold import fs, request
+from spoold.errors import BadInput, StorageError
+from spoold.request import Request
+from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
 
 
 class Place(NamedTuple):
@@ -30,6 +31,14 @@ class Place(NamedTuple):
         return FOLDERS[self.folder].path(self.key)
 
 
+_TMP = "tmp"
+_HELD = Place("held")
+_SEAL_KEY = ".seal.key"
+_SEAL_KEY_BYTES = 32
+#: Leaves room for a suffix of our own within the 255 bytes of a file name.
+_NAME_BYTES = 200
+
+
 class Spool:
     """A spool directory, as one role sees it.
 
@@ -38,19 +47,36 @@ class Spool:
         role: whose moves are allowed.
         sources: names of the configured inboxes.
         executors: names of the configured executors.
+        drafts: what the names of its drafts begin with; the role, unless it has several processes.
     """
 
     def __init__(
-        self, root: str, role: Role, sources: Iterable[str] = (), executors: Iterable[str] = ()
+        self,
+        root: str,
+        role: Role,
+        sources: Iterable[str] = (),
+        executors: Iterable[str] = (),
+        drafts: str = "",
     ) -> None:
         self.root = os.path.abspath(root)
         self.role = role
+        # What is no longer configured may still hold files.
         self._keys = {
-            Per.NOTHING: ("",),
-            Per.SOURCE: tuple(sources),
-            Per.EXECUTOR: tuple(executors),
+            Per.NOTHING: [""],
+            Per.SOURCE: self._known(sources, "inbox", "archive", "quarantine"),
+            Per.EXECUTOR: self._known(executors, "queued", "deferred", "running"),
         }
+        self._drafts = drafts or role.value
         self._unsynced = fs.Unsynced(self.root)
+
+    def _known(self, configured: Iterable[str], *folders: str) -> list[str]:
+        names = dict.fromkeys(configured)
+        for folder in folders:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                for entry in sorted(fs.entries(os.path.join(self.root, folder)), key=_name):
+                    if entry.is_dir(follow_symlinks=False) and entry.name.isprintable():
+                        names.setdefault(entry.name)
+        return list(names)
 
     # Where things are
 
@@ -85,6 +111,26 @@ class Spool:
                 return place
         return None
 
+    def request(self, place: Place, name: str) -> Request:
+        """Read a request.
+
+        Raises:
+            BadInput: it is none, or is not as spoold wrote it.
+            FileNotFoundError: it is gone.
+            OSError: it could not be read for a reason that says nothing about the file.
+        """
+        try:
+            data = fs.read_regular(self.path(place, name), request.MAX_BYTES).data
+        except fs.NotRegular as error:
+            raise BadInput("not-a-request", f"It is a {error.kind}.") from None
+        except fs.TooLarge as error:
+            raise BadInput("not-a-request", f"It has {error.size} bytes.") from None
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+                raise
+            raise BadInput("not-a-request", f"Cannot read it: {error.strerror}.") from None
+        return request.parse(data)
+
     @property
     def on_hold(self) -> bool:
         """Whether `HOLD` forbids to start anything new."""
@@ -104,21 +150,39 @@ class Spool:
         path = os.path.join(self.root, _SEAL_KEY)
         while True:
             try:
-                return fs.read_regular(path, 1 << 12).data
+                key = fs.read_regular(path, 1 << 12).data
             except FileNotFoundError:
-                try:
-                    fs.create(path, secrets.token_hex(32).encode())
-                except FileExistsError:
-                    continue
+                with suppress(FileExistsError):
+                    fs.create(path, secrets.token_hex(_SEAL_KEY_BYTES).encode())
+                continue
             except OSError as error:
                 raise StorageError(f"cannot read the seal key {path}: {error}") from error
+            if len(key.strip()) < _SEAL_KEY_BYTES:
+                raise StorageError(
+                    f"the seal key {path} is too short to be one. Restore it from a backup, or "
+                    "remove it: then a new one is made, and what waits must be dropped again"
+                )
+            return key
+
+    def readable_seal_key(self) -> bytes | None:
+        """The key, if there is one and this user may read it; it is not made."""
+        try:
+            return fs.read_regular(os.path.join(self.root, _SEAL_KEY), 1 << 12).data
+        except OSError:
+            return None
 
     # Writing
 
     def draft(self, data: bytes, mtime: float | None = None) -> str:
         """Write a file that has no name in the spool yet; `sync` before it gets one."""
         folder = os.path.join(self.root, _TMP)
-        return self._unsynced.write(folder, self.role.value, data, mtime)
+        return self._unsynced.write(folder, self._drafts, data, mtime)
+
+    def remove_drafts(self) -> None:
+        """Remove what a dead run of the same stage had begun to write; it was nobody's state."""
+        for entry in fs.entries(os.path.join(self.root, _TMP)):
+            if entry.name.startswith(f"{self._drafts}.") and entry.is_file(follow_symlinks=False):
+                fs.remove(entry.path)
 
     def sync(self) -> None:
         """Make all drafts and moves since the last `sync` durable."""
@@ -187,21 +251,64 @@ class Spool:
         self._unsynced.renamed(old, new)
         return True
 
+    def was_held_by_stage(self, name: str) -> bool:
+        """Whether the file of that name in held/ was put there by a stage, not by a person."""
+        with suppress(OSError, orjson.JSONDecodeError):
+            path = self.path(_HELD, name + REASON_SUFFIX)
+            fields = orjson.loads(fs.read_regular(path, 1 << 16).data)
+            return isinstance(fields, dict) and "came_from" in fields
+        return False
+
+    def move_or_hold(self, source: Place, target: Place, name: str, when: datetime) -> bool:
+        """Move a file; if its name is taken there, it is a copy, and is held."""
+        try:
+            return self.move(source, target, name)
+        except FileExistsError:
+            problem = BadInput("replayed", f"There is one of that name in {target} already.")
+            self.hold(source, name, problem, when)
+            return False
+
+    def hold(self, source: Place, name: str, problem: BadInput, when: datetime) -> None:
+        """Set a file aside in held/, with the reason beside it."""
+        text = request.reason(
+            problem.code, problem.what, problem.advice, when, came_from=str(source)
+        )
+        draft = self.draft(text)
+        self.sync()
+        kept = self.free_name(name, _HELD)
+        self.add_reason(draft, _HELD, kept)
+        self.move(source, _HELD, name, kept)
+        self.sync()
+
     def free_name(self, name: str, *places: Place) -> str:
         """`name`, or if one of the places has it already, one like it that none has."""
         name = printable(name)
         if not any(self.exists(place, name) for place in places):
             return name
-        return f"{name.removesuffix('.json')}.{secrets.token_hex(4)}.json"
+        return another(name)
 
     def _must_be_allowed(self, source: str, target: str) -> None:
         if not allowed(source, target, self.role):
             raise RuntimeError(f"{self.role} may not move a file from {source} to {target}")
 
 
+def shown(name: str) -> str:
+    """A file name fit for a terminal, a log line and JSON."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
 def is_candidate(name: str) -> bool:
     """Whether a name asks to be looked at: `.json`, and not begun with a dot."""
     return name.endswith(".json") and not name.startswith(".")
+
+
+def another(name: str) -> str:
+    """A name like `name` that nothing has."""
+    return f"{name.removesuffix('.json')}.{secrets.token_hex(4)}.json"
 
 
 def is_odd(name: str) -> bool:

@@ -71,8 +71,3 @@ def age(seconds: float) -> str:
         if seconds < limit:
             return f"{sign}{seconds / size:.0f}{unit}"
     return f"{sign}{seconds / 86400:.0f}d"
-
-
-def shown(name: str) -> str:
-    """A file name that a terminal can show."""
-    return name if name.isprintable() else ascii(name)[1:-1]

@@ -10,12 +10,13 @@ import orjson
 from spoold import fs, request
 from spoold.cli._app import App
 from spoold.cli._find import Found, find
-from spoold.errors import ADVICE, BadInput, NotPossible, SpooldError
-from spoold.request import Request
+from spoold.errors import ADVICE, NotPossible, SpooldError
 from spoold.spool import Place
-from spoold.stages._slips import free_slip, user_name
+from spoold.stages._slips import publish_slip, user_name
 from spoold.states import REASON_SUFFIX, STATES, targets
 
+#: Characters of an id in a slip's name; an odd name in held/ may have more than fit.
+_SLIP_NAME = 120
 #: The reason file that a verb leaves beside the file, by verb.
 _CODES = {"reject": "rejected", "hold": "held-by-person", "cancel": "cancelled",
           "resolve": "resolved"}  # fmt: skip
@@ -53,11 +54,11 @@ def decide_all(
     Raises:
         SpooldError: that of the last id that could not be decided, after trying all.
     """
-    failed: SpooldError | None = None
+    failed: SpooldError | OSError | None = None
     for part in _each(ids):
         try:
             decide(app, verb, part, why, outcome)
-        except SpooldError as error:
+        except (SpooldError, OSError) as error:
             if failed:
                 click.echo(f"spoold: {failed}", err=True)
             failed = error
@@ -78,9 +79,9 @@ def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None 
     found = find(app, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
     possible = targets(found.place.folder, verb)
     if not possible:
-        raise NotPossible(f"{found.id} is in {found.place}/: {_why_not(verb, found)}")
+        raise NotPossible(f"{found.shown} is in {found.place}/: {_why_not(verb, found)}")
     folder = outcome or possible[0]
-    if verb in ("approve", "retry", "release") or folder == "awaiting-approval":
+    if folder in ("approved", "awaiting-approval"):
         _must_be_in_time(app, found, verb, folder)
     key = found.place.key if folder in ("queued", "deferred", "running") else ""
     move(app, verb, found, Place(folder, key), why)
@@ -89,10 +90,10 @@ def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None 
 def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> None:
     """Write the slip, make the move, and leave a reason where the file is set aside."""
     spool = app.spool
-    who = user_name(os.getuid())
-    now = request.now()
+    who, now = user_name(os.getuid()), request.now()
+    why = why and request.plain(why)
     slip = {
-        "dispatch_id": found.id, "decision": verb, "by": who, "reason": why,
+        "dispatch_id": found.shown, "decision": verb, "by": who, "reason": why,
         "at": request.timestamp(now), "from": str(found.place), "to": str(target),
     }  # fmt: skip
     text = orjson.dumps(slip, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -101,43 +102,31 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
     what = f"{who} said so" + (f": {why}" if why else ", and gave no reason.")
     beside = spool.draft(request.reason(code, what, ADVICE[code], now, by=who)) if code else None
     spool.sync()
-    spool.publish(draft, Place("approvals"), free_slip(spool, found.id))
+    publish_slip(spool, draft, found.shown[:_SLIP_NAME])
     spool.sync()
     try:
         moved = spool.move(found.place, target, found.name)
     except FileExistsError:
         raise NotPossible(
-            f"{target}/ has a {found.name} already, so this one is a copy; "
+            f"{target}/ has a {found.shown}.json already, so this one is a copy; "
             "look at both, and reject or remove the one that should not be"
         ) from None
     if not moved:
-        raise NotPossible(f"{found.id} has just been moved by somebody else; look again")
+        raise NotPossible(f"{found.shown} has just been moved by somebody else; look again")
     if beside:
         spool.add_reason(beside, target, found.name)
     fs.remove(spool.path(found.place, found.name + REASON_SUFFIX))
     spool.sync()
-    row = {"dispatch_id": found.id, "from": str(found.place), "to": str(target), "by": who}
-    app.row(row, f"{found.id}: {found.place} → {app.styled(str(target), bold=True)}")
-
-
-def load(app: App, found: Found) -> Request:
-    """The request in a file.
-
-    Raises:
-        BadInput: it is none, or was changed.
-    """
-    try:
-        path = app.spool.path(found.place, found.name)
-        return request.parse(fs.read_regular(path, request.MAX_BYTES).data)
-    except FileNotFoundError:
-        raise NotPossible(f"{found.id} has just been moved; look again") from None
-    except OSError as error:
-        raise BadInput("not-a-request", f"Cannot read {found}: {error.strerror}.") from None
+    row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(target), "by": who}
+    app.row(row, f"{found.shown}: {found.place} → {app.styled(str(target), bold=True)}")
 
 
 def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:
     """Say now what sweep or the gate would do to it anyway."""
-    loaded = load(app, found)
+    try:
+        loaded = app.spool.request(found.place, found.name)
+    except FileNotFoundError:
+        raise NotPossible(f"{found.shown} has just been moved; look again") from None
     expires = request.moment(loaded.approval.expires_at)
     if expires <= request.now():
         raise NotPossible(

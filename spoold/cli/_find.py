@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from spoold.cli._app import App, shown
+from spoold.cli._app import App
 from spoold.errors import UsageError
-from spoold.spool import Place
+from spoold.spool import Place, shown
 from spoold.states import STATES
 
 _MANY = 8
@@ -22,9 +22,14 @@ class Found(NamedTuple):
         """The name without its ending."""
         return self.name.removesuffix(".json")
 
+    @property
+    def shown(self) -> str:
+        """The same, fit for a terminal and for JSON."""
+        return shown(self.id)
+
     def __str__(self) -> str:
         """The path from the spool root."""
-        return f"{self.place}/{self.name}"
+        return f"{self.place}/{shown(self.name)}"
 
 
 def find(

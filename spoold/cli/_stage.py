@@ -8,6 +8,7 @@ import click
 
 from spoold import service
 from spoold.cli._app import App
+from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
 
 
@@ -19,7 +20,7 @@ def drain_option() -> click.Option:
 
 def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: bool) -> None:
     """Run stages as a service, or once; ends the process with their exit code."""
-    service.log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
+    log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     Path(app.config.root).mkdir(parents=True, exist_ok=True)
     around = Surroundings(app.routing)
     stages = make(around)

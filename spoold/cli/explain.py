@@ -8,7 +8,7 @@ import click
 import orjson
 
 from spoold import fs, record, request
-from spoold.cli._app import App, pass_app, shown
+from spoold.cli._app import App, pass_app
 from spoold.errors import BadInput, StorageError, UsageError
 from spoold.explain import explain
 from spoold.index import peek
@@ -16,6 +16,7 @@ from spoold.request import Request, event_digest, intent_digest
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
+from spoold.spool import shown
 from spoold.stages._claim import Claim, build
 from spoold.stages.intake import index_path
 

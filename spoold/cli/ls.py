@@ -8,9 +8,9 @@ import click
 import orjson
 
 from spoold import fs, request
-from spoold.cli._app import App, age, pass_app, shown
-from spoold.errors import UsageError
-from spoold.spool import Place
+from spoold.cli._app import App, age, pass_app
+from spoold.errors import BadInput, UsageError
+from spoold.spool import Place, shown
 from spoold.states import FINAL, FOLDERS, REASON_SUFFIX, STATES
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
@@ -63,27 +63,27 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
         "age_s": round(time.time() - since, 3),
     }
     if FOLDERS[place.folder].holds_requests:
-        row |= _about(path)
+        row |= _about(app, place, name)
     if why := _reason(path):
         row["code"] = why
     return row
 
 
-def _about(path: str) -> dict[str, Any]:
+def _about(app: App, place: Place, name: str) -> dict[str, Any]:
     try:
-        fields = orjson.loads(fs.read_regular(path, request.MAX_BYTES).data)
-        return {
-            "route": fields["route"],
-            "executor": fields["executor"],
-            "target": "/".join(t for t in (fields["target_kind"], fields["target_ref"]) if t),
-            "status": fields["status"],
-            "asked": fields["asked"],
-            "expires_at": fields["approval"]["expires_at"],
-            "attempts": len(fields["attempts"]),
-            "result": fields["result"] and fields["result"]["code"],
-        }
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return {"code": "not-a-request"}
+        found = app.spool.request(place, name)
+    except (OSError, BadInput) as problem:
+        return {"code": getattr(problem, "code", "not-a-request")}
+    return {
+        "route": found.route,
+        "executor": found.executor,
+        "target": "/".join(t for t in (found.target_kind, found.target_ref) if t),
+        "status": found.status,
+        "asked": found.asked,
+        "expires_at": found.approval.expires_at,
+        "attempts": len(found.attempts),
+        "result": found.result and found.result.code,
+    }
 
 
 def _reason(path: str) -> str | None:
@@ -110,7 +110,7 @@ def _line(row: dict[str, Any]) -> str:
         row["id"][-8:] if is_request else "-",
         row["folder"],
         age(row["age_s"]),
-        row.get("route") or "-",
+        shown(row.get("route") or "-"),
         shown(row.get("target") or ("-" if is_request else row["id"])),
         ", ".join(notes),
     ).rstrip()

@@ -3,11 +3,11 @@
 import click
 
 from spoold import fs
-from spoold.cli._app import App, pass_app, shown
+from spoold.cli._app import App, pass_app
 from spoold.cli._decide import decide_all, ids_argument, reason_option
 from spoold.cli._find import Found, find
 from spoold.errors import NotPossible, SpooldError, UsageError
-from spoold.spool import Place
+from spoold.spool import Place, shown
 from spoold.states import REASON_SUFFIX
 
 
@@ -18,7 +18,7 @@ def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
 
     A request that failed needs a yes again. A quarantined file is named by its name.
     """
-    failed: SpooldError | None = None
+    failed: SpooldError | OSError | None = None
     for part in ids:
         try:
             quarantined = _quarantined(app, part)
@@ -26,7 +26,7 @@ def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
                 _drop_again(app, quarantined)
             else:
                 decide_all(app, "retry", [part], why)
-        except SpooldError as error:
+        except (SpooldError, OSError) as error:
             if failed:
                 click.echo(f"spoold: {failed}", err=True)
             failed = error
@@ -35,12 +35,22 @@ def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
 
 
 def _quarantined(app: App, part: str) -> Found | None:
+    """The quarantined file that is meant, if it is not a request.
+
+    Raises:
+        UsageError: it could be either.
+    """
     try:
-        return find(app, part, ["quarantine"])
+        found = find(app, part, ["quarantine"])
     except UsageError:
         if "quarantine/" in part:
             raise
         return None
+    try:
+        request = find(app, part)
+    except UsageError:
+        return found
+    raise UsageError(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")
 
 
 def _drop_again(app: App, found: Found) -> None:

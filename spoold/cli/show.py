@@ -4,9 +4,10 @@ import click
 import orjson
 
 from spoold import fs, request
-from spoold.cli._app import App, pass_app, shown
+from spoold.cli._app import App, pass_app
 from spoold.cli._find import find
 from spoold.errors import NotPossible
+from spoold.spool import shown
 from spoold.states import REASON_SUFFIX, STATES
 
 

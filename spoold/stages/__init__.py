@@ -44,11 +44,11 @@ class Surroundings:
     stop: threading.Event = field(default_factory=threading.Event)
     stop_now: threading.Event = field(default_factory=threading.Event)
 
-    def spool(self, role: Role) -> Spool:
-        """The spool, in the hands of `role`."""
+    def spool(self, role: Role, drafts: str = "") -> Spool:
+        """The spool, in the hands of `role`; `drafts` tells its processes apart."""
         routing = self.routing
         root = str(routing.config.root)
-        return Spool(root, role, routing.inboxes, routing.executors)
+        return Spool(root, role, routing.inboxes, routing.executors, drafts)
 
     def for_stage(self) -> "Surroundings":
         """The same, with a wake-up of its own."""
@@ -70,6 +70,10 @@ class Stage(Protocol):
 
     def inputs(self) -> list[Place]:
         """The folders whose changes wake it."""
+        ...
+
+    def hands(self) -> list[Place]:
+        """Where files lie that it has to move before a drain may end."""
         ...
 
     def recover(self) -> None:

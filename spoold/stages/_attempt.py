@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from spoold import fs, request
 from spoold.capture import Capture
 from spoold.config import SecretMissing, SecretRef, read_secret
@@ -47,16 +49,17 @@ def probe(
 
 
 def preflight(
-    instance: Instance, around: Surroundings, spool: Spool, found: Request
+    around: Surroundings, spool: Spool, found: Request
 ) -> ExecutionError | PreflightFailed | None:
     """Run the preflight commands; None if the action may start."""
-    del instance
     runner = around.routing.preflight
     number = len(found.attempts) + 1
     for place, command in enumerate(found.preflight, 1):
         prefix = f"preflight-{number}.{place}"
         asked = found.with_(params=command)
         outcome = _guarded(runner.module.run, runner, around, spool, asked, prefix)
+        if around.stop_now.is_set():
+            return None
         if isinstance(outcome, Transient):
             return outcome
         if isinstance(outcome, ExecutionError):
@@ -76,9 +79,11 @@ def _guarded(
     prefix: str,
 ) -> Result | ExecutionError:
     with ExitStack() as outputs:
-        context = _context(instance, around, spool, found, prefix, outputs)
         try:
-            return act(instance.module.Params.model_validate(found.params), context)
+            context = _context(instance, around, spool, found, prefix, outputs)
+            outcome = act(instance.module.Params.model_validate(found.params), context)
+            orjson.dumps(outcome.data)
+            return outcome
         except ExecutionError as error:
             return error
         except Exception as error:

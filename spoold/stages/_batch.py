@@ -20,13 +20,15 @@ from spoold.rules import Scope
 from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
 from spoold.stages._claim import Claim, build
-from spoold.stages._truth import Truth, load
+from spoold.stages._truth import Truth, load, load_anywhere
 from spoold.states import REASON_SUFFIX
 
 log = logging.getLogger("spoold.intake")
 
 _AWAITING, _PRE_APPROVED = Place("awaiting-approval"), Place("pre-approved")
 _EXPIRED = Place("expired")
+#: A drop this large (bytes) may become more than a request can hold, once it is written for people.
+_LARGE = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +75,34 @@ class Batch:
     def add(self, claim: Claim) -> None:
         """Decide what becomes of a drop."""
         try:
-            record = claim.read()
-            scope = Scope(record.as_dict())
-            action = self.around.routing.match(record, scope).render(record, scope)
+            record, action = self._route(claim)
+            event = event_digest(claim.inbox.name, action.event_key)
+            known = self._events.get(event) or self.index.event(event)
+            earlier = self._on_disk(claim, action.event_key, event)
+            if earlier and self._is_ours(earlier, claim):
+                self._finish(claim, event, earlier)
+            elif known or earlier:
+                known = known or (earlier.dispatch_id if earlier else "")
+                self._repeat(claim, event, action, known)
+            else:
+                self._ask(claim, record, action, event)
         except BadInput as problem:
             self._set_aside(claim, problem)
-            return
+
+    def was_published(self, claim: Claim) -> bool:
+        """After a crash: whether the dead run had made this drop's request."""
+        try:
+            _, action = self._route(claim)
+        except BadInput:
+            return False
         event = event_digest(claim.inbox.name, action.event_key)
-        known = self._events.get(event) or self.index.event(event)
         earlier = self._on_disk(claim, action.event_key, event)
-        if earlier and self._is_ours(earlier, claim):
-            self._finish(claim, event, earlier)
-        elif known or earlier:
-            self._repeat(claim, event, action, known or (earlier.dispatch_id if earlier else ""))
-        else:
-            self._ask(claim, record, action, event)
+        return earlier is not None and self._is_ours(earlier, claim)
+
+    def _route(self, claim: Claim) -> tuple[Record, Action]:
+        record = claim.read()
+        scope = Scope(record.as_dict())
+        return record, self.around.routing.match(record, scope).render(record, scope)
 
     def _set_aside(self, claim: Claim, problem: BadInput) -> None:
         place = Place("quarantine", claim.inbox.name)
@@ -115,10 +130,16 @@ class Batch:
     def _ask(self, claim: Claim, record: Record, action: Action, event: bytes) -> None:
         intent = intent_digest(action.route, action.intent_key) if action.intent_key else None
         waiting = self._waiting(intent) if intent and action.on_repeat != "separate" else None
+        if intent and (folded := self._folded_before(intent, action)):
+            self._repeat(claim, event, action, folded.dispatch_id)
+            return
         if waiting and action.on_repeat == "fold":
             self._fold(claim, record, action, event, waiting)
             return
         made = build(claim, record, action, self._free_id(claim, action, event))
+        if len(claim.data) > _LARGE and len(made.to_bytes()) > request.MAX_BYTES // 2:
+            what = "The request that it makes would be too large to be read back."
+            raise BadInput("too-large", what)
         if waiting:
             made = made.with_(supersedes=[waiting.dispatch_id])
         self._new[made.dispatch_id] = made
@@ -186,8 +207,7 @@ class Batch:
         when = claim.at
         while True:
             chosen = request.dispatch_id(when, action.route, event)
-            taken = any(self.spool.exists(p, f"{chosen}.json") for p in (_AWAITING, _PRE_APPROVED))
-            if chosen not in self._new and not taken:
+            if chosen not in self._new and self.spool.find(f"{chosen}.json") is None:
                 return chosen
             when += timedelta(seconds=1)
 
@@ -216,10 +236,21 @@ class Batch:
 
     def _is_ours(self, made: Request, claim: Claim) -> bool:
         """Whether this very file made the request, rather than an earlier delivery of the same."""
-        name = _below(made.source.archived)
-        kept = self.spool.exists(Place("archive", claim.inbox.name), name)
-        same = made.source.sha256 == claim.sha256 and name.endswith(f"/{claim.taken}")
-        return same and not kept
+        place, name = Place("archive", claim.inbox.name), _below(made.source.archived)
+        same = (made.source.sha256, made.source.file) == (claim.sha256, claim.file)
+        return same and not self.spool.exists(place, name)
+
+    def _folded_before(self, intent: bytes, action: Action) -> Request | None:
+        """The request that the dead run had folded this delivery into, if it has moved on since."""
+        if not self.after_crash:
+            return None
+        known = self._intents.get(intent) or self.index.intent(intent)
+        if known is None or known in self._new or self.spool.exists(_AWAITING, f"{known}.json"):
+            return None
+        found = load_anywhere(self.spool, f"{known}.json")
+        if found and any(repeat.event_key == action.event_key for repeat in found.repeats):
+            return found
+        return None
 
     # Carrying out
 
@@ -261,14 +292,14 @@ class Batch:
         if why:
             self.spool.add_reason(why, ending.place, ending.name)
         taking = Place("taking", ending.claim.inbox.name)
-        self.spool.move(taking, ending.place, ending.claim.taken, ending.name)
+        self.spool.move(taking, ending.place, ending.claim.file, ending.name)
         ending.say()
 
     def _retire(self, newer: Request) -> None:
         """Take what a request supersedes out of the way, unless somebody has decided about it."""
         for old in newer.supersedes:
             name = f"{old}.json"
-            moved = self.spool.move(_AWAITING, _EXPIRED, name)
+            moved = self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.around.clock())
             said = self.spool.exists(_EXPIRED, name + REASON_SUFFIX)
             if moved or (self.spool.exists(_EXPIRED, name) and not said):
                 what = f"{newer.dispatch_id} replaced it."

@@ -10,6 +10,7 @@ from spoold.record import JsonObject, Record
 from spoold.request import Policy, Request, Source
 from spoold.routing import Action
 from spoold.sources._inbox import Inbox
+from spoold.spool import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Claim:
     Attributes:
         inbox: where it was dropped.
         file: the name it came with.
-        taken: its name in `taking`, and later in `archive`.
+        kept: the name that its original gets in `archive`.
         at: when it was claimed.
         data: its bytes; empty if they could not be read.
         document: what they say, if they are good JSON.
@@ -28,7 +29,7 @@ class Claim:
 
     inbox: Inbox
     file: str
-    taken: str
+    kept: str
     at: datetime
     data: bytes
     document: JsonObject | None
@@ -37,7 +38,7 @@ class Claim:
     @property
     def shown(self) -> str:
         """The name it came with, fit for a terminal and for JSON."""
-        return self.file if self.file.isprintable() else ascii(self.file)
+        return shown(self.file)
 
     @property
     def sha256(self) -> str:
@@ -47,7 +48,7 @@ class Claim:
     @property
     def archived(self) -> str:
         """Where the original goes, from the spool root."""
-        return f"archive/{self.inbox.name}/{self.at:%Y-%m-%d}/{self.taken}"
+        return f"archive/{self.inbox.name}/{self.at:%Y-%m-%d}/{self.kept}"
 
     def read(self) -> Record:
         """What it says.

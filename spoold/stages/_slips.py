@@ -35,10 +35,14 @@ def user_name(uid: int) -> str:
         return f"uid-{uid}"
 
 
-def free_slip(spool: Spool, dispatch_id: str) -> str:
-    """The first of `<dispatch_id>.1.json`, `.2.json`, … that is not taken."""
-    names = (f"{dispatch_id}.{number}.json" for number in count(1))
-    return next(name for name in names if not spool.exists(_APPROVALS, name))
+def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> None:
+    """Give a slip the first of the names `<dispatch_id>.1.json`, `.2.json`, … that is free."""
+    for number in count(1):
+        try:
+            spool.publish(draft, _APPROVALS, f"{dispatch_id}.{number}.json")
+        except FileExistsError:
+            continue
+        return
 
 
 def slip_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:

@@ -80,7 +80,8 @@ def _delay(outcome: Transient, retry: Retry, tries: int) -> float:
 def _tries(found: Request) -> int:
     """This try and the deferred ones right before it; a person's decision starts the count anew."""
     tries = 1
-    for tried in reversed(found.attempts[:-1]):
+    ended = (tried for tried in reversed(found.attempts) if tried.outcome is not None)
+    for tried in ended:
         if tried.outcome != "deferred":
             break
         tries += 1

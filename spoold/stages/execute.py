@@ -10,18 +10,16 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
 from spoold import fs, request
-from spoold.errors import (
-    BadInput,
-    ExecutionError,
-)
+from spoold.errors import ADVICE, BadInput, ExecutionError, OutcomeUnknown
 from spoold.executors import Result
 from spoold.request import Attempt, Request
-from spoold.spool import Place
+from spoold.spool import Place, shown
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
 from spoold.stages._verdict import Verdict, judge, target_of
@@ -30,6 +28,8 @@ from spoold.states import Role
 log = logging.getLogger("spoold.execute")
 
 _HELD = Place("held")
+#: Where a request of that name must not be when it starts.
+_ENDED = ("unknown", "done", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Execute:
     def __init__(self, around: Surroundings, executor: str) -> None:
         self.around = around
         self.name = f"execute {executor}"
-        self.spool = around.spool(Role.EXECUTE)
+        self.spool = around.spool(Role.EXECUTE, drafts=f"execute-{executor}")
         self.spool.lay_out()
         self._instance = around.routing.executors[executor]
         self._queued = Place("queued", executor)
@@ -61,18 +61,23 @@ class Execute:
         """Its queue."""
         return [self._queued]
 
+    def hands(self) -> list[Place]:
+        """Its queue, and what runs."""
+        return [self._queued, self._running]
+
     def recover(self) -> None:
         """Finish what a dead run had in its hands, hand it back, or ask the executor's probe."""
+        self.spool.remove_drafts()
         verdicts = []
         for name in self.spool.names(self._running):
             try:
                 found = self._read(name)
             except BadInput as problem:
-                self._hold_foreign(name, problem)
+                self._hold(name, problem)
                 continue
             verdict = self._recovered(found)
             if verdict is None:
-                self.spool.move(self._running, self._queued, name)
+                self._hand_back(name)
             else:
                 verdicts.append(verdict)
         self._settle(verdicts)
@@ -85,17 +90,23 @@ class Execute:
         if last.outcome is None:
             log.warning("its executor died; asking the probe", extra=_about(found))
             return self._judge(found, probe(self._instance, self.around, self.spool, found))
-        target, not_before = target_of(found), None
+        target, not_before, problem = target_of(found), None, None
         if target.folder == "deferred":
             not_before = fs.status(self.spool.path(self._running, found.name)).st_mtime
-        return Verdict(found, target, not_before)
+        if target == _HELD and last.code and last.code in ADVICE:
+            problem = BadInput(last.code, last.detail or "")
+        return Verdict(found, target, not_before, problem)
 
     def step(self) -> Step:
         """Record what has ended, then start what there is room for."""
         moved = self._record()
-        if not self.spool.on_hold and not self.around.stop.is_set():
+        if self._may_start:
             moved += self._start()
         return Step(moved, busy=len(self._busy))
+
+    @property
+    def _may_start(self) -> bool:
+        return not self.spool.on_hold and not self.around.stop.is_set()
 
     def close(self) -> None:
         """Let what runs finish; after the grace period tell it to stop; record what came of it."""
@@ -120,33 +131,51 @@ class Execute:
     # Starting
 
     def _start(self) -> int:
-        room = self._instance.concurrency - len(self._busy)
         claimed: list[Request] = []
-        for name in self._next(room):
-            if not self.spool.move(self._queued, self._running, name):
+        names = self._next(self._instance.concurrency - len(self._busy))
+        for name in names:
+            if not self._claim(name):
                 continue
             try:
                 found = self._read(name)
+                self._must_be_alone(found)
                 self._instance.params(found.params)
             except BadInput as problem:
-                self._hold_foreign(name, problem)
+                self._hold(name, problem)
                 continue
             self._busy[name] = found
             claimed.append(found)
         self.spool.sync()
         for found in claimed:
             if found.preflight:
-                self._spawn(found, preflighting=True)
+                self._spawn(found, lambda f: preflight(self.around, self.spool, f))
         self._begin([found for found in claimed if not found.preflight])
-        return len(claimed)
+        return len(names)
+
+    def _claim(self, name: str) -> bool:
+        try:
+            return self.spool.move_or_hold(self._queued, self._running, name, self.around.clock())
+        except PermissionError as error:
+            log.error("cannot take %s: %s", shown(name), error.strerror)  # noqa: TRY400
+            return False
 
     def _next(self, room: int) -> list[str]:
         """Names to claim now: oldest first, but no second one of a lane that is busy."""
-        if not self._backlog and room > 0:
-            self._backlog.extend(self.spool.names(self._queued))
-        lanes = {found.lane for found in self._busy.values()} - {None}
         chosen: list[str] = []
-        waiting: list[str] = []
+        if room > 0:
+            self._choose(chosen, room)
+        if len(chosen) < room:
+            known = {*self._backlog, *chosen}
+            new = [name for name in self.spool.names(self._queued) if name not in known]
+            self._backlog.extend(new)
+            self._choose(chosen, room)
+        return chosen
+
+    def _choose(self, chosen: list[str], room: int) -> None:
+        """Take from the backlog what may start beside what runs and what is chosen already."""
+        lanes = {found.lane for found in self._busy.values()}
+        lanes |= {self._lane(name) for name in chosen}
+        waiting: deque[str] = deque()
         while self._backlog and len(chosen) < room:
             name = self._backlog.popleft()
             lane = self._lane(name)
@@ -155,8 +184,8 @@ class Execute:
                 continue
             lanes.add(lane)
             chosen.append(name)
-        self._backlog.extendleft(reversed(waiting))
-        return chosen
+        waiting.extend(self._backlog)
+        self._backlog = waiting
 
     def _lane(self, name: str) -> str | None:
         """A look without a claim: it only decides about the order."""
@@ -171,15 +200,23 @@ class Execute:
         return self._lanes[name]
 
     def _read(self, name: str) -> Request:
-        try:
-            data = fs.read_regular(self.spool.path(self._running, name), request.MAX_BYTES).data
-        except OSError as error:
-            raise BadInput("not-a-request", f"Cannot read it: {error.strerror}.") from None
-        found = request.parse(data)
+        found = self.spool.request(self._running, name)
         if (found.name, found.executor) != (name, self._instance.name) or not found.approvals:
             what = f"It is not what the gate passes to executor {self._instance.name}."
             raise BadInput("not-a-request", what)
+        # The folder guards the queue. Where one user runs all, the seal can be checked as well.
+        key = self.spool.readable_seal_key()
+        if key and not (found.seal_holds(key) and found.approvals_hold(key)):
+            raise BadInput("altered", "The seal does not fit the content.")
         return found
+
+    def _must_be_alone(self, found: Request) -> None:
+        elsewhere = self.spool.find(found.name, _ENDED)
+        if elsewhere or found.status not in ("queued", "deferred"):
+            what = f"There is one of that name in {elsewhere} already."
+            raise BadInput(
+                "replayed", what if elsewhere else f"By its status it is {found.status}."
+            )
 
     def _begin(self, ready: list[Request]) -> None:
         """Intent before effect: the attempts are durable before any of them may act."""
@@ -196,12 +233,20 @@ class Execute:
         self.spool.sync()
         for started, _ in begun:
             log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
-            self._spawn(started, preflighting=False)
+            self._spawn(started, lambda f: attempt(self._instance, self.around, self.spool, f))
 
-    def _spawn(self, found: Request, *, preflighting: bool) -> None:
+    def _spawn(
+        self, found: Request, act: Callable[[Request], Result | ExecutionError | BadInput | None]
+    ) -> None:
         def work() -> None:
-            act = preflight if preflighting else attempt
-            self._reports.put(_Ended(found, act(self._instance, self.around, self.spool, found)))
+            try:
+                outcome = act(found)
+            except Exception as error:
+                log.exception("a worker failed", extra=_about(found))
+                outcome = OutcomeUnknown(
+                    "executor-bug", f"A bug in spoold: {type(error).__name__}."
+                )
+            self._reports.put(_Ended(found, outcome))
             self.around.wake.set()
 
         threading.Thread(target=work, name=found.dispatch_id, daemon=True).start()
@@ -215,13 +260,24 @@ class Execute:
                 ended.append(self._reports.get_nowait())
             except queue.Empty:
                 break
-        self._begin([end.request for end in ended if end.outcome is None])
+        ready = [end.request for end in ended if end.outcome is None]
+        if self._may_start:
+            self._begin(ready)
+        else:
+            for found in ready:
+                self._hand_back(found.name)
+                del self._busy[found.name]
         verdicts = [self._judge(e.request, e.outcome) for e in ended if e.outcome is not None]
         self._settle(verdicts)
         for verdict in verdicts:
             del self._busy[verdict.request.name]
             self._lanes.pop(verdict.request.name, None)
-        return len(verdicts)
+        return len(ended)
+
+    def _hand_back(self, name: str) -> None:
+        """What has not started goes back to the queue as it is."""
+        self.spool.move_or_hold(self._running, self._queued, name, self.around.clock())
+        self.spool.sync()
 
     def _judge(self, found: Request, outcome: Result | ExecutionError | BadInput) -> Verdict:
         return judge(found, outcome, self._instance.retry, self.around.clock())
@@ -244,7 +300,7 @@ class Execute:
             name = verdict.request.name
             if why:
                 self.spool.add_reason(why, verdict.target, name)
-            self.spool.move(self._running, verdict.target, name)
+            self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
             last = verdict.request.attempts[-1]
             level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
             log.log(
@@ -253,16 +309,10 @@ class Execute:
             )  # fmt: skip
         self.spool.sync()
 
-    def _hold_foreign(self, name: str, problem: BadInput) -> None:
-        """A file that is not as the gate writes them is set aside as it is."""
-        text = request.reason(problem.code, problem.what, problem.advice, self.around.clock())
-        draft = self.spool.draft(text)
-        self.spool.sync()
-        kept = self.spool.free_name(name, _HELD)
-        self.spool.add_reason(draft, _HELD, kept)
-        self.spool.move(self._running, _HELD, name, kept)
-        self.spool.sync()
-        log.error("held %s: %s", name, problem, extra={"code": problem.code})
+    def _hold(self, name: str, problem: BadInput) -> None:
+        """A file that is not as the gate passes them on is set aside as it is."""
+        self.spool.hold(self._running, name, problem, self.around.clock())
+        log.error("held %s: %s", shown(name), problem, extra={"code": problem.code})
 
 
 def _about(found: Request) -> dict[str, str]:

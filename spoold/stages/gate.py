@@ -11,26 +11,37 @@ from dataclasses import dataclass
 from spoold import fs, request
 from spoold.errors import BadInput
 from spoold.request import Approval, Request
-from spoold.spool import Place
+from spoold.spool import Place, shown
 from spoold.stages import Step, Surroundings, batches
 from spoold.stages._slips import slip_for
-from spoold.states import STATES, Role
+from spoold.states import REASON_SUFFIX, STATES, Role
 
 log = logging.getLogger("spoold.gate")
 
-_CHECKING, _HELD = Place("checking"), Place("held")
-_DOORS = (Place("approved"), Place("pre-approved"))
+_HELD, _APPROVED = Place("held"), Place("approved")
+#: Each door has a folder of its own behind it, so that a crash does not forget who said yes.
+_DOORS = {_APPROVED: Place("checking"), Place("pre-approved"): Place("checking-pre-approved")}
 #: Where a request that is alive, or was ended, can be; its name must not come to the gate again.
-_ELSEWHERE = tuple(name for name in STATES if name not in ("approved", "checking", "held"))
+_ELSEWHERE = tuple(
+    name for name in STATES if name not in ("approved", "held") and "checking" not in name
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A file in the gate's hands; `door` is None when a crash left it there."""
+    """A file in the gate's hands.
+
+    `moved_at` is when the person moved it (seconds since the epoch), 0 if a crash lost that.
+    """
 
     name: str
-    door: Place | None
-    moved_at: float
+    door: Place
+    moved_at: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        """Where it lies now."""
+        return _DOORS[self.door]
 
 
 class Gate:
@@ -42,19 +53,25 @@ class Gate:
         self.around = around
         self.spool = around.spool(Role.GATE)
         self.spool.lay_out()
-        self.lock = self.spool.lock(_CHECKING)
+        self.lock = self.spool.lock(Place("checking"))
         self._key = self.spool.seal_key()
 
     def inputs(self) -> list[Place]:
         """Both doors."""
         return list(_DOORS)
 
+    def hands(self) -> list[Place]:
+        """Both doors, and what it has claimed."""
+        return [*_DOORS, *_DOORS.values()]
+
     def recover(self) -> None:
         """Check again what was being checked; that changes nothing twice."""
-        left = [_Claim(name, None, 0.0) for name in self.spool.names(_CHECKING)]
-        if left:
-            log.warning("%d files were being checked when the gate died; checking again", len(left))
-            self._check(left)
+        self.spool.remove_drafts()
+        for door, place in _DOORS.items():
+            left = [_Claim(name, door) for name in self.spool.names(place)]
+            if left:
+                log.warning("%d files were being checked when the gate died", len(left))
+                self._check(left)
 
     def step(self) -> Step:
         """Claim and check everything that came through a door."""
@@ -74,11 +91,13 @@ class Gate:
     def _claim(self, door: Place, name: str) -> _Claim | None:
         try:
             # A rename changes ctime and nothing else, so this is when the person moved it.
-            moved_at = fs.status(self.spool.path(door, name)).st_ctime
-            taken = self.spool.move(door, _CHECKING, name)
+            claim = _Claim(name, door, fs.status(self.spool.path(door, name)).st_ctime)
+            return claim if self.spool.move(door, claim.place, name) else None
         except FileNotFoundError:
             return None
-        return _Claim(name, door, moved_at) if taken else None
+        except PermissionError as error:
+            log.error("cannot take %s/%s: %s", door, shown(name), error.strerror)  # noqa: TRY400
+            return None
 
     def _check(self, claims: list[_Claim]) -> None:
         passed: list[tuple[_Claim, Request, str]] = []
@@ -89,22 +108,27 @@ class Gate:
                 passed.append((claim, checked, self.spool.draft(checked.to_bytes())))
             except BadInput as problem:
                 why = request.reason(
-                    problem.code, problem.what, problem.advice, self.around.clock(),
-                    came_from=claim.door and str(claim.door),
-                )  # fmt: skip
+                    problem.code,
+                    problem.what,
+                    problem.advice,
+                    self.around.clock(),
+                    came_from=str(claim.door),
+                )
                 held.append((claim, problem, self.spool.draft(why)))
         self.spool.sync()
         for claim, _, draft in passed:
-            self.spool.overwrite(draft, _CHECKING, claim.name)
+            self.spool.overwrite(draft, claim.place, claim.name)
         self.spool.sync()
         for claim, checked, _ in passed:
-            self.spool.move(_CHECKING, Place("queued", checked.executor), claim.name)
-            log.info("passed to %s", checked.executor, extra={"dispatch_id": checked.dispatch_id})
+            queued = Place("queued", checked.executor)
+            if self.spool.move_or_hold(claim.place, queued, claim.name, self.around.clock()):
+                fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
+                log.info("passed to %s", checked.executor, extra=fields)
         for claim, found, said in held:
             name = self.spool.free_name(claim.name, _HELD)
             self.spool.add_reason(said, _HELD, name)
-            self.spool.move(_CHECKING, _HELD, claim.name, name)
-            log.error("held %s: %s", claim.name, found, extra={"code": found.code})
+            self.spool.move(claim.place, _HELD, claim.name, name)
+            log.error("held %s: %s", shown(claim.name), found, extra={"code": found.code})
         self.spool.sync()
 
     def _verify(self, claim: _Claim) -> Request:
@@ -113,41 +137,38 @@ class Gate:
         Raises:
             BadInput: why it may not.
         """
-        found = self._read(claim.name)
-        if f"{found.dispatch_id}.json" != claim.name:
-            raise BadInput(
-                "renamed", f"The file is named {claim.name}, but is {found.dispatch_id}."
-            )
+        found = self.spool.request(claim.place, claim.name)
+        if found.name != claim.name:
+            what = f"The file is named {shown(claim.name)}, but is {found.dispatch_id}."
+            raise BadInput("renamed", what)
         if not found.seal_holds(self._key):
             raise BadInput("altered", "The seal does not fit the content.")
         if not found.approvals_hold(self._key):
             raise BadInput("altered", "It holds an approval that the gate did not write.")
-        already = found.status == "queued" and bool(found.approvals)
-        resumed = claim.door is None and already
-        if not found.approvals and not found.attempts and (found.result or already):
-            raise BadInput("altered", "It says that it was handled, but holds no trace of that.")
-        if found.status == "done":
-            raise BadInput("replayed", "It says that it was done.")
-        elsewhere = self.spool.find(claim.name, [f for f in _ELSEWHERE if f != _door(claim)])
+        if not found.history_holds:
+            raise BadInput("altered", "Its status and attempts do not fit together.")
+        self._may_run(claim, found)
+        self._must_be_new(claim, found)
+        died_after_the_yes = claim.moved_at == 0 and found.status == "queued"
+        return found if died_after_the_yes else self._with_approval(claim, found)
+
+    def _must_be_new(self, claim: _Claim, found: Request) -> None:
+        """A request that runs, was done, or was decided otherwise does not come again."""
+        if found.status in ("done", "running"):
+            raise BadInput("replayed", f"By its status it is {found.status}.")
+        elsewhere = self.spool.find(claim.name, [f for f in _ELSEWHERE if f != claim.door.folder])
         if elsewhere:
             raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
-        if found.executor not in self.around.routing.executors:
-            raise BadInput("unknown-executor", f"No executor {found.executor!r} is configured.")
-        self._may_run(claim, found)
-        return found if resumed else self._with_approval(claim, found)
-
-    def _read(self, name: str) -> Request:
-        try:
-            data = fs.read_regular(self.spool.path(_CHECKING, name), request.MAX_BYTES).data
-        except fs.NotRegular as error:
-            raise BadInput("not-a-request", f"It is a {error.kind}.") from None
-        except OSError as error:
-            raise BadInput("not-a-request", f"Cannot read it: {error.strerror}.") from None
-        return request.parse(data)
+        for decided in (Place("rejected"), Place("expired")):
+            if self.spool.exists(decided, claim.name + REASON_SUFFIX):
+                raise BadInput("replayed", f"It was in {decided}, and the reason still is.")
+        if self.spool.exists(_HELD, claim.name) and not self.spool.was_held_by_stage(claim.name):
+            raise BadInput("replayed", "A person has put it on hold.")
 
     def _may_run(self, claim: _Claim, found: Request) -> None:
-        now = self.around.clock()
-        if request.moment(found.approval.expires_at) <= now:
+        if found.executor not in self.around.routing.executors:
+            raise BadInput("unknown-executor", f"No executor {found.executor!r} is configured.")
+        if request.moment(found.approval.expires_at) <= self.around.clock():
             raise BadInput("expired-approval", f"It expired at {found.approval.expires_at}.")
         if found.approval.policy != ("move" if found.requires_approval else "none"):
             raise BadInput("unknown-policy", f"Its policy is {found.approval.policy!r}.")
@@ -155,16 +176,13 @@ class Gate:
             route = self.around.routing.named(found.route)
             if route is None or route.table.requires_approval:
                 raise BadInput("not-pre-approved", f"Route {found.route!r} asks for a yes now.")
-        elif claim.door == Place("pre-approved"):
+        elif claim.door != _APPROVED:
             raise BadInput("not-pre-approved", "It needs a yes, and nobody gave one.")
 
     def _with_approval(self, claim: _Claim, found: Request) -> Request:
         now = self.around.clock()
-        said = (
-            slip_for(self.spool, found.dispatch_id, claim.moved_at)
-            if found.requires_approval
-            else None
-        )
+        by_hand = found.requires_approval
+        said = slip_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
         yes = Approval(
             policy=found.approval.policy,
             at=request.timestamp(fs.moment(claim.moved_at) if claim.moved_at else now),
@@ -174,7 +192,3 @@ class Gate:
             seal="",
         )
         return found.approved(self._key, yes).with_(status="queued")
-
-
-def _door(claim: _Claim) -> str:
-    return claim.door.folder if claim.door else ""

@@ -8,15 +8,16 @@ turned into a request by routes alone. Intake can seal a request; it cannot appr
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from spoold import fs, record
 from spoold.errors import BadInput
-from spoold.index import Index
+from spoold.index import Index, IndexDamaged
 from spoold.request import reason
 from spoold.sources._inbox import Inbox
-from spoold.spool import Place, is_candidate, is_odd
-from spoold.stages import Step, Surroundings, earliest
+from spoold.spool import Place, another, is_candidate, is_odd, printable, shown
+from spoold.stages import BATCH, Step, Surroundings, earliest
 from spoold.stages._batch import Batch
 from spoold.stages._claim import Claim
 from spoold.stages._reindex import reindex
@@ -26,7 +27,8 @@ log = logging.getLogger("spoold.intake")
 
 #: A group also ends when it holds this many bytes, so that memory stays bounded.
 _BATCH_BYTES = 4 << 20
-_BATCH_FILES = 64
+#: Where only time can tell whether a writer is done, it gets this many times `settle`.
+_UNASKABLE = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,17 @@ class Intake:
         self._inboxes = around.routing.inboxes
         self._key = self.spool.seal_key()
         self._index: Index | None = None
-        self._stuck: set[tuple[str, str]] = set()
+        self._stuck: dict[tuple[str, str], int] = {}
         self._due: float | None = None
         self._look_again: float | None = None
 
     def inputs(self) -> list[Place]:
         """Every inbox."""
         return self.spool.places("inbox")
+
+    def hands(self) -> list[Place]:
+        """Every inbox, and what it has claimed."""
+        return self.spool.places("inbox", "taking")
 
     def _open_index(self) -> Index:
         """The index, built from the files when it is not complete."""
@@ -69,14 +75,19 @@ class Intake:
 
     def recover(self) -> None:
         """Answer for what was claimed before a crash; its requests may be published already."""
+        self.spool.remove_drafts()
         self._index = self._open_index()
-        for inbox in self._inboxes.values():
-            taking = Place("taking", inbox.name)
-            names = [entry.name for entry in fs.entries(self.spool.path(taking))]
-            claims = [self._reclaim(inbox, taking, name) for name in sorted(names)]
-            if claims:
-                log.warning("%d claimed files were left by a crash; finishing them", len(claims))
-                self._answer_for(claims, after_crash=True)
+        claims = [
+            self._reclaim(inbox, name)
+            for inbox in self._inboxes.values()
+            for name in self._by_age(Place("taking", inbox.name))
+        ]
+        if claims:
+            log.warning("%d claimed files were left by a crash; finishing them", len(claims))
+            batch = Batch(self.around, self.spool, self._index, self._key, after_crash=True)
+            # What the dead run had published is what the others may fold into.
+            self._answer_for(sorted(claims, key=lambda claim: not batch.was_published(claim)),
+                             after_crash=True)  # fmt: skip
 
     def step(self) -> Step:
         """Take every drop that is whole."""
@@ -98,12 +109,17 @@ class Intake:
             self._index = None
 
     def _answer_for(self, claims: list[Claim], *, after_crash: bool = False) -> None:
-        index = self._index = self._index or self._open_index()
         while claims:
-            batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
-            for claim in claims:
-                batch.add(claim)
-            claims = batch.commit()
+            index = self._index = self._index or self._open_index()
+            try:
+                batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
+                for claim in claims:
+                    batch.add(claim)
+                claims = batch.commit()
+            except IndexDamaged:
+                log.warning("the index is damaged; building it anew from the files")
+                index.delete()
+                self._index, after_crash = None, True
 
     # Claiming
 
@@ -118,54 +134,63 @@ class Intake:
                 continue
             group.append(claim)
             size += len(claim.data)
-            if len(group) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            if len(group) >= BATCH or size >= _BATCH_BYTES:
                 yield group
                 group, size = [], 0
         if group:
             yield group
 
     def _candidates(self, inbox: Inbox) -> list[str]:
+        names = [name for name in self._by_age(Place("inbox", inbox.name)) if is_candidate(name)]
+        if self._stuck:
+            here = {(inbox.name, name) for name in names}
+            gone = {key for key in self._stuck if key[0] == inbox.name and key not in here}
+            for key in gone:
+                del self._stuck[key]
+        return names
+
+    def _by_age(self, place: Place) -> list[str]:
         found = []
-        for entry in fs.entries(self.spool.path(Place("inbox", inbox.name))):
-            if is_candidate(entry.name) and (inbox.name, entry.name) not in self._stuck:
-                try:
-                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
-                except FileNotFoundError:
-                    continue
+        for entry in fs.entries(self.spool.path(place)):
+            with suppress(FileNotFoundError):
+                found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
         return [name for _, name in sorted(found)]
 
     def _claim(self, inbox: Inbox, name: str) -> Claim | None:
         place, taking = Place("inbox", inbox.name), Place("taking", inbox.name)
-        peek = self._peek(inbox, self.spool.path(place, name))
-        if peek is None:
+        path = self.spool.path(place, name)
+        peek = self._peek(inbox, path)
+        if peek is None or self._is_stuck(inbox, name, path):
             return None
-        now = self.around.clock()
-        today = Place("archive", inbox.name)
-        taken = self.spool.free_name(name, taking)
-        if self.spool.exists(today, f"{now:%Y-%m-%d}/{taken}"):
-            taken = self.spool.free_name(taken, taking, place)
         try:
-            if not self.spool.move(place, taking, name, taken):
+            if not self.spool.move(place, taking, name):
                 return None
-        except PermissionError as error:
-            self._give_up(inbox, name, error)
+        except FileExistsError:
+            log.warning("%s waits: one of that name is being taken", shown(name))
             return None
-        path = self.spool.path(taking, taken)
+        except PermissionError as error:
+            self._give_up(inbox, name, path, error)
+            return None
+        path = self.spool.path(taking, name)
         if peek.read and _changed(path, peek.read.status):
             peek = self._look(inbox, path)
-        if is_odd(name) and not peek.problem:
-            what = f"The name {name[:60]!r} holds characters that could mislead."
-            peek = _Peek(peek.read, None, BadInput("odd-name", what))
-        return Claim(
-            inbox, name, taken, now, peek.read.data if peek.read else b"", peek.document,
-            peek.problem,
-        )  # fmt: skip
+        return self._claimed(inbox, name, peek)
 
-    def _reclaim(self, inbox: Inbox, taking: Place, name: str) -> Claim:
-        peek = self._look(inbox, self.spool.path(taking, name))
-        data = peek.read.data if peek.read else b""
+    def _reclaim(self, inbox: Inbox, name: str) -> Claim:
+        path = self.spool.path(Place("taking", inbox.name), name)
+        return self._claimed(inbox, name, self._look(inbox, path))
+
+    def _claimed(self, inbox: Inbox, name: str, peek: _Peek) -> Claim:
         now = self.around.clock()
-        return Claim(inbox, name, name, now, data, peek.document, peek.problem)
+        problem = peek.problem
+        if is_odd(name) and not problem:
+            what = f"The name {shown(name)[:60]!r} holds characters that could mislead."
+            problem = BadInput("odd-name", what)
+        kept = printable(name)
+        if self.spool.exists(Place("archive", inbox.name), f"{now:%Y-%m-%d}/{kept}"):
+            kept = another(kept)
+        data = peek.read.data if peek.read else b""
+        return Claim(inbox, name, kept, now, data, peek.document, problem)
 
     def _peek(self, inbox: Inbox, path: str) -> _Peek | None:
         """What lies in the inbox; None if it is gone or may still be being written."""
@@ -176,12 +201,16 @@ class Intake:
         if found.problem is None or found.problem.code not in ("empty", "truncated"):
             return found
         changed = found.read.status.st_ctime if found.read else 0.0
-        if fs.written_to_now(path):
-            again = self.around.clock().timestamp() + inbox.table.settle
+        settle = inbox.table.settle
+        written_to = fs.written_to_now(path)
+        if written_to is None:
+            settle *= _UNASKABLE
+        if written_to:
+            again = self.around.clock().timestamp() + settle
             self._look_again = earliest(self._look_again, again)
             return None
-        if self.around.age(changed) < inbox.table.settle:
-            self._due = earliest(self._due, changed + inbox.table.settle)
+        if self.around.age(changed) < settle:
+            self._due = earliest(self._due, changed + settle)
             return None
         return found
 
@@ -203,18 +232,24 @@ class Intake:
             return _Peek(read, None, problem)
         return _Peek(read, document, None)
 
-    def _give_up(self, inbox: Inbox, name: str, error: OSError) -> None:
+    def _is_stuck(self, inbox: Inbox, name: str, path: str) -> bool:
+        if not self._stuck:
+            return False
+        with suppress(FileNotFoundError):
+            return self._stuck.get((inbox.name, name)) == fs.status(path).st_ino
+        return True
+
+    def _give_up(self, inbox: Inbox, name: str, path: str, error: OSError) -> None:
         """A file that may not be moved stays where it is, said once, with a reason to be seen."""
-        self._stuck.add((inbox.name, name))
-        quarantine = Place("quarantine", inbox.name)
+        with suppress(FileNotFoundError):
+            self._stuck[inbox.name, name] = fs.status(path).st_ino
+        quarantine, now = Place("quarantine", inbox.name), self.around.clock()
         problem = BadInput("unreadable", f"Cannot take it from the inbox: {error.strerror}.")
-        text = reason(
-            problem.code, problem.what, problem.advice, self.around.clock(), file=_shown(name)
-        )
+        text = reason(problem.code, problem.what, problem.advice, now, file=shown(name))
         draft = self.spool.draft(text)
         self.spool.sync()
         self.spool.add_reason(draft, quarantine, self.spool.free_name(name, quarantine))
-        log.error("cannot take %s/%s: %s", inbox.name, _shown(name), error.strerror)
+        log.error("cannot take %s/%s: %s", inbox.name, shown(name), error.strerror)
 
 
 def index_path(root: str) -> str:
@@ -227,7 +262,3 @@ def _changed(path: str, before: os.stat_result) -> bool:
     return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
         before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns,
     )  # fmt: skip
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)

@@ -1,8 +1,8 @@
 """deferred/EXECUTOR → queued/EXECUTOR when due; awaiting-approval → expired when nobody decided.
 
-Security: trusts file times in deferred/ (only executors write there) and, for expiry, the content
-of a waiting request, which at worst expires too soon or is refused by the gate as late. It approves
-and runs nothing.
+Security: trusts file times in deferred/, which executors set and people may change, and, for
+expiry, the content of a waiting request, which at worst expires too soon or is refused by the gate
+as late. It approves and runs nothing.
 """
 
 import logging
@@ -34,14 +34,19 @@ class Sweep:
         self.spool.lay_out()
         self.lock = self.spool.lock(_EXPIRED)
         self._expiry: dict[str, float] = {}
-        self._seen_at = 0.0
+        self._seen = 0.0
 
     def inputs(self) -> list[Place]:
         """Where something may become due."""
         return [*self.spool.places("deferred"), _AWAITING]
 
+    def hands(self) -> list[Place]:
+        """Nothing: what only time moves keeps no drain waiting."""
+        return []
+
     def recover(self) -> None:
         """Remove drafts of runs that died; they are nobody's state."""
+        self.spool.remove_drafts()
         for entry in fs.entries(self.spool.path(_TMP)):
             if entry.is_file(follow_symlinks=False) and self._age(entry.path) > _STALE:
                 fs.remove(entry.path)
@@ -66,8 +71,10 @@ class Sweep:
                     continue
                 if not_before > now:
                     coming = earliest(coming, not_before)
-                elif self.spool.move(place, Place("queued", place.key), name):
-                    moved += 1
+                    continue
+                queued = Place("queued", place.key)
+                moved += 1
+                if self.spool.move_or_hold(place, queued, name, self.around.clock()):
                     log.info("queued again", extra={"dispatch_id": name.removesuffix(".json")})
         self.spool.sync()
         return moved, coming
@@ -82,9 +89,9 @@ class Sweep:
     def _refresh(self) -> None:
         """Read the expiry of new requests; 100,000 old ones cost one look at the folder."""
         changed = fs.status(self.spool.path(_AWAITING)).st_mtime
-        if changed < self._seen_at - _COARSE:
+        if changed == self._seen and abs(time.time() - changed) > _COARSE:
             return
-        self._seen_at = time.time()
+        self._seen = changed
         names = set(self.spool.scan(_AWAITING))
         self._expiry = {name: at for name, at in self._expiry.items() if name in names}
         for name in names - self._expiry.keys():
@@ -93,11 +100,10 @@ class Sweep:
     def _expires_at(self, name: str) -> float:
         """Seconds since the epoch; never for a file that is no request: the gate deals with it."""
         try:
-            path = self.spool.path(_AWAITING, name)
-            found = request.parse(fs.read_regular(path, request.MAX_BYTES).data)
-            return request.moment(found.approval.expires_at).timestamp()
-        except (OSError, BadInput, ValueError):
+            found = self.spool.request(_AWAITING, name)
+        except (FileNotFoundError, BadInput):
             return float("inf")
+        return request.moment(found.approval.expires_at).timestamp()
 
     def _expire_all(self, names: list[str]) -> int:
         what = "Nobody decided before `expires_at`."
@@ -108,7 +114,7 @@ class Sweep:
         for name, draft in zip(names, drafts, strict=True):
             del self._expiry[name]
             # A person may decide at this very moment: the one rename that wins decides.
-            if self.spool.move(_AWAITING, _EXPIRED, name):
+            if self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.around.clock()):
                 self.spool.add_reason(draft, _EXPIRED, name)
                 log.info("expired", extra={"dispatch_id": name.removesuffix(".json")})
                 moved += 1

@@ -199,11 +199,14 @@ def test_a_file_nobody_passed_on_does_not_run(lab):
 
 
 def test_old_drafts_are_swept(lab):
-    """A draft that a dead run left in tmp/ goes away after an hour, a fresh one stays."""
+    """A stage removes its own drafts when it starts; others' go away after an hour."""
     lab.drain()
-    old = lab.root / "tmp" / "intake.1.abc"
+    own = lab.root / "tmp" / "execute-rec.1.abc"
+    own.write_bytes(b"{")
+    old = lab.root / "tmp" / "person.1.abc"
     old.write_bytes(b"{")
     lab.drain()
+    assert not own.exists()
     assert old.exists()
     lab.clock.advance(4000)
     lab.drain()

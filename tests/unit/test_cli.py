@@ -1,0 +1,477 @@
+"""The command line: what it prints where, how it ends, and which request is meant."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spoold import cli
+from spoold.cli import _app, _find
+from spoold.cli._app import App, age
+from spoold.errors import UsageError
+from spoold.spool import Place
+from spoold.states import Role
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
+
+#: The verbs of the contract that are built.
+VERBS = [
+    "init", "run", "intake", "gate", "sweep", "execute", "ls", "show", "approve", "reject", "hold",
+    "release", "retry", "cancel", "resolve", "explain", "check", "stats",
+]  # fmt: skip
+
+
+class Ended:
+    """How a run of the command line ended."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def spoold(lab, monkeypatch, capfd):
+    """Runs a verb on the lab in this process, as `main` does."""
+
+    def run(*words, config=True):
+        given = ["--config", str(lab.file)] if config else []
+        monkeypatch.setattr(sys, "argv", ["spoold", *given, *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        return Ended(end.value.code, out, err)
+
+    return run
+
+
+def process(lab, *words, **more):
+    """Runs a verb in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), **more.pop("env", {})}
+    line = [sys.executable, "-m", "spoold", "--config", str(lab.file), *words]
+    return subprocess.run(line, env=env, capture_output=True, check=False, timeout=30, **more)
+
+
+@pytest.fixture
+def waiting(lab):
+    """Makes requests wait; returns their ids in order."""
+
+    def make(*numbers):
+        for number in numbers:
+            lab.drop("decisions", f"{number}.json", {**CUTOVER, "decision_id": f"c-{number}"})
+        assert lab.drain() == 0
+        return [file.stem for file in lab.files("awaiting-approval")]
+
+    return make
+
+
+# Verbs
+
+
+def test_the_verbs_are_those_of_the_contract():
+    """Every verb of the contract is there, and `reindex` besides."""
+    context = click.Context(cli.cli)
+    assert set(cli.cli.list_commands(context)) == {*VERBS, "reindex"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(spoold, verb):
+    """`--help` needs no configuration, prints usage and a sentence to stdout, and ends with 0."""
+    ended = spoold(verb, "--help", config=False)
+    assert (ended.code, ended.err) == (0, "")
+    usage, *rest = ended.out.splitlines()
+    assert usage.startswith("Usage: ")
+    assert f" {verb} [OPTIONS]" in usage
+    assert any(line.strip().endswith(".") for line in rest)
+    assert "--json" in ended.out
+    assert spoold(verb, "-h", config=False).out == ended.out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"]])
+def test_help_lists_what_there_is(spoold, words):
+    """Help and version go to stdout and end with 0; help names every verb in the order of a day."""
+    ended = spoold(*words, config=False)
+    assert (ended.code, ended.err) == (0, "")
+    if words != ["--version"]:
+        listed = [line.split()[0] for line in ended.out.split("Commands:\n")[1].splitlines()]
+        assert set(listed) >= set(VERBS)
+        assert listed.index("init") < listed.index("run") < listed.index("approve")
+
+
+# How it ends
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], os.EX_USAGE),
+        (["bogus"], os.EX_USAGE),
+        (["ls", "--bogus"], os.EX_USAGE),
+        (["ls", "nowhere"], os.EX_USAGE),
+        (["ls", "../.."], os.EX_USAGE),
+        (["ls", "queued/nobody"], os.EX_USAGE),
+        (["show"], os.EX_USAGE),
+        (["show", "nothing"], os.EX_USAGE),
+        (["approve", ""], os.EX_USAGE),
+        (["resolve", "x"], os.EX_USAGE),
+        (["resolve", "x", "--as", "maybe"], os.EX_USAGE),
+        (["execute", "nobody"], os.EX_USAGE),
+        (["explain", "/no/such/file", "--source", "tasks"], os.EX_USAGE),
+        (["explain", __file__], os.EX_USAGE),
+        (["explain", __file__, "--source", "nowhere"], os.EX_USAGE),
+        (["explain", __file__, "--source", "tasks"], os.EX_DATAERR),
+        (["explain", "/", "--source", "tasks"], os.EX_DATAERR),
+        (["explain", "/dev/null", "--source", "tasks"], os.EX_DATAERR),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_ends_with_its_code_and_says_why(spoold, lab, words, code, as_json):
+    """The exit code is of sysexits; the message is on stderr, as one JSON line if asked for."""
+    lab.drain()
+    ended = spoold(*(["--json"] if as_json else []), *words)
+    assert ended.code == code
+    assert ended.err
+    assert "Traceback" not in ended.err
+    if as_json and words:
+        for line in ended.out.splitlines():
+            json.loads(line)
+        (said,) = [json.loads(line) for line in ended.err.splitlines()]
+        assert said["exit_code"] == code
+        assert said["error"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_wrong_configuration_is_told_with_file_and_line(spoold, lab, as_json):
+    """Every mistake is a line of its own with its place, and the code is 78."""
+    route = lab.file.parent / "routes.d/10.toml"
+    route.write_text(route.read_text() + "oops = 1\nmore = 2\n")
+    ended = spoold(*(["--json"] if as_json else []), "check")
+    assert ended.code == os.EX_CONFIG
+    if as_json:
+        assert json.loads(ended.err)["error"].count(f"{route}:") == 2
+    else:
+        assert [line.startswith(f"spoold: {route}:") for line in ended.err.splitlines()] == [
+            True
+        ] * 2
+
+
+def test_a_bug_ends_with_the_code_of_a_bug(spoold, monkeypatch):
+    """What spoold itself did wrong ends with 70, and never looks like success or like bad data."""
+
+    def broken(*_):
+        raise RuntimeError("not planned")
+
+    monkeypatch.setattr(_app.config, "find", broken)
+    ended = spoold("ls", config=False)
+    assert ended.code == os.EX_SOFTWARE
+    assert "not planned" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), os.EX_NOPERM),
+        (OSError(5, "Input/output error", "/x"), os.EX_IOERR),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_what_the_system_refuses_has_its_code(spoold, monkeypatch, error, code):
+    """No permission is 77, a failing disk 74, and an interruption 130, as in a shell."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(_app.config, "find", fail)
+    ended = spoold("ls", config=False)
+    assert ended.code == code
+    assert "Traceback" not in ended.err
+    if isinstance(error, OSError):
+        assert f"spoold: /x: {error.strerror}" in ended.err
+
+
+def test_no_configuration_is_told_with_where_it_looked(spoold, tmp_path, monkeypatch):
+    """Without any configuration the code is 78, and the message says what to do."""
+    if Path("/etc/spoold/spoold.toml").exists():
+        pytest.skip("this machine has a configuration")
+    monkeypatch.chdir(tmp_path / "spool")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SPOOLD_CONFIG", raising=False)
+    ended = spoold("ls", config=False)
+    assert ended.code == os.EX_CONFIG
+    assert "spoold init" in ended.err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(lab, waiting):
+    """`spoold ls | head -1` ends with 0 and says nothing, however much there was to print."""
+    waiting(*range(40))
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    line = [sys.executable, "-m", "spoold", "--config", str(lab.file), "ls"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as ls:
+        ls.stdout.close()
+        assert ls.wait(20) == 0
+        assert ls.stderr.read() == b""
+
+
+# What it prints
+
+
+@pytest.mark.parametrize("words", [["ls"], ["ls", "awaiting-approval"], ["stats"], ["check"]])
+def test_json_is_one_object_a_line_and_nothing_else(spoold, waiting, words):
+    """With --json, before the verb or after it, stdout holds JSON Lines only."""
+    waiting(1, 2)
+    before, after = spoold("--json", *words), spoold(*words, "--json")
+    assert (before.code, after.code) == (0, 0)
+    rows = [json.loads(line) for line in before.out.splitlines()]
+    assert rows
+    assert all(isinstance(row, dict) for row in rows)
+    assert [set(json.loads(line)) for line in after.out.splitlines()] == [set(r) for r in rows]
+
+
+def test_a_table_that_is_piped_has_no_colours(lab, waiting):
+    """Not at a terminal there is plain text; with NO_COLOR at one, too."""
+    waiting(1)
+    for env in ({}, {"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "TERM": "xterm-256color"}):
+        ended = process(lab, "ls", env=env)
+        assert ended.returncode == 0
+        assert b"\x1b" not in ended.stdout
+
+
+def test_a_request_is_shown_to_the_byte(spoold, lab, waiting):
+    """The file goes to stdout as it is, so that it can be piped; where it lies, to stderr."""
+    (made,) = waiting(1)
+    ended = spoold("show", made[-8:])
+    assert ended.out.encode() == lab.only("awaiting-approval").read_bytes()
+    assert f"awaiting-approval/{made}.json" in ended.err
+
+
+HOSTILE = {
+    "expires soon": {"approval": {"expires_at": "soon"}},
+    "expires never": {"approval": {"expires_at": None}},
+    "expires somewhere": {"approval": {"expires_at": "2030-01-01"}},
+    "asked by letters": {"asked": "x"},
+    "asked a list": {"asked": []},
+    "route a list": {"route": ["x"]},
+    "attempts a number": {"attempts": 5},
+    "result a text": {"result": "x"},
+    "executor an object": {"executor": {}},
+    "control characters": {"route": "\x1b[2J\x07", "target_ref": "\x1b]0;x\x07"},
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("words", [["ls"], ["--json", "ls"], ["show", "-"], ["stats"]])
+def test_a_damaged_request_hides_no_other(spoold, lab, waiting, what, words):
+    """Whatever is in one file, the others are listed, and nothing of it steers a terminal."""
+    first, second = waiting(1, 2)
+    file = lab.root / "awaiting-approval" / f"{first}.json"
+    fields = orjson.loads(file.read_bytes())
+    for key, value in HOSTILE[what].items():
+        both = isinstance(value, dict) and isinstance(fields[key], dict)
+        fields[key] = {**fields[key], **value} if both else value
+    file.write_bytes(orjson.dumps(fields, option=orjson.OPT_INDENT_2))
+    ended = spoold(*[first if word == "-" else word for word in words])
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
+    if "ls" in words:
+        assert second[-8:] in ended.out
+        assert first[-8:] in ended.out
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "hold"])
+@pytest.mark.parametrize("what", ["expires soon", "expires never", "expires somewhere"])
+def test_a_damaged_request_is_refused_or_set_aside_but_breaks_nothing(
+    spoold, lab, waiting, verb, what
+):
+    """A person who decides about a damaged file gets a message or the move, never a trace."""
+    (made,) = waiting(1)
+    file = lab.only("awaiting-approval")
+    fields = orjson.loads(file.read_bytes())
+    fields["approval"].update(HOSTILE[what]["approval"])
+    file.write_bytes(orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    ended = spoold(verb, made)
+    assert ended.code == (os.EX_DATAERR if verb == "approve" else 0)
+    assert "Traceback" not in ended.err
+
+
+def test_a_strangers_bytes_do_not_steer_a_terminal(lab):
+    """What is quarantined is shown to a terminal with its control characters escaped."""
+    pty = pytest.importorskip("pty")
+    lab.drop("decisions", "bad.json", b"x \x1b]0;owned\x07 \xc2\x9b31m")
+    lab.drain()
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
+    line = [sys.executable, "-m", "spoold", "--config", str(lab.file), "show", "bad"]
+    leader, follower = pty.openpty()
+    with subprocess.Popen(line, stdout=follower, stderr=follower, env=env) as show:
+        os.close(follower)
+        said = b""
+        try:
+            while chunk := os.read(leader, 4096):
+                said += chunk
+        except OSError:
+            pass
+        assert show.wait(20) == 0
+    os.close(leader)
+    assert b"owned" in said
+    assert b"\x1b" not in said
+    assert b"\x07" not in said
+
+
+def test_a_reason_may_be_typed_in_any_encoding(lab, waiting):
+    """A terminal in Latin-1 sends bytes that are not UTF-8; the decision is made all the same."""
+    (made,) = waiting(1)
+    ended = process(lab, "reject", made, "--reason", b"caf\xe9")
+    assert ended.returncode == 0, ended.stderr
+    assert "caf" in lab.reason(lab.only("rejected"))["what"]
+    assert lab.files("awaiting-approval") == []
+
+
+def test_ids_can_be_piped(lab, waiting):
+    """`-` reads ids from stdin, one a line."""
+    made = waiting(1, 2, 3)
+    ended = process(lab, "reject", "-", input="\n".join(made[:2]).encode() + b"\n\n")
+    assert ended.returncode == 0, ended.stderr
+    assert [file.stem for file in lab.files("rejected")] == made[:2]
+
+
+def test_one_id_that_fails_does_not_keep_the_others_back(spoold, lab, waiting):
+    """Every id is tried, every failure is told, and the exit code says that there was one."""
+    first, second = waiting(1, 2)
+    ended = spoold("reject", first, "nothing", "nobody", second)
+    assert ended.code == os.EX_USAGE
+    assert "'nothing'" in ended.err
+    assert "'nobody'" in ended.err
+    assert len(lab.files("rejected")) == 2
+
+
+# Which request is meant
+
+
+@pytest.fixture
+def app(lab):
+    """The command line's view of the lab."""
+    lab.drain()
+    return App(str(lab.file))
+
+
+def place(lab, folder, *names):
+    """Put files into a folder."""
+    for name in names:
+        (lab.root / folder / f"{name}.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["dispatch-1-r-0123abcd", "0123abcd", "23ab", "dispatch-1-r-0123abcd.json",
+     "held/dispatch-1-r-0123abcd.json", "./held/0123abcd", "/any/where/held/0123abcd.json"],
+)  # fmt: skip
+def test_any_unique_part_is_enough(app, lab, part):
+    """The whole id, its end, any part of it, the file's name and its path all mean the file."""
+    place(lab, "held", "dispatch-1-r-0123abcd", "dispatch-1-r-ffffffff")
+    found = _find.find(app, part)
+    assert (found.place, found.id) == (Place("held"), "dispatch-1-r-0123abcd")
+
+
+def test_an_exact_id_beats_a_part(app, lab):
+    """An id that is also the beginning of others means itself."""
+    place(lab, "held", "abc", "abcd", "xabc")
+    assert _find.find(app, "abc").id == "abc"
+    assert _find.find(app, "held/abc.json").id == "abc"
+
+
+def test_an_ambiguous_part_lists_what_it_could_mean(app, lab):
+    """Nothing is guessed: the message has every match with its folder, or the first of many."""
+    place(lab, "held", "abc-1", "abc-2")
+    place(lab, "done", "abc-3")
+    with pytest.raises(UsageError) as error:
+        _find.find(app, "abc")
+    assert str(error.value).splitlines() == [
+        "'abc' matches 3 files:", "  done/abc-3.json", "  held/abc-1.json", "  held/abc-2.json",
+    ]  # fmt: skip
+    place(lab, "failed", *(f"abc-{number}" for number in range(10, 40)))
+    with pytest.raises(UsageError) as error:
+        _find.find(app, "abc")
+    lines = str(error.value).splitlines()
+    assert lines[0].endswith("matches 33 files:")
+    assert len(lines) == 10
+    assert "25 more" in lines[-1]
+
+
+def test_a_folder_in_front_chooses_between_copies(app, lab):
+    """Two files of one name are told apart by the folder that a person types."""
+    place(lab, "held", "abc")
+    place(lab, "done", "abc")
+    assert _find.find(app, "done/abc").place == Place("done")
+    with pytest.raises(UsageError):
+        _find.find(app, "abc")
+
+
+def test_a_verb_prefers_the_folder_where_it_applies(app, lab):
+    """If only one of the matches can be meant, it is."""
+    place(lab, "held", "abc")
+    place(lab, "done", "abc")
+    assert _find.find(app, "abc", wants=lambda f: f == "held").place == Place("held")
+    assert _find.find(app, "done/abc", wants=lambda f: f == "held").place == Place("done")
+
+
+@pytest.mark.parametrize("part", ["", ".json", "/", "held/", "*", "nope", ".reason"])
+def test_what_means_nothing_matches_nothing(app, lab, part):
+    """An empty part, a pattern or a suffix is not taken for all."""
+    place(lab, "held", "abc")
+    (lab.root / "held/abc.json.reason.json").write_bytes(b"{}")
+    with pytest.raises(UsageError, match="matches"):
+        _find.find(app, part)
+
+
+def test_a_missing_folder_hides_no_request(app, lab, waiting):
+    """An executor that was configured after the last start has no folders yet; that is no error."""
+    (made,) = waiting(1)
+    text = lab.file.read_text() + '\n[executors.later]\nkind = "recorder"\n'
+    lab.file.write_text(text)
+    assert _find.find(App(str(lab.file)), made).id == made
+
+
+def test_a_person_has_only_a_persons_moves(app):
+    """Whatever verb is built on it, the command line moves only what a person may."""
+    assert app.spool.role is Role.PERSON
+    with pytest.raises(RuntimeError):
+        app.spool.move(Place("checking"), Place("queued", "rec"), "x.json")
+
+
+# Small parts
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (42.4, "42s"), (99, "99s"), (100, "2m"), (780, "13m"), (18000, "5h"),
+     (86400 * 9, "9d"), (-5, "-5s"), (-18000, "-5h")],
+)  # fmt: skip
+def test_an_age_is_short(seconds, text):
+    """A number and a unit that a person takes in at a glance."""
+    assert age(seconds) == text
+
+
+@given(st.floats(-1e9, 1e9))
+def test_an_age_is_about_right(seconds):
+    """It is wrong by half a unit and a little at most, and has at most seven signs."""
+    text = age(seconds)
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
+    assert abs(float(text[:-1]) * unit - seconds) <= unit * 0.51
+    assert len(text) <= 7
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_ages_do_not_change_places(one, two):
+    """What is clearly older is not shown as younger."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    low, high = sorted((one, two))
+    shown = [float(age(s)[:-1]) * units[age(s)[-1]] for s in (low, high)]
+    assert shown[0] <= shown[1] or high - low < units[age(high)[-1]]

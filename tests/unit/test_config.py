@@ -1,0 +1,685 @@
+"""spoold.toml and routes.d/: what is understood, and how a mistake is named."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from spoold import config, routing
+from spoold.config import SecretMissing, SecretRef, format_duration, line_of, parse_duration
+from spoold.errors import ConfigError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+ROUTE = """
+name = "any"
+source = "decisions"
+match = "true"
+executor = "runner"
+[params]
+argv = ["/usr/bin/true"]
+"""
+
+SETTINGS = """
+root = "../spool"
+[sources.decisions]
+format = "decision"
+[executors.runner]
+kind = "command"
+programs = ["/usr/bin/true"]
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Writes a configuration; returns its file."""
+
+    def write(settings=SETTINGS, **routes):
+        folder = tmp_path / "config"
+        (folder / "routes.d").mkdir(parents=True, exist_ok=True)
+        file = folder / "spoold.toml"
+        file.write_text(settings, encoding="utf-8")
+        for name, text in routes.items():
+            (folder / "routes.d" / f"{name}.toml").write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def refused(file):
+    """The lines of the error with which a configuration is refused."""
+    with pytest.raises(ConfigError) as error:
+        routing.load(config.load(file))
+    assert error.value.exit_code == os.EX_CONFIG
+    return str(error.value).splitlines()
+
+
+def line_with(text, mark):
+    """The number of the line that holds a mark."""
+    (number,) = [n for n, line in enumerate(text.splitlines(), 1) if mark in line]
+    return number
+
+
+# What is understood
+
+
+def test_a_configuration_without_routes_is_one(site):
+    """Inboxes alone are enough: what is dropped goes to quarantine until a route takes it."""
+    loaded = config.load(site('root = "/x"\n[sources.a]\nformat = "task"\n'))
+    assert loaded.routes == ()
+    assert loaded.settings.sources["a"].max_bytes == 1 << 20
+
+
+def test_a_configuration_without_a_routes_folder_is_one(tmp_path):
+    """`routes.d` need not exist."""
+    (tmp_path / "spoold.toml").write_text('root = "."\n[sources]\n')
+    assert config.load(tmp_path / "spoold.toml").routes == ()
+
+
+def test_routes_are_tried_in_the_order_of_their_file_names(site):
+    """The order is that of the names, whatever order the folder gives; other files do not count."""
+    texts = {name: ROUTE.replace('"any"', f'"r{name}"') for name in ("20", "10", "05")}
+    file = site(**texts)
+    (file.parent / "routes.d" / "00.toml.bak").write_text("not = [toml")
+    assert [r.table.name for r in config.load(file).routes] == ["r05", "r10", "r20"]
+
+
+def test_what_a_route_leaves_out_has_the_defaults_of_the_contract(site):
+    """A person is asked, one yes is enough, repeats fold, and nothing else is set."""
+    table = config.load(site(r=ROUTE)).routes[0].table
+    assert table.requires_approval is True
+    assert (table.approval.policy, table.approval.quorum, table.approval.approvers) == (
+        "move", 1, [],
+    )  # fmt: skip
+    assert table.on_repeat == "fold"
+    assert (table.event_key, table.intent_key, table.lane, table.expires_after) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("root", "where"),
+    [("../spool", "spool"), (".", "config"), ("a/../b", "config/b"), ("sp ace", "config/sp ace")],
+)
+def test_a_root_is_relative_to_its_file(site, tmp_path, monkeypatch, root, where):
+    """Where the process runs makes no difference to where the spool is."""
+    file = site(SETTINGS.replace("../spool", root))
+    monkeypatch.chdir("/")
+    assert config.load(file).root == (tmp_path / where).resolve()
+
+
+def test_a_root_may_be_absolute_or_at_home(site, monkeypatch):
+    """An absolute root is taken as it is, and `~` is the home directory."""
+    assert config.load(site(SETTINGS.replace("../spool", "/srv/x"))).root == Path("/srv/x")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert config.load(site(SETTINGS.replace("../spool", "~/s"))).root == Path("/home/somebody/s")
+
+
+#: The example of the design, to the letter.
+EXAMPLE = """\
+# config/spoold.toml
+root = "../spool"                      # relative to this file
+[sources.decisions]
+format = "decision"                    # inbox/decisions/
+[sources.webhooks]
+format = "webhook"
+[sources.tasks]
+format = "task"
+[executors.openclaw]
+kind  = "hook"
+url   = "http://127.0.0.1:18789/hooks/agent"
+token = { env = "OPENCLAW_HOOK_TOKEN" }
+[executors.runner]
+kind     = "command"                   # params: argv, cwd, stdin, env, timeout
+programs = ["/usr/bin/true", "hyops"]  # argv[0] is literal in the route and on this list
+"""
+
+EXAMPLE_ROUTE = """\
+# config/routes.d/10-ready-ticket.toml
+name     = "ready-ticket"
+source   = "webhooks"
+match    = '''
+  record.type == "plane.issue" && record.facts.state.group == "unstarted"
+  && record.facts.labels.exists(l, l in ["ready", "automation-go"])'''
+executor      = "openclaw"
+target_kind   = "agent"
+target_ref    = "=record.facts.component"
+intent_key    = "record.facts.issue_id"
+expires_after = "4h"
+[params.body]
+message = "='Ticket ' + record.facts.ticket_ref + ': ' + record.facts.title"
+deliver = false
+"""
+
+
+def test_the_example_of_the_contract_says_what_it_says(site, tmp_path):
+    """The design's example loads as it is, and every value in it arrives where it belongs."""
+    file = site(EXAMPLE, **{"10-ready-ticket": EXAMPLE_ROUTE})
+    loaded = routing.load(config.load(file))
+    assert loaded.config.root == tmp_path / "spool"
+    assert {name: inbox.table.format for name, inbox in loaded.inboxes.items()} == {
+        "decisions": "decision", "webhooks": "webhook", "tasks": "task",
+    }  # fmt: skip
+    assert {name: one.kind for name, one in loaded.executors.items()} == {
+        "openclaw": "hook", "runner": "command",
+    }  # fmt: skip
+    assert loaded.executors["openclaw"].defaults["url"] == "http://127.0.0.1:18789/hooks/agent"
+    assert loaded.executors["openclaw"].config.token == SecretRef(env="OPENCLAW_HOOK_TOKEN")
+    assert loaded.executors["runner"].config.programs == ["/usr/bin/true", "hyops"]
+    (route,) = loaded.routes
+    assert (route.table.name, route.table.source) == ("ready-ticket", "webhooks")
+    assert route.expires_after == 4 * 3600
+    assert list(route.params.expressions()) == [("body", "message")]
+    assert list(route.targets.expressions()) == [("target_ref",)]
+
+
+def test_the_example_configuration_that_is_shipped_loads():
+    """What `spoold init` copies compiles as it is."""
+    loaded = routing.load(config.load(CHECKOUT / "config/spoold.toml"))
+    assert len(loaded.routes) == len(list((CHECKOUT / "config/routes.d").glob("*.toml"))) > 0
+
+
+# Which file
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A working directory and a home, both empty, and no variable."""
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    home.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SPOOLD_CONFIG", raising=False)
+    return here / "config/spoold.toml", home / ".config/spoold/spoold.toml"
+
+
+def make(file):
+    """An empty file, with its folders."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+def test_the_usual_places_have_an_order(places, monkeypatch):
+    """Each place counts only while no place before it has a file."""
+    here, home = places
+    monkeypatch.setattr(Path, "is_file", _and_etc(Path.is_file))
+    assert config.find(None) == Path("/etc/spoold/spoold.toml")
+    make(home)
+    assert config.find(None) == home
+    make(here)
+    assert config.find(None) == Path("config/spoold.toml")
+    monkeypatch.setenv("SPOOLD_CONFIG", "/from/the/environment.toml")
+    assert config.find(None) == Path("/from/the/environment.toml")
+    assert config.find("/given.toml") == Path("/given.toml")
+
+
+def _and_etc(real):
+    return lambda path: str(path) == "/etc/spoold/spoold.toml" or real(path)
+
+
+def test_an_empty_variable_is_none(places, monkeypatch):
+    """`SPOOLD_CONFIG=` means the usual places."""
+    make(places[0])
+    monkeypatch.setenv("SPOOLD_CONFIG", "")
+    assert config.find(None) == Path("config/spoold.toml")
+
+
+def test_if_there_is_none_the_places_are_named(places):
+    """The message lists where it looked, and how to make one."""
+    if Path("/etc/spoold/spoold.toml").exists():
+        pytest.skip("this machine has a configuration")
+    with pytest.raises(ConfigError, match="spoold init") as error:
+        config.find(None)
+    for place in ("config/spoold.toml", str(places[1]), "/etc/spoold/spoold.toml"):
+        assert place in str(error.value)
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
+    """What somebody asked for by name is never replaced by one of the usual places."""
+    assert refused(tmp_path / "none.toml") == [
+        f"{tmp_path}/none.toml: cannot read it: No such file or directory"
+    ]
+
+
+# How a mistake is named
+
+
+MISTAKES = {
+    "top": "rooot = 1",
+    "source": '[sources.a]\nformat = "task"\nmax_byte = 5',
+    "source options": '[sources.a]\nformat = "webhook"\n[sources.a.plane]\nproject = {}',
+    "executor": '[executors.x]\nkind = "command"\nprograms = []\ntimeouts = "5s"',
+    "retry": '[executors.x]\nkind = "command"\nprograms = []\n[executors.x.retry]\nbses = "5s"',
+    "inline": '[executors.x]\nkind = "command"\nprograms = []\nretry = { tries = 2, bses = "5s" }',
+    "dotted": '[executors.x]\nkind = "command"\nprograms = []\nretry.bses = "5s"',
+    "secret": '[executors.x]\nkind = "hook"\nurl = "http://127.0.0.1/"\ntoken = { evn = "X" }',
+    "preflight": "[preflight]\nprograms = []\nprogram = 1",
+}
+
+
+@pytest.mark.parametrize("where", MISTAKES)
+def test_an_unknown_key_is_an_error_with_its_line(site, where):
+    """A misspelt key, in whatever table, inline or dotted, is named with file and line."""
+    mistake = MISTAKES[where]
+    head = SETTINGS if where != "top" else ""
+    tail = "" if where != "top" else SETTINGS
+    text = f"{head}\n# a comment\n{mistake}\n{tail}"
+    (said, *_) = refused(site(text))
+    wrong = max(n for n, line in enumerate(text.splitlines(), 1) if line and line in mistake)
+    if where == "top":
+        wrong = line_with(text, "rooot")
+    key = re.findall(r"\w+", mistake.splitlines()[-1])
+    assert said.startswith(f"{site(text)}:{wrong}: "), said
+    assert said.endswith("unknown key")
+    assert any(name in said for name in key)
+
+
+@pytest.mark.parametrize(
+    ("more", "mark", "key"),
+    [
+        ('oops = "x"', "oops", "oops"),
+        ("[approval]\noops = 1", "oops", "approval.oops"),
+        ("approval = { oops = 1 }", "oops", "approval.oops"),
+        ('approval.oops = "x"', "oops", "approval.oops"),
+        ('[[preflight]]\nargv = ["/bin/x"]\noops = 1', "oops", "preflight.0.oops"),
+        (
+            '[[preflight]]\nargv = ["/bin/x"]\n[[preflight]]\nargv = ["/bin/y"]\noops = 1',
+            "oops", "preflight.1.oops",
+        ),
+        ('[[preflight]]\nargv = []\ntimeout = "1s"\n[[preflight]]\nargv = []\ntimeout = "bad"',
+         '"bad"', "preflight.1.timeout"),
+        ("preflight = [\n  { argv = [] },\n  { argv = [], x = 1 },\n]", "preflight",
+         "preflight.1.x"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_of_a_route_has_its_own_line(site, more, mark, key):
+    """The line is that of the very key, also in an inline table and in the second of a list."""
+    top, _, params = ROUTE.partition("[params]")
+    text = f"{top}{more}\n[params]{params}"
+    file = site(r=text)
+    (said,) = refused(file)
+    number = line_with(text, mark)
+    assert said.startswith(f"{file.parent}/routes.d/r.toml:{number}: {key}: "), said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('root = "../spool"', "root = 5", "root: "),
+        ('root = "../spool"', 'rescan = "soon"', "rescan: 'soon' is no duration"),
+        ('root = "../spool"', "rescan = 5", "rescan: 5 is no duration"),
+        ('root = "../spool"', 'rescan = "-5s"', "rescan: "),
+        ('root = "../spool"', 'expires_after = "1w"', "expires_after: "),
+        ('format = "decision"', "format = true", "sources.decisions.format: "),
+        ('format = "decision"', 'format = "xml"', "sources.decisions.format: no format 'xml'"),
+        ('format = "decision"', 'format = "task"\nmax_bytes = 0', "sources.decisions.max_bytes: "),
+        ('format = "decision"', 'format = "task"\nmax_bytes = "1"', "decisions.max_bytes: "),
+        ('format = "decision"', 'format = "task"\nmax_depth = 1e3', "decisions.max_depth: "),
+        ('kind = "command"', 'kind = "rocket"', "executors.runner.kind: no executor kind 'rocket'"),
+        ('kind = "command"', 'kind = "command"\nconcurrency = 0', "runner.concurrency: "),
+        ('kind = "command"', 'kind = "command"\nconcurrency = true', "runner.concurrency: "),
+        ('kind = "command"', 'kind = "command"\nretry = 3', "executors.runner.retry: "),
+        ('kind = "command"', 'kind = "command"\nretry.tries = 0', "runner.retry.tries: "),
+        ("programs = ", "env = { A = 1 }\nprograms = ", "executors.runner.env.A: "),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_named(site, before, after, words):
+    """A wrong value is an error at its line that says which key, and what it should be."""
+    assert before in SETTINGS
+    text = SETTINGS.replace(before, after)
+    file = site(text)
+    said = next(line for line in refused(file) if words in line)
+    first = after.splitlines()[0] if words.endswith("env.A: ") else after.splitlines()[-1]
+    assert said.startswith(f"{file}:{line_with(text, first)}: ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('name = "any"', 'name = "Not A Name"', "name: "),
+        ('name = "any"', 'name = "../up"', "name: "),
+        ('name = "any"', f'name = "{"x" * 64}"', "name: "),
+        ('match = "true"', "match = true", "match: "),
+        ('match = "true"', 'match = "true"\nrequires_approval = "no"', "requires_approval: "),
+        ('match = "true"', 'match = "true"\non_repeat = "ignore"', "on_repeat: "),
+        ('match = "true"', 'match = "true"\nexpires_after = 4', "expires_after: 4 is no duration"),
+        ('match = "true"', 'match = "true"\nlane = 1', "lane: "),
+        ('match = "true"', 'match = "true"\npreflight = ["true"]', "preflight.0: "),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_of_a_route_is_named(site, before, after, words):
+    """A route that says what is not so, or not built yet, is an error at its line."""
+    text = ROUTE.replace(before, after)
+    file = site(r=text)
+    (said,) = refused(file)
+    assert words in said
+    number = line_with(text, after.splitlines()[-1])
+    assert said.startswith(f"{file.parent}/routes.d/r.toml:{number}: ")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ('policy = "named"', "'named' is not built yet"),
+        ('policy = "signed"', "'signed' is not built yet"),
+        ('policy = "vote"', "approval.policy: "),
+        ("quorum = 2", "quorum must be 1"),
+        ("quorum = 0", "quorum must be 1"),
+        ('approvers = ["a"]', "approvers empty"),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["[approval]\n{}", "approval = {{ {} }}", "approval.{}"])
+def test_an_approval_that_is_not_built_is_an_error(site, what, words, spelling):
+    """Anything but one move by anybody is refused at its line, in whatever way it is written."""
+    text = ROUTE.replace("[params]", spelling.format(what) + "\n[params]")
+    file = site(r=text)
+    (said,) = refused(file)
+    assert words in said
+    lines = {line_with(text, what), line_with(text, "approval")}
+    assert re.match(r".*/r\.toml:(\d+): ", said), said
+    assert int(re.match(r".*/r\.toml:(\d+): ", said)[1]) in lines
+
+
+@pytest.mark.parametrize("key", ["name", "source", "match", "executor"])
+def test_a_key_that_is_missing_is_named(site, key):
+    """A route without one of its four keys says which, and in which file."""
+    file = site(r=re.sub(rf"^{key} = .*\n", "", ROUTE, flags=re.MULTILINE))
+    (said,) = refused(file)
+    assert said == f"{file.parent}/routes.d/r.toml: {key}: is missing"
+
+
+def test_all_mistakes_are_told_at_once(site):
+    """Wrong keys in the settings and in several routes, bad TOML among them: one line for each."""
+    file = site(
+        SETTINGS.replace('root = "../spool"', 'root = 1\nrescan = "x"'),
+        a=ROUTE.replace('"true"', "1\nlane = 2"),
+        b="name = = 1",
+        c=ROUTE.replace('"any"', '"c"\nwhat = 1'),
+    )
+    said = refused(file)
+    where = [re.match(r".*/([a-z.]+):(\d+): ", line).groups() for line in said]
+    assert where == [
+        ("spoold.toml", "2"), ("spoold.toml", "3"),
+        ("a.toml", "4"), ("a.toml", "5"), ("b.toml", "1"), ("c.toml", "3"),
+    ]  # fmt: skip
+
+
+def test_mistakes_of_executors_and_routes_are_told_at_once(site):
+    """A wrong executor does not hide the mistake in a route that has nothing to do with it."""
+    file = site(
+        SETTINGS + '[executors.other]\nkind = "rocket"\n',
+        a=ROUTE.replace('"true"', '"tru("'),
+    )
+    said = "\n".join(refused(file))
+    assert "executors.other.kind" in said
+    assert "a.toml:4: match: " in said
+
+
+def test_two_routes_of_one_name_are_an_error(site):
+    """The second one is named with its line and the file that has the name already."""
+    file = site(a=ROUTE, b=ROUTE)
+    (said,) = refused(file)
+    folder = file.parent / "routes.d"
+    assert said == f"{folder}/b.toml:2: name: the name 'any' is taken by {folder}/a.toml".replace(
+        "name: the", "the"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("a = 1\nb = = 2\n", 2), ('a = 1\n\n[x\nb = "y"\n', 3), ("a = 1\na = 2\n", 2)],
+)
+def test_bad_toml_is_named_with_its_line(site, text, number):
+    """What is no TOML is an error at the line where it stops being some."""
+    file = site(text)
+    (said,) = refused(file)
+    assert said.startswith(f"{file}:{number}: ")
+
+
+@pytest.mark.parametrize("text", ["a = [1,\n", 'a = """\n\n', "a = {"])
+def test_toml_that_ends_too_early_is_named_with_a_line(site, text):
+    """A list, text or table without an end is an error with a line too."""
+    file = site(text)
+    (said,) = refused(file)
+    assert re.match(rf"{re.escape(str(file))}:\d+: ", said), said
+
+
+def test_an_editors_lock_is_no_route(site):
+    """A hidden name in routes.d, such as Emacs' link `.#10.toml` to nowhere, is not read."""
+    file = site(r=ROUTE)
+    (file.parent / "routes.d/.#10.toml").symlink_to("somebody@host.1:2")
+    assert len(config.load(file).routes) == 1
+
+
+def test_what_cannot_be_read_is_named(site):
+    """A file that is not UTF-8, and a folder named like a route, are errors with their name."""
+    file = site()
+    (file.parent / "routes.d/x.toml").write_bytes(b'name = "\xff"')
+    (file.parent / "routes.d/y.toml").mkdir()
+    said = refused(file)
+    assert said[0].endswith("x.toml: is not UTF-8")
+    assert "y.toml: cannot read it: " in said[1]
+
+
+# Durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("5m", 300), ("4h", 14400), ("7d", 604800), ("500ms", 0.5), ("0s", 0)],
+)
+def test_a_duration_is_a_number_and_a_unit(text, seconds):
+    """Seconds, minutes, hours, days and milliseconds, each with its letter."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "5", "s", "5 s", " 5s", "5s\n", "-5s", "1.5h", "5S", "5w", "1h30m", "1e3s",
+        "9999999999s", "\u0663s", None, 5, 5.0, True, ["5s"],
+    ],
+)  # fmt: skip
+def test_anything_else_is_no_duration(text):
+    """What is not exactly digits and a unit is refused, numbers without one included."""
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(text)
+
+
+@given(st.integers(0, 999_999_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
+@example(1000, "ms")
+@example(0, "d")
+def test_a_duration_survives_being_written(amount, unit):
+    """What was read is written as text that is read as the same, and never longer than it was."""
+    text = f"{amount}{unit}"
+    seconds = parse_duration(text)
+    written = format_duration(seconds)
+    assert parse_duration(written) == seconds
+    assert len(written) <= len(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "0d", "999999999d"])
+def test_a_route_expires_after_a_time_that_can_be(site, text):
+    """A time of nothing, or beyond the calendar, is an error at load: nobody can mean it."""
+    file = site(r=ROUTE.replace('match = "true"', f'match = "true"\nexpires_after = "{text}"'))
+    (said,) = refused(file)
+    assert said.startswith(f"{file.parent}/routes.d/r.toml:5: expires_after: ")
+
+
+def test_a_rescan_of_nothing_is_refused(site):
+    """A service that never pauses between two looks would take a whole processor."""
+    file = site(SETTINGS.replace('root = "../spool"', 'root = "x"\nrescan = "0s"'))
+    (said,) = refused(file)
+    assert said.startswith(f"{file}:3: rescan: ")
+
+
+# Lines
+
+
+KEYS = st.text("abcxyz_-", min_size=1, max_size=4)
+FILLERS = st.sampled_from(["", "# x = 1", "  # [x]", "\t"])
+VALUES = st.sampled_from(
+    ["1", '"x"', "true", "[1, 2]", '["a", "b"]', "[[1], [2]]", "{}", "{ q = 1 }", '"a = 1 # b"',
+     '[\n  "a",\n  "b",\n]', "'''\nname = 1\n'''", '"""\n\n[x]\n"""', "[\n  [1],\n  [2],\n]"]
+)  # fmt: skip
+
+
+@st.composite
+def documents(draw):
+    """A TOML text and the line of every key in it."""
+    lines, where = [], {}
+    tables = draw(
+        st.lists(st.lists(KEYS, min_size=1, max_size=3).map(tuple), max_size=4, unique=True)
+    )
+    for table in [(), *tables]:
+        if table:
+            assume(all(table[:n] not in where for n in range(1, len(table) + 1)))
+            lines.append(f"[{'.'.join(table)}]")
+            where[table] = len(lines)
+        for key in draw(st.lists(KEYS, max_size=4, unique=True)):
+            path = (*table, key)
+            assume(path not in where and all(t[: len(path)] != path for t in tables))
+            lines += draw(st.lists(FILLERS, max_size=2))
+            number = len(lines) + 1
+            lines += f"{key} = {draw(VALUES)}".split("\n")
+            where[path] = number
+    return "\n".join(lines), where
+
+
+@given(documents())
+def test_every_key_has_its_line(document):
+    """Whatever lies between, also values over several lines, a key is found where it is set."""
+    text, where = document
+    for path, number in where.items():
+        assert line_of(text, path) == number
+
+
+@given(documents(), st.lists(KEYS, min_size=1, max_size=2))
+def test_what_a_table_lacks_is_told_at_the_table(document, below):
+    """A key that is not there is told at the nearest one around it, or without a line."""
+    text, where = document
+    for path in [(), *where]:
+        missing = (*path, *below)
+        assume(not any(known[: len(path) + 1] == missing[: len(path) + 1] for known in where))
+        assert line_of(text, missing) == where.get(path)
+
+
+@given(st.text(max_size=200), st.lists(st.text(max_size=5) | st.integers(0, 3), max_size=4))
+def test_a_line_is_always_within_the_text(text, path):
+    """Whatever the text and the path are, there is an answer, and it is a line of the text."""
+    found = line_of(text, path)
+    assert found is None or 1 <= found <= len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "number"),
+    [
+        ("match = '''\nname == 1'''\nname = 3\n", ("name",), 3),
+        ("match = '''\nx in\n['a']\n'''\nsource = 3\n", ("source",), 5),
+        ('x = [\n  ["a"],\n]\ny = 2\n', ("y",), 4),
+        ("[[p]]\na = 1\n[[p]]\na = 2\n", ("p", 0, "a"), 2),
+        ("[[p]]\na = 1\n[[p]]\na = 2\n", ("p", 1, "a"), 4),
+        ("p = [\n  { a = 1 },\n  { a = 2 },\n]\n", ("p", 1, "a"), 1),
+        ('x = "\u2028"\ny = 1\n', ("y",), 2),
+        ('["a.b"]\nc = 1\n', ("a.b", "c"), 2),
+        ('"a:b" = 2\n', ("a:b",), 1),
+        ("[ a . b ]\n c=1\n", ("a", "b", "c"), 2),
+        ('name = "x"\n[params.body]\nname = 3\n', ("params", "body", "name"), 3),
+        ("a = 1\r\nb = 2\r\n", ("b",), 2),
+    ],
+)
+def test_a_line_is_right_where_toml_is_difficult(text, path, number):
+    """Texts and lists over several lines, lists of tables and quoted keys do not shift a line."""
+    assert line_of(text, path) == number
+
+
+# Secrets
+
+
+def test_a_secret_comes_from_where_its_reference_says(tmp_path, monkeypatch):
+    """A variable, a systemd credential, a file relative to the configuration or absolute."""
+    monkeypatch.setenv("TOKEN", "one")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "creds"))
+    (tmp_path / "creds").mkdir()
+    (tmp_path / "creds/api").write_text("two\n")
+    (tmp_path / "file").write_text("three\r\n")
+    assert config.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
+    assert config.read_secret(SecretRef(credential="api"), tmp_path) == "two"
+    assert config.read_secret(SecretRef(file="file"), tmp_path) == "three"
+    assert config.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
+
+
+def test_only_the_line_end_is_no_part_of_a_secret(tmp_path):
+    """Blanks around a secret are kept: nobody but its owner knows whether they belong to it."""
+    (tmp_path / "file").write_text(" a b \n")
+    assert config.read_secret(SecretRef(file="file"), tmp_path) == " a b "
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ({"env": "SPOOLD_NO_SUCH"}, "variable SPOOLD_NO_SUCH"),
+        ({"env": "SPOOLD_EMPTY"}, "variable SPOOLD_EMPTY"),
+        ({"credential": "none"}, "credential none"),
+        ({"credential": ""}, "credential"),
+        ({"file": "none"}, "none is missing"),
+        ({"file": "empty"}, "empty is missing or empty"),
+        ({"file": "binary"}, "binary"),
+        ({"file": "."}, "is missing or empty"),
+    ],
+)
+def test_a_secret_that_is_not_there_is_named_by_its_place(tmp_path, monkeypatch, ref, words):
+    """What is missing, empty or no text is an error that says where it was looked for."""
+    monkeypatch.setenv("SPOOLD_EMPTY", "")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"s3cr3t\xff")
+    with pytest.raises(SecretMissing, match="missing") as error:
+        config.read_secret(SecretRef(**ref), tmp_path)
+    assert words in str(error.value)
+    assert "s3cr3t" not in f"{error.value!r} {error.value.__cause__!r}"
+
+
+HOOK = """
+root = "x"
+[sources.a]
+format = "task"
+[executors.h]
+kind = "hook"
+url = "http://127.0.0.1/"
+"""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"s3cr3t"',
+        '["s3cr3t"]',
+        '{ value = "s3cr3t" }',
+        '{ env = "A", value = "s3cr3t" }',
+        '{ env = ["s3cr3t"] }',
+    ],
+)
+def test_a_secret_in_the_configuration_is_refused_and_not_repeated(site, value):
+    """A token written where a reference belongs is an error at its line, without the token."""
+    text = f"{HOOK}token = {value}\n"
+    said = refused(site(text))
+    assert all(line.startswith(f"{site(text)}:8: executors.h.token") for line in said)
+    assert "s3cr3t" not in "\n".join(said)
+
+
+@pytest.mark.parametrize("value", ["{}", '{ env = "A", file = "b" }'])
+def test_a_reference_is_exactly_one(site, value):
+    """A reference to nothing, or to two places, is an error."""
+    (said,) = refused(site(f"{HOOK}token = {value}\n"))
+    assert "exactly one of" in said
+    assert ":8: " in said
+
+
+@pytest.mark.parametrize("url", ["http://user:s3cr3t@127.0.0.1/", "ftp://u:s3cr3t@h/"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(site, url):
+    """A URL would show its password in every request, so it is refused, without quoting it."""
+    said = "\n".join(refused(site(HOOK.replace("http://127.0.0.1/", url))))
+    assert "s3cr3t" not in said
