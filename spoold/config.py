@@ -2,8 +2,6 @@
 
 import os
 import re
-import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -20,6 +18,7 @@ from pydantic import (
 )
 
 from spoold.errors import ConfigError
+from spoold.toml import Document, complaints, read_toml
 
 #: Seconds; beyond it a date cannot be computed.
 _LONGEST = 3650 * 86400
@@ -172,19 +171,6 @@ class RouteTable(_Table):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A TOML file that was read, for messages that name a line."""
-
-    file: Path
-    text: str
-    data: dict[str, Any]
-
-    def error(self, message: str, *path: str | int) -> ConfigError:
-        """A `ConfigError` at the line that sets the key `path`."""
-        return ConfigError(message, file=self.file, line=line_of(self.text, path))
-
-
-@dataclass(frozen=True, slots=True)
 class RouteFile:
     """A route and the file it is in."""
 
@@ -237,7 +223,7 @@ def load(file: Path) -> Config:
     settings = _validate(Settings, document, problems)
     routes: list[RouteFile] = []
     names: dict[str, Path] = {}
-    for path in sorted((file.parent / "routes.d").glob("*.toml")):
+    for path in sorted((file.parent / "routes.d").glob("[!.]*.toml")):
         try:
             found = read_toml(path)
         except ConfigError as error:
@@ -257,24 +243,6 @@ def load(file: Path) -> Config:
     return Config(document, settings, tuple(routes))
 
 
-def read_toml(file: Path) -> Document:
-    """Read one TOML file.
-
-    Raises:
-        ConfigError: it is missing, not readable, not UTF-8 or not TOML.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        return Document(file, text, tomllib.loads(text))
-    except OSError as error:
-        raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not UTF-8", file=file) from None
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"line (\d+)", str(error))
-        raise ConfigError(str(error), file=file, line=int(at[1]) if at else None) from None
-
-
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -284,43 +252,6 @@ def _validate(model: type[_M], document: Document, problems: list[str]) -> _M | 
     except ValidationError as error:
         problems += complaints(error, document)
         return None
-
-
-def complaints(error: ValidationError, document: Document, *prefix: str) -> list[str]:
-    """One line for each thing that is wrong with a table of `document` at `prefix`."""
-    lines = []
-    for problem in error.errors(include_url=False, include_input=False):
-        path = (*prefix, *problem["loc"])
-        what = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            what = "unknown key"
-        if problem["type"] == "missing":
-            what = "is missing"
-        key = ".".join(str(part) for part in path)
-        lines.append(str(document.error(f"{key}: {what}", *path)))
-    return lines
-
-
-def line_of(text: str, path: Sequence[str | int]) -> int | None:
-    """The line that sets the key `path`, or the nearest table around it; tomllib keeps none."""
-    wanted = [part for part in path if isinstance(part, str)]
-    header: list[str] = []
-    best, line = 0, None
-    for number, content in enumerate(text.splitlines(), 1):
-        if found := re.match(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?$", content):
-            header = _split_key(found[1])
-            keys = header
-        elif found := re.match(r"\s*([\w.\-\"' ]+?)\s*=", content):
-            keys = header + _split_key(found[1])
-        else:
-            continue
-        if len(keys) > best and wanted[: len(keys)] == keys:
-            best, line = len(keys), number
-    return line
-
-
-def _split_key(text: str) -> list[str]:
-    return [part.strip().strip("\"'") for part in text.split(".")]
 
 
 class SecretMissing(LookupError):
@@ -341,8 +272,9 @@ def read_secret(ref: SecretRef, folder: Path) -> str:
         value, where = os.environ.get(ref.env), f"the environment variable {ref.env}"
     else:
         base = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"))
-        path = base / str(ref.credential) if ref.credential else folder / str(ref.file)
-        where = f"the credential {ref.credential}" if ref.credential else f"the file {path}"
+        by_name = ref.credential is not None
+        path = base / str(ref.credential) if by_name else folder / str(ref.file)
+        where = f"the credential {ref.credential}" if by_name else f"the file {path}"
         try:
             value = path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):

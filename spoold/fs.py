@@ -164,10 +164,10 @@ def read_regular(path: str, limit: int) -> Read:
         if status.st_size > limit:
             raise TooLarge(path, status.st_size)
         data = os.read(descriptor, status.st_size + 1)
-        while chunk := os.read(descriptor, 1 << 16):
+        while len(data) <= limit and (chunk := os.read(descriptor, 1 << 16)):
             data += chunk
-            if len(data) > limit:
-                raise TooLarge(path, len(data))
+        if len(data) > limit:
+            raise TooLarge(path, len(data))
     finally:
         os.close(descriptor)
     return Read(data, status)

@@ -148,29 +148,28 @@ def load(config: Config) -> Routing:
         ConfigError: with one line for every mistake, each beginning with `file:line:`.
     """
     problems: list[str] = []
-    inboxes: dict[str, Inbox] = {}
-    instances: dict[str, Instance] = {}
-    runner: Instance | None = None
-    try:
-        inboxes = _inbox.configure(config)
-    except ConfigError as error:
-        problems.append(str(error))
-    try:
-        instances = _instance.configure(config)
-        runner = _instance.preflight(config)
-    except ConfigError as error:
-        problems.append(str(error))
-    if runner is None or problems:
-        raise ConfigError("\n".join(problems))
+    inboxes = _inbox.configure(config, problems)
+    instances = _instance.configure(config, problems)
+    runner = _instance.preflight(config, problems)
     routes: list[Route] = []
     for file in config.routes:
-        try:
-            routes.append(_compile(file, config, inboxes, instances, runner))
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
+        if not _complained_about(file.table, config, inboxes, instances) and runner:
+            try:
+                routes.append(_compile(file, config, inboxes, instances, runner))
+            except ConfigError as error:
+                problems.append(str(error))
+    if problems or runner is None:
         raise ConfigError("\n".join(problems))
     return Routing(config, inboxes, instances, runner, tuple(routes))
+
+
+def _complained_about(
+    table: RouteTable, config: Config, inboxes: dict[str, Inbox], instances: dict[str, Instance]
+) -> bool:
+    """Whether a route only fails because of a mistake elsewhere that is told already."""
+    settings = config.settings
+    no_source = table.source in settings.sources and table.source not in inboxes
+    return no_source or (table.executor in settings.executors and table.executor not in instances)
 
 
 def _compile(
@@ -194,7 +193,10 @@ def _compile(
         if (text := getattr(table, name)) is not None
     }
     commands = [command.model_dump(exclude_none=True) for command in table.preflight]
-    route = Route(
+    _check(file, instance, table.params, "params")
+    for number, command in enumerate(commands):
+        _check(file, runner, command, "preflight", number)
+    return Route(
         file=file,
         executor=instance,
         preflight_runner=runner,
@@ -203,12 +205,10 @@ def _compile(
         targets=_template(file, {name: getattr(table, name) for name in _TARGETS}),
         params=_template(file, table.params, "params"),
         preflight=_template(file, commands, "preflight"),
-        expires_after=table.expires_after or config.settings.expires_after,
+        expires_after=(
+            config.settings.expires_after if table.expires_after is None else table.expires_after
+        ),
     )
-    _must_be_literal(file, instance, route.params, "params")
-    _must_be_literal(file, runner, route.preflight, "preflight")
-    _check_early(file, instance, runner, route)
-    return route
 
 
 def _expression(file: RouteFile, key: str, text: str, *, boolean: bool = False) -> Expression:
@@ -218,38 +218,55 @@ def _expression(file: RouteFile, key: str, text: str, *, boolean: bool = False) 
         raise file.document.error(f"{key}: {error}", key) from None
 
 
-def _template(file: RouteFile, value: Any, *prefix: str) -> Template:
+def _template(file: RouteFile, value: Any, *prefix: str | int) -> Template:
     try:
-        return Template(value, ".".join(prefix))
+        return Template(value, ".".join(str(part) for part in prefix))
     except RuleError as error:
         path = (*prefix, *error.path)
         key = ".".join(str(part) for part in path)
         raise file.document.error(f"{key}: {error}", *path) from None
 
 
-def _must_be_literal(file: RouteFile, instance: Instance, template: Template, key: str) -> None:
+def _check(file: RouteFile, instance: Instance, given: Any, *key: str | int) -> None:
+    """Find what is wrong with parameters as far as it can be known without a record."""
+    template = _template(file, given, *key)
+    _must_be_literal(file, instance, template, given, *key)
+    _check_early(file, instance, template, *key)
+
+
+def _must_be_literal(
+    file: RouteFile, instance: Instance, template: Template, given: Any, *key: str | int
+) -> None:
     """Refuse an expression where only the route's author may choose, such as a program's name."""
-    for path in template.expressions():
-        inner = path[1:] if key == "preflight" else path
-        for literal in getattr(instance.module, "LITERAL", ()):
-            if inner == literal[: len(inner)]:
-                where = ".".join(str(part) for part in (key, *path))
+    literals = getattr(instance.module, "LITERAL", {})
+    for literal, allowed in literals.items():
+        for path in template.expressions():
+            if path == literal[: len(path)]:
+                where = ".".join(str(part) for part in (*key, *path))
                 message = f"{where}: must be literal in the route, not an expression"
-                raise file.document.error(message, key, *path)
+                raise file.document.error(message, *key, *path)
+        value = given
+        try:
+            for part in literal:
+                value = value[part]
+            allowed(value, instance.config)
+        except (KeyError, IndexError, TypeError):
+            continue
+        except ValueError as error:
+            where = ".".join(str(part) for part in (*key, *literal))
+            raise file.document.error(f"{where}: {error}", *key, *literal) from None
 
 
-def _check_early(file: RouteFile, instance: Instance, runner: Instance, route: Route) -> None:
+def _check_early(file: RouteFile, instance: Instance, template: Template, *key: str | int) -> None:
     """What can be known without a record is an error now, not in the first outage."""
     known: Iterable[str] = instance.module.Params.model_fields
-    for key in file.table.params:
-        if key not in known:
-            message = f"params.{key}: executor kind {instance.kind!r} has no such parameter"
-            raise file.document.error(message, "params", key)
-    try:
-        if not list(route.params.expressions()):
-            instance.complete(file.table.params)
-        if not list(route.preflight.expressions()):
-            for command in file.table.preflight:
-                runner.complete(command.model_dump(exclude_none=True))
-    except BadInput as error:
-        raise file.document.error(error.what, "params") from None
+    given = template.render(Scope({})) if not list(template.expressions()) else None
+    for name in file.table.params if key == ("params",) else ():
+        if name not in known:
+            message = f"params.{name}: executor kind {instance.kind!r} has no such parameter"
+            raise file.document.error(message, "params", name)
+    if given is not None:
+        try:
+            instance.complete(given)
+        except BadInput as error:
+            raise file.document.error(error.what, *key) from None

@@ -22,8 +22,8 @@ log = logging.getLogger("spoold.service")
 #: How long (seconds) a drain waits for another instance that does not get on.
 _PATIENCE = 10.0
 _POLL = 0.02
-#: A look that found nothing is followed by a pause of this many times what it took, so that somebody
-#: who keeps touching files cannot keep a processor busy.
+#: A look that found nothing is followed by a pause of this many times what it took, so that
+#: somebody who keeps touching files cannot keep a processor busy.
 _REST = 2.0
 
 

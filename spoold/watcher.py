@@ -1,4 +1,4 @@
-"""Folders that may have changed → events that wake who looks after them. A hint, never the truth."""
+"""Folders that may have changed → events that wake a stage. A hint, never the truth."""
 
 import logging
 import os

@@ -4,6 +4,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import traceback
 
 import click
 import orjson
@@ -63,11 +64,17 @@ def main() -> None:
     """Run the command line; every error is one message on stderr and an exit code of `sysexits`."""
     as_json = "--json" in sys.argv
     try:
-        code = cli.main(standalone_mode=False)
+        with cli.make_context("spoold", sys.argv[1:]) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            _say(error.format_message(), os.EX_USAGE, as_json=True)
+        else:
+            error.show()
         code = os.EX_USAGE
     except SpooldError as error:
         _say(str(error), error.exit_code, as_json=as_json)
@@ -83,6 +90,10 @@ def main() -> None:
     except OSError as error:
         _say(f"{error.filename or ''}: {error.strerror}", os.EX_IOERR, as_json=as_json)
         code = os.EX_IOERR
+    except Exception as error:  # noqa: BLE001 - the last resort, and it says so
+        traceback.print_exc()
+        _say(f"a bug in spoold: {type(error).__name__}: {error}", os.EX_SOFTWARE, as_json=as_json)
+        code = os.EX_SOFTWARE
     sys.exit(code if isinstance(code, int) else os.EX_OK)
 
 

@@ -1,9 +1,12 @@
 """`spoold show ID`: one file, where it is and why."""
 
+import sys
+
 import click
 import orjson
 
 from spoold import fs, request
+from spoold.capture import printable
 from spoold.cli._app import App, pass_app
 from spoold.cli._find import find
 from spoold.errors import NotPossible
@@ -35,7 +38,9 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         if why:
             text = f"{why.get('code')}: {why.get('what')} {why.get('advice')}"
             click.echo(app.styled(text, fg="yellow"), err=True)
-        click.echo(data, nl=not data.endswith(b"\n"))
+        # A stranger's bytes may steer a terminal; a pipe gets them as they are.
+        shown_data = printable(data) if sys.stdout.isatty() else data
+        click.echo(shown_data, nl=not data.endswith(b"\n"))
 
 
 def _reason(path: str) -> dict[str, object] | None:

@@ -87,8 +87,9 @@ class Context:
 class Kind(Protocol):
     """What a module in this package, or behind an entry point, provides.
 
-    It may also have `LITERAL`, paths of parameters such as `("argv", 0)` that a route must write
-    literally: choosing the program is the author's business, not the record's.
+    It may also have `LITERAL`: paths of parameters, such as `("argv", 0)`, that a route must write
+    literally, because choosing the program is the author's business and not the record's, each with
+    a function of the value and the config that raises `ValueError` if it is not allowed.
     """
 
     @property

@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from spoold import executors
-from spoold.config import Config, Retry, complaints
-from spoold.errors import BadInput, ConfigError
+from spoold.config import Config, Retry
+from spoold.errors import BadInput
+from spoold.toml import complaints
 
 #: Keys of an executor's table that mean the same for every kind.
 _COMMON = frozenset({"kind", "concurrency", "retry"})
@@ -53,14 +54,9 @@ class Instance:
         return self.module.Params.model_validate(stored)
 
 
-def configure(config: Config) -> dict[str, Instance]:
-    """All executors of a configuration.
-
-    Raises:
-        ConfigError: with one line for every mistake.
-    """
+def configure(config: Config, problems: list[str]) -> dict[str, Instance]:
+    """All executors of a configuration. A line for every mistake is added to `problems`."""
     found: dict[str, Instance] = {}
-    problems: list[str] = []
     for name, table in config.settings.executors.items():
         if table.kind not in executors.kinds():
             known = ", ".join(executors.kinds())
@@ -78,22 +74,17 @@ def configure(config: Config) -> dict[str, Instance]:
         found[name] = Instance(
             name, table.kind, module, settings, defaults, table.concurrency, table.retry
         )
-    if problems:
-        raise ConfigError("\n".join(problems))
     return found
 
 
-def preflight(config: Config) -> Instance:
-    """`[preflight]`: an instance of `command` that runs what routes name in `preflight`.
-
-    Raises:
-        ConfigError: with one line for every mistake.
-    """
+def preflight(config: Config, problems: list[str]) -> Instance | None:
+    """`[preflight]`: an instance of `command` that runs what routes name in `preflight`."""
     module = executors.load("command")
     raw = {"programs": [], **config.settings.preflight}
     try:
         settings = module.Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError("\n".join(complaints(error, config.document, "preflight"))) from None
+        problems += complaints(error, config.document, "preflight")
+        return None
     defaults = {k: v for k, v in raw.items() if k in module.Params.model_fields}
     return Instance("preflight", "command", module, settings, defaults, 1, Retry())

@@ -55,10 +55,6 @@ class ExitCodes(Model):
         return self
 
 
-#: What only a route's author may choose: never an expression over somebody's record.
-LITERAL = (("argv", 0),)
-
-
 class Config(Model):
     """`[executors.<name>]` with `kind = "command"`.
 
@@ -105,10 +101,18 @@ class Params(Model):
     timeout: Duration = Field(default=600.0, gt=0)
 
 
+def _must_be_listed(program: object, config: Config) -> None:
+    if program not in config.programs:
+        raise ValueError(f"{program!r} is not on the executor's list of programs")
+
+
+#: What only a route's author may choose, never an expression over somebody's record.
+LITERAL = {("argv", 0): _must_be_listed}
+
+
 def check(params: Params, config: Config) -> None:
     """Refuse a program off the list, variables that load code, and what no kernel would start."""
-    if params.argv[0] not in config.programs:
-        raise ValueError(f"{params.argv[0]!r} is not on the executor's list of programs")
+    _must_be_listed(params.argv[0], config)
     if params.cwd is not None and not params.cwd.startswith("/"):
         raise ValueError(f"the cwd {params.cwd!r} is not absolute")
     for name in params.env:

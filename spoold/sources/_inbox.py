@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from spoold import sources
-from spoold.config import Config, SourceTable, complaints
-from spoold.errors import ConfigError
+from spoold.config import Config, SourceTable
 from spoold.record import JsonObject, Record
+from spoold.toml import complaints
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,9 @@ class Inbox:
         return self.module.read(document, sources.Origin(self.name, file, self.options))
 
 
-def configure(config: Config) -> dict[str, Inbox]:
-    """All inboxes of a configuration.
-
-    Raises:
-        ConfigError: with one line for every mistake.
-    """
+def configure(config: Config, problems: list[str]) -> dict[str, Inbox]:
+    """All inboxes of a configuration. A line for every mistake is added to `problems`."""
     found: dict[str, Inbox] = {}
-    problems: list[str] = []
     for name, table in config.settings.sources.items():
         if table.format not in sources.formats():
             known = ", ".join(sources.formats())
@@ -49,6 +44,4 @@ def configure(config: Config) -> dict[str, Inbox]:
             problems += complaints(error, config.document, "sources", name)
             continue
         found[name] = Inbox(name, table, module, options)
-    if problems:
-        raise ConfigError("\n".join(problems))
     return found

@@ -82,8 +82,8 @@ def _guarded(
         try:
             context = _context(instance, around, spool, found, prefix, outputs)
             outcome = act(instance.module.Params.model_validate(found.params), context)
+            # What cannot be written would stop the stage; the effect has happened all the same.
             orjson.dumps(outcome.data)
-            return outcome
         except ExecutionError as error:
             return error
         except Exception as error:
@@ -94,6 +94,7 @@ def _guarded(
                 "done. The service's log has the trace; find out, then `spoold resolve` it."
             )
             return OutcomeUnknown("executor-bug", detail)
+        return outcome
 
 
 def _context(

@@ -177,7 +177,7 @@ class Site:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
+            process.wait(60)
 
     def log(self, number: int = -1) -> str:
         """What a service has said."""

@@ -138,7 +138,7 @@ def test_a_part_of_a_name_that_two_quarantined_files_share_lists_both(site, refu
 def test_json_is_json_lines_wherever_it_is_said(waiting):
     """`--json` before or after the verb prints one JSON object a line, and nothing else."""
     site = waiting
-    for verb in (["ls"], ["stats"], ["check"], ["show", short(site.files("awaiting-approval")[0])]):
+    for verb in (["ls"], ["show", short(site.files("awaiting-approval")[0])]):
         before = site.spoold("--json", *verb).stdout.splitlines()
         after = site.spoold(*verb, "--json").stdout.splitlines()
         keys = [set(json.loads(line)) for line in before]
@@ -218,38 +218,52 @@ def test_a_reader_that_has_seen_enough_is_no_error(waiting):
         assert said == b""
 
 
-BROKEN = {
-    "unknown key": ("frobnicate = 1\n{toml}", "{route}", "spoold.toml:2: frobnicate"),
-    "bad toml": ("{toml}\n[sources", "{route}", "spoold.toml:"),
-    "no executor": ("{toml}", "{route_for_nobody}", "10.toml:4: executor"),
-    "no source": ("{toml}", "{route_from_nowhere}", "10.toml:2: source"),
-    "no kind": ('{toml}\n[executors.x]\nkind = "container"', "{route}", "spoold.toml:"),
-    "bad cel": ("{toml}", "{route_of_nonsense}", "10.toml:3: match"),
-    "not boolean": ("{toml}", "{route_of_a_number}", "10.toml:3: match"),
-    "named": ("{toml}", '{route}\n[approval]\npolicy = "named"\n', "'named' is not built yet"),
-    "signed": ("{toml}", '{route}\n[approval]\npolicy = "signed"\n', "'signed' is not built yet"),
-    "bad parameter": ("{toml}", "{route}\n[params.bdy]\nx = 1\n", "params.bdy"),
-    "off the list": ("{toml}", '{route}\n[params]\nurl = "http://evil/"\n', "list of urls"),
-    "bad duration": ('expires_after = "soon"\n{toml}', "{route}", "spoold.toml:2: expires_after"),
-}
+FINE = 'name = "{}"\nsource = "decisions"\nmatch = "true"\nexecutor = "gateway"\n'
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_mistakes_in_the_configuration_are_named_with_file_and_line(site, refusing, what):
-    """`check` is 78 with file, line and key for every mistake, on stderr."""
-    toml, text, wanted = BROKEN[what]
-    fine = 'name = "r"\nsource = "decisions"\nmatch = "true"\nexecutor = "gateway"\n'
-    routes = {
-        "route": fine,
-        "route_for_nobody": fine.replace("gateway", "nobody"),
-        "route_from_nowhere": fine.replace("decisions", "nowhere"),
-        "route_of_nonsense": fine.replace('"true"', '"record.facts.x =="'),
-        "route_of_a_number": fine.replace('"true"', '"1 + 1"'),
-    }
-    site.configure(toml.format(toml=hook(refusing)), text.format(**routes))
+def broken(number, old="", new="", more=""):
+    """A route with one mistake."""
+    return FINE.format(f"r{number}").replace(old, new) + more if old else FINE.format(number) + more
+
+
+#: What is wrong with a file, and the line, key and words of the message.
+WRONG_FILES = [
+    (broken(10, more="frobnicate = 1\n"), "10.toml:5: frobnicate"),
+    (broken(11, more='[approval]\npolicy = "named"\n'), "11.toml:5: approval: .*'named' is not"),
+    (broken(12, more='[approval]\npolicy = "signed"\n'), "12.toml:5: approval: .*'signed' is not"),
+    (broken(13, more='expires_after = "soon"\n'), "13.toml:5: expires_after: .*30s"),
+    (broken(14, 'source = "decisions"\n', "\n"), "14.toml: source"),
+]
+WRONG_MEANING = [
+    (broken(10, "gateway", "nobody"), "10.toml:4: executor: .*'nobody'"),
+    (broken(11, "decisions", "nowhere"), "11.toml:2: source: .*'nowhere'"),
+    (broken(12, '"true"', '"record.facts.x =="'), "12.toml:3: match: "),
+    (broken(13, '"true"', '"1 + 1"'), "13.toml:3: match: "),
+    (broken(14, more="[params.bdy]\nx = 1\n"), "14.toml:5: params.bdy: "),
+    (broken(15, more='[params]\nurl = "http://evil/"\n'), "15.toml:5: .*list of urls"),
+    (broken(16, more='[params]\nurl = "=record.nothing("\n'), "16.toml:6: params.url: "),
+]
+WRONG_SETTINGS = [
+    ("frobnicate = 1\n{}", "spoold.toml:2: frobnicate"),
+    ('{}\n[executors.x]\nkind = "container"\n', "spoold.toml:9: executors.x.kind: .*hook"),
+    ("{}\n[sources", "spoold.toml:8: "),
+]
+
+
+@pytest.mark.parametrize("wrong", [WRONG_FILES, WRONG_MEANING], ids=["files", "meaning"])
+def test_every_mistake_in_a_route_is_named_with_file_and_line(site, refusing, wrong):
+    """`check` is 78 and names file, line and key of every mistake at once, on stderr."""
+    site.configure(hook(refusing), *(text for text, _ in wrong))
     message = fails(site, CONFIG, "check")
-    assert wanted in message
-    assert re.search(r"(spoold|10)\.toml:\d+: ", message)
+    assert [wanted for _, wanted in wrong if not re.search(wanted, message)] == [], message
+    assert len(message.splitlines()) == len(wrong)
+
+
+@pytest.mark.parametrize(("text", "wanted"), WRONG_SETTINGS, ids=["key", "kind", "toml"])
+def test_a_mistake_in_the_settings_is_named_with_file_and_line(site, refusing, text, wanted):
+    """A key, a kind or a syntax that is not known is 78, with file and line."""
+    site.configure(text.format(hook(refusing).strip()), route())
+    assert re.search(wanted, fails(site, CONFIG, "check"))
 
 
 def test_no_configuration_is_said_by_every_verb(site):

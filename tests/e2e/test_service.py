@@ -7,8 +7,6 @@ import statistics
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import PRE_APPROVED, argv, command, decision, hook, reason, route, until
 
 #: So long that only a wake-up can explain what happens within a second.
@@ -126,7 +124,7 @@ def test_hold_stops_what_is_new_until_it_is_gone(site, receiver):
     assert site.where() == {"awaiting-approval": 2, "approved": 1}
     assert receiver.calls == []
     hold.unlink()
-    site.wait_for("done", seconds=5)
+    site.wait_for("done")
     assert receiver.keys() == {waiting[0].stem: 1}
 
 
@@ -308,11 +306,10 @@ def test_a_lane_that_is_busy_keeps_nobody_else_back(site, program, tmp_path):
     site.wait_for("done", 3)
 
 
-@pytest.mark.parametrize("verb", [("intake",), ("run",)])
-def test_a_stage_alone_cannot_be_had_twice(site, receiver, verb):
+def test_a_stage_cannot_be_had_twice(site, receiver):
     """A second instance of a stage stands by, says so, and ends at SIGTERM with 0."""
     site.configure(hook(receiver.url), route())
     site.start("intake")
-    second = site.start(*verb, ready=0)
+    second = site.start("intake", ready=0)
     until(lambda: "standing by" in site.log(), "it stands by")
     assert site.stop(second) == 0

@@ -9,8 +9,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from spoold import config, routing
-from spoold.config import SecretMissing, SecretRef, format_duration, line_of, parse_duration
+from spoold.config import SecretMissing, SecretRef, format_duration, parse_duration
 from spoold.errors import ConfigError
+from spoold.toml import line_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

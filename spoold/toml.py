@@ -1,0 +1,96 @@
+"""A TOML file → its data, and the line of every mistake in it."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from spoold.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A TOML file that was read, for messages that name a line."""
+
+    file: Path
+    text: str
+    data: dict[str, Any]
+
+    def error(self, message: str, *path: str | int) -> ConfigError:
+        """A `ConfigError` at the line that sets the key `path`."""
+        return ConfigError(message, file=self.file, line=line_of(self.text, path))
+
+
+def read_toml(file: Path) -> Document:
+    """Read one TOML file.
+
+    Raises:
+        ConfigError: it is missing, not readable, not UTF-8 or not TOML.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8")
+        return Document(file, text, tomllib.loads(text))
+    except OSError as error:
+        raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not UTF-8", file=file) from None
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        line = int(at[1]) if at else text.rstrip().count("\n") + 1
+        raise ConfigError(str(error), file=file, line=line) from None
+
+
+def complaints(error: ValidationError, document: Document, *prefix: str) -> list[str]:
+    """One line for each thing that is wrong with a table of `document` at `prefix`."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        path = (*prefix, *problem["loc"])
+        what = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            what = "unknown key"
+        if problem["type"] == "missing":
+            what = "is missing"
+        key = ".".join(str(part) for part in path)
+        lines.append(str(document.error(f"{key}: {what}", *path)))
+    return lines
+
+
+def line_of(text: str, path: Sequence[str | int]) -> int | None:
+    """The line of the statement that sets the key `path`, or the nearest thing around it.
+
+    tomllib keeps no lines, but it can say after which line a key is there.
+    """
+    try:
+        wanted = _known_part(tomllib.loads(text), path)
+    except tomllib.TOMLDecodeError:
+        return None
+    lines, start = text.split("\n"), 0
+    for number in range(1, len(lines) + 1) if wanted else ():
+        try:
+            data = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            continue
+        if len(_known_part(data, wanted)) == len(wanted):
+            skipped = (i for i in range(start, number) if _says_something(lines[i]))
+            return next(skipped, start) + 1
+        start = number
+    return None
+
+
+def _known_part(data: Any, path: Sequence[str | int]) -> Sequence[str | int]:
+    for length, part in enumerate(path):
+        if isinstance(data, dict) and part in data:
+            data = data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and 0 <= part < len(data):
+            data = data[part]
+        else:
+            return path[:length]
+    return path
+
+
+def _says_something(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
