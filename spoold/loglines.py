@@ -1,5 +1,6 @@
 """Log records → JSON lines for machines, or one short line for a person at a terminal."""
 
+import copy
 import logging
 import sys
 import time
@@ -31,8 +32,9 @@ class _Json(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever characters a stranger's file name has."""
-        record.name = _stage(record)
-        return str(super().format(record))
+        named = copy.copy(record)
+        named.name = _stage(record)
+        return str(super().format(named))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """UTC, in the form that request files have."""

@@ -193,9 +193,9 @@ def _compile(
         if (text := getattr(table, name)) is not None
     }
     commands = [command.model_dump(exclude_none=True) for command in table.preflight]
-    _check(file, instance, table.params, "params")
     for number, command in enumerate(commands):
         _check(file, runner, command, "preflight", number)
+    _check(file, instance, table.params, "params")
     return Route(
         file=file,
         executor=instance,

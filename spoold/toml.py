@@ -71,7 +71,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
     lines, start = text.split("\n"), 0
     for number in range(1, len(lines) + 1) if wanted else ():
         try:
-            data = tomllib.loads("\n".join(lines[:number]))
+            data = tomllib.loads("\n".join([*lines[:number], ""]))
         except tomllib.TOMLDecodeError:
             continue
         if len(_known_part(data, wanted)) == len(wanted):

@@ -62,7 +62,12 @@ class Watcher:
                 recursive=False,
                 raise_interrupt=False,
             ):
-                self._wake({os.path.dirname(path) for _, path in changes} | {p for _, p in changes})
+                paths = {path for _, path in changes}
+                self._wake({os.path.dirname(path) for path in paths} | paths)
+                # A folder that is made again may get the number of the one that went.
+                gone = {path for kind, path in changes if kind is watchfiles.Change.deleted}
+                if gone & self._folders.keys():
+                    break
         except Exception as error:  # noqa: BLE001 - a name that is not UTF-8 is enough to end it
             log.warning("the watcher stopped (%s); scanning, and watching anew", error)
             self._wake(set())

@@ -68,7 +68,7 @@ def main() -> None:
             code = cli.invoke(context)
     except click.exceptions.Exit as done:
         code = done.exit_code
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         code = 130
     except click.ClickException as error:
         if as_json:

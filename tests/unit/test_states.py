@@ -37,6 +37,9 @@ CONTRACT = {
 #: How a drop becomes a request: its original and the request are two files, and both are intake's.
 RENDERED = [("taking", "tmp")]
 
+#: Where the gate checks.
+CHECKING = ["checking", "checking-pre-approved"]
+
 
 def arrows(who=None):
     """The moves of a role, or of all, as pairs."""
@@ -65,10 +68,11 @@ def test_every_move_is_between_folders_of_the_table():
 
 
 def test_the_folders_are_those_of_the_contract():
-    """The table has the contract's folders, and besides them only intake's own claims."""
+    """The table has the contract's folders, and besides them only claims inside two of them."""
     assert {name: FOLDERS[name].per for name in CONTRACT} == CONTRACT
-    assert FOLDERS.keys() - CONTRACT.keys() == {"taking"}
+    assert FOLDERS.keys() - CONTRACT.keys() == {"taking", "checking-pre-approved"}
     assert FOLDERS["taking"].path("x") == "archive/x/.taking"
+    assert FOLDERS["checking-pre-approved"].path() == "checking/pre-approved"
 
 
 def test_the_readme_explains_every_folder():
@@ -98,7 +102,7 @@ def test_no_folder_is_open_to_everybody():
     """Others have no right anywhere, claims are private, and producers cannot list."""
     for folder in FOLDERS.values():
         assert folder.mode & 0o007 == 0, folder.name
-    for claimed in ("taking", "checking"):
+    for claimed in ("taking", *CHECKING):
         assert FOLDERS[claimed].mode & 0o077 == 0
     assert FOLDERS["inbox"].mode & 0o040 == 0, "producers cannot list"
     assert not FOLDERS["pre-approved"].mode & 0o020, "only intake says that nobody need be asked"
@@ -109,17 +113,19 @@ def test_no_folder_is_open_to_everybody():
 
 
 def test_nothing_runs_unchecked():
-    """Every way from an inbox to running/ leads through checking/."""
+    """Every way from an inbox to running/ leads through the gate's hands."""
     every = arrows() | set(RENDERED)
     assert "running" in reachable("inbox", every)
-    assert "running" not in reachable("inbox", every, without=["checking"])
-    assert "queued" not in reachable("inbox", every, without=["checking"])
+    checks = ["checking", "checking-pre-approved"]
+    assert "running" not in reachable("inbox", every, without=checks)
+    assert "queued" not in reachable("inbox", every, without=checks)
 
 
 def test_nothing_is_checked_without_a_door():
-    """Every way to checking/ leads through approved/ or pre-approved/."""
+    """What is checked as approved came through approved/, and a door never leads to the other."""
     every = arrows() | set(RENDERED)
-    assert "checking" not in reachable("inbox", every, without=["approved", "pre-approved"])
+    assert "checking" not in reachable("inbox", every, without=["approved"])
+    assert "checking-pre-approved" not in reachable("inbox", every, without=["pre-approved"])
 
 
 def test_who_may_queue():
@@ -127,6 +133,8 @@ def test_who_may_queue():
     into = {(m.source, m.who) for m in MOVES if m.target == "queued"}
     assert into == {
         ("checking", Role.GATE),
+        ("checking-pre-approved", Role.GATE),
+        ("checking-pre-approved", Role.GATE),
         ("running", Role.EXECUTE),
         ("deferred", Role.SWEEP),
         ("deferred", Role.PERSON),
@@ -164,6 +172,7 @@ def test_intake_cannot_get_past_a_person():
     reach = reachable("inbox", arrows(Role.INTAKE) | set(RENDERED))
     assert reach == {
         "taking", "tmp", "archive", "quarantine", "awaiting-approval", "pre-approved", "expired",
+        "held",
     }  # fmt: skip
 
 
@@ -178,7 +187,7 @@ def test_an_executor_cannot_touch_what_was_not_queued():
     """An executor moves only what lies in its queue or runs, and never to a door of the gate."""
     assert {m.source for m in MOVES if m.who is Role.EXECUTE} == {"queued", "running"}
     reach = reachable("queued", arrows(Role.EXECUTE))
-    assert reach.isdisjoint({"approved", "pre-approved", "checking", "awaiting-approval"})
+    assert reach.isdisjoint({"approved", "pre-approved", "awaiting-approval", *CHECKING})
 
 
 def test_after_a_no_only_a_new_yes_helps():
@@ -212,7 +221,7 @@ def test_originals_are_never_lost():
 
 def test_each_stage_claims_into_a_folder_of_its_own():
     """What a stage claims into, it owns, and no other role moves anything into it or out of it."""
-    for folder, who in (("taking", "intake"), ("checking", "gate"), ("running", "execute")):
+    for folder, who in (("taking", "intake"), ("checking", "gate"), ("checking-pre-approved", "gate"), ("running", "execute")):
         assert FOLDERS[folder].owner == who
         assert {m.who for m in MOVES if folder in (m.source, m.target)} == {who}
 
