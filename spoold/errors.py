@@ -78,6 +78,10 @@ class UsageError(SpooldError):
     exit_code = os.EX_USAGE
 
 
+class Ambiguous(UsageError):
+    """More than one file is meant; the message lists them."""
+
+
 class NotPossible(SpooldError):
     """The request is in no state in which the person's wish makes sense."""
 

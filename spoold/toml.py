@@ -62,23 +62,37 @@ def complaints(error: ValidationError, document: Document, *prefix: str) -> list
 def line_of(text: str, path: Sequence[str | int]) -> int | None:
     """The line of the statement that sets the key `path`, or the nearest thing around it.
 
-    tomllib keeps no lines, but it can say after which line a key is there.
+    tomllib keeps no lines, but it can say after which line a key is there, and what is there once
+    stays there; so the line can be searched for by halves.
     """
     try:
         wanted = _known_part(tomllib.loads(text), path)
     except tomllib.TOMLDecodeError:
         return None
-    lines, start = text.split("\n"), 0
-    for number in range(1, len(lines) + 1) if wanted else ():
-        try:
-            data = tomllib.loads("\n".join([*lines[:number], ""]))
-        except tomllib.TOMLDecodeError:
-            continue
+    if not wanted:
+        return None
+    lines = text.split("\n")
+    low, high = 1, len(lines)
+    while low < high:
+        middle = (low + high) // 2
+        end, data = _whole_until(lines, middle)
         if len(_known_part(data, wanted)) == len(wanted):
-            skipped = (i for i in range(start, number) if _says_something(lines[i]))
-            return next(skipped, start) + 1
-        start = number
-    return None
+            high = middle
+        else:
+            low = end + 1
+    said = (number for number in range(low, len(lines) + 1) if _says_something(lines[number - 1]))
+    return next(said, low)
+
+
+def _whole_until(lines: list[str], number: int) -> tuple[int, dict[str, Any]]:
+    """Where the statement around line `number` ends, and the data up to there."""
+    while True:
+        try:
+            return number, tomllib.loads("\n".join([*lines[:number], ""]))
+        except tomllib.TOMLDecodeError:
+            if number == len(lines):
+                raise
+            number += 1
 
 
 def _known_part(data: Any, path: Sequence[str | int]) -> Sequence[str | int]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from spoold.cli._app import App
-from spoold.errors import UsageError
+from spoold.errors import Ambiguous, UsageError
 from spoold.spool import Place, shown
 from spoold.states import STATES
 
@@ -63,7 +63,7 @@ def find(
     if len(matches) > 1:
         listed = "\n".join(f"  {found}" for found in sorted(matches)[:_MANY])
         more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
-        raise UsageError(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
+        raise Ambiguous(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
     return matches[0]
 
 

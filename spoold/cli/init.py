@@ -29,6 +29,9 @@ def command(app: App, folder: str) -> None:
         raise NotPossible(f"{target / 'config'} holds a configuration already; it is left alone")
     for path in sorted(source.rglob("*.toml")):
         copy = target / "config" / path.relative_to(source)
+        if copy.exists():
+            app.row({"kept": str(copy)}, f"{copy} is there already, and kept")
+            continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
         app.row({"created": str(copy)}, f"{copy}")

@@ -6,7 +6,7 @@ from spoold import fs
 from spoold.cli._app import App, pass_app
 from spoold.cli._decide import decide_all, ids_argument, reason_option
 from spoold.cli._find import Found, find
-from spoold.errors import NotPossible, SpooldError, UsageError
+from spoold.errors import Ambiguous, NotPossible, SpooldError, UsageError
 from spoold.spool import Place, shown
 from spoold.states import REASON_SUFFIX
 
@@ -42,6 +42,8 @@ def _quarantined(app: App, part: str) -> Found | None:
     """
     try:
         found = find(app, part, ["quarantine"])
+    except Ambiguous:
+        raise
     except UsageError:
         if "quarantine/" in part:
             raise
@@ -50,7 +52,7 @@ def _quarantined(app: App, part: str) -> Found | None:
         request = find(app, part)
     except UsageError:
         return found
-    raise UsageError(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")
+    raise Ambiguous(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")
 
 
 def _drop_again(app: App, found: Found) -> None:

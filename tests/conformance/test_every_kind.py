@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from kind_examples import EXAMPLES
+from tests.conformance.kind_examples import EXAMPLES
 from pydantic import ValidationError
 
 from spoold.errors import ExecutionError

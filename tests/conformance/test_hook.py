@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOKEN
+from tests.conformance.conftest import TOKEN
 from pydantic import ValidationError
 
 from spoold import __version__

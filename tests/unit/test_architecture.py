@@ -19,11 +19,10 @@ LAYERS = [
     {"request", "record"},
     {"spool", "index"},
     {"toml"},
-    {"rules", "explain", "toml", "config"},
+    {"rules", "explain", "config"},
     {"sources", "executors", "capture"},
     {"routing"},
     {"stages"},
-    {"watcher", "loglines"},
     {"watcher", "loglines"},
     {"service"},
     {"cli", "testing"},
@@ -31,7 +30,7 @@ LAYERS = [
 ]
 
 #: Inside a layer, where one needs the other.
-WITHIN = {("explain", "rules"), ("config", "toml"), ("executors", "capture")}
+WITHIN = {("explain", "rules"), ("executors", "capture")}
 
 
 def modules():

@@ -36,7 +36,7 @@ def files(path):
     return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(ENTRIES, ENTRIES, ENTRIES)
 def test_what_was_noted_is_found_after_a_restart(tmp_path_factory, first, later, intents):
     """Rebuilt or added, the latest entry of each digest is found, events and intents apart."""

@@ -37,6 +37,10 @@ programs = ["/usr/bin/test"]
 )
 
 
+#: A command that needs nothing.
+TRUE = '[params]\nargv = ["/usr/bin/true"]\n'
+
+
 def refused(make_lab, text, toml=COMMAND):
     """The one line with which a route is refused, without the folder."""
     with pytest.raises(ConfigError) as error:
@@ -106,11 +110,8 @@ def test_what_can_never_work_is_refused_at_load(make_lab, changes, words, mark):
         ('[params]\nargv = "=record.body.argv"', "params.argv"),
         ('preflight = [{ argv = ["=record.body.x"] }]\n[params]\nargv = ["/usr/bin/true"]',
          "preflight.0.argv.0"),
-        (
-            '[[preflight]]\nargv = ["/usr/bin/test"]\n[[preflight]]\nargv = ["=record.body.x"]\n'
-            '[params]\nargv = ["/usr/bin/true"]',
-            "preflight.1.argv.0",
-        ),
+        (TRUE + '[[preflight]]\nargv = ["/usr/bin/test"]\n[[preflight]]\nargv = ["=record.body.x"]',
+         "preflight.1.argv.0"),
     ],
 )  # fmt: skip
 def test_no_record_chooses_the_program(make_lab, more, where):
