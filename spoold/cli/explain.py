@@ -16,7 +16,7 @@ from spoold.request import Request, event_digest, intent_digest
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
-from spoold.spool import shown
+from spoold.spool import is_odd, shown
 from spoold.stages._claim import Claim, build
 from spoold.stages.intake import index_path
 
@@ -78,6 +78,8 @@ def _claim(inbox: Inbox, file: str) -> Claim:
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
     document = record.parse(data, max_depth=inbox.table.max_depth)
+    if is_odd(name):
+        raise BadInput("odd-name", f"The name {shown(name)[:60]!r} holds what could mislead.")
     return Claim(inbox, name, name, request.now(), data, document, None)
 
 

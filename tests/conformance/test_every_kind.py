@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.conformance.kind_examples import EXAMPLES
 from pydantic import ValidationError
 
 from spoold.errors import ExecutionError
 from spoold.executors import Result, kinds, load
+from tests.conformance.kind_examples import EXAMPLES
 
 
 @pytest.fixture(params=kinds())

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.conftest import TOKEN
 from pydantic import ValidationError
 
 from spoold import __version__
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import hook
+from tests.conformance.conftest import TOKEN
 
 _SECRET = {"env": "HOOK_TOKEN"}
 
