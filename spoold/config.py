@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -202,12 +203,13 @@ def find(given: str | None) -> Path:
         return Path(chosen)
     places = (
         Path("config/spoold.toml"),
-        Path.home() / ".config/spoold/spoold.toml",
+        Path("~/.config/spoold/spoold.toml"),
         Path("/etc/spoold/spoold.toml"),
     )
     for place in places:
-        if place.is_file():
-            return place
+        with suppress(RuntimeError):  # a user without a home
+            if place.expanduser().is_file():
+                return place.expanduser()
     looked = ", ".join(str(place) for place in places)
     raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
 

@@ -194,8 +194,12 @@ class _Drain:
         wake.clear()
 
     def _wait_for(self, foreign: Sequence[Stage]) -> None:
-        picture = [set(s.spool.scan(place)) for s in foreign for place in s.hands()]
-        if picture != self._seen:
+        places = [(stage.spool, place) for stage in foreign for place in stage.hands()]
+        picture = [set(spool.scan(place)) for spool, place in places]
+        # Whoever has the lock is alive, so what it runs is running, however long that takes.
+        runs = any(place.folder == "running" and names
+                   for (_, place), names in zip(places, picture, strict=True))  # fmt: skip
+        if runs or picture != self._seen:
             self._seen, self._since = picture, time.monotonic()
         if time.monotonic() - self._since > _PATIENCE:
             names = ", ".join(stage.name for stage in foreign)
