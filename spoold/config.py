@@ -201,15 +201,12 @@ def find(given: str | None) -> Path:
     """
     if chosen := given or os.environ.get("SPOOLD_CONFIG"):
         return Path(chosen)
-    places = (
-        Path("config/spoold.toml"),
-        Path("~/.config/spoold/spoold.toml"),
-        Path("/etc/spoold/spoold.toml"),
-    )
+    places = [Path("config/spoold.toml"), Path("/etc/spoold/spoold.toml")]
+    with suppress(RuntimeError):  # a user without a home
+        places.insert(1, Path.home() / ".config/spoold/spoold.toml")
     for place in places:
-        with suppress(RuntimeError):  # a user without a home
-            if place.expanduser().is_file():
-                return place.expanduser()
+        if place.is_file():
+            return place
     looked = ", ".join(str(place) for place in places)
     raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
 

@@ -88,8 +88,8 @@ def _serve_one(stage: Stage, watcher: Watcher) -> None:
         log.info("%s is ready", stage.name)
         while not around.stop.is_set():
             around.wake.clear()
-            watcher.check()
             _mend(stage, folders)
+            watcher.check()
             begun = time.monotonic()
             step = stage.step()
             if step.moved:
