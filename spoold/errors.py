@@ -13,7 +13,8 @@ ADVICE: Mapping[str, str] = {
     "truncated": "The JSON ends before it is complete; write to a name that starts with a dot, "
     "rename it into the inbox when it is whole, and drop the record again.",
     "not-json": "Correct the JSON at the position named, then `spoold retry` the file.",
-    "not-utf8": "Write the file as UTF-8 without a byte-order mark, then `spoold retry` it.",
+    "not-utf8": "Write the file as UTF-8 (no byte-order mark, no half of a surrogate pair), "
+    "then `spoold retry` it.",
     "not-an-object": "A record is one JSON object ({...}); wrap the value in one, drop it again.",
     "duplicate-key": "Two readers could disagree about which value counts; keep one, "
     "then `spoold retry` the file.",

@@ -6,7 +6,7 @@ typed expression, as one JSON value in one place; nothing is pasted into a comma
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from spoold.rules import EvalError, Expression, RuleError, Scope, Template
 from spoold.sources import _inbox
 from spoold.sources._inbox import Inbox
 
+_FIELDS = tuple(field.name for field in fields(Record))
 _TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane", "rationale")
 
 
@@ -213,18 +214,33 @@ def _compile(
 
 def _expression(file: RouteFile, key: str, text: str, *, boolean: bool = False) -> Expression:
     try:
-        return Expression(text, boolean=boolean)
+        expression = Expression(text, boolean=boolean)
     except RuleError as error:
         raise file.document.error(f"{key}: {error}", key) from None
+    _must_name_fields(file, expression, key)
+    return expression
 
 
 def _template(file: RouteFile, value: Any, *prefix: str | int) -> Template:
     try:
-        return Template(value, ".".join(str(part) for part in prefix))
+        template = Template(value, ".".join(str(part) for part in prefix))
     except RuleError as error:
         path = (*prefix, *error.path)
         key = ".".join(str(part) for part in path)
         raise file.document.error(f"{key}: {error}", *path) from None
+    for place, expression in template.compiled():
+        _must_name_fields(file, expression, *prefix, *place)
+    return template
+
+
+def _must_name_fields(file: RouteFile, expression: Expression, *path: str | int) -> None:
+    """A field that no record has is a mistake now; what is in `body` and `facts` varies."""
+    for named in expression.paths:
+        field, text = named.steps[0]
+        if field not in _FIELDS:
+            where = ".".join(str(part) for part in path)
+            message = f"{where}: a record has no {text!r}; it has {', '.join(_FIELDS)}"
+            raise file.document.error(message, *path)
 
 
 def _check(file: RouteFile, instance: Instance, given: Any, *key: str | int) -> None:

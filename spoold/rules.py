@@ -215,6 +215,10 @@ class Template:
         """The places that hold an expression, such as `("argv", 1)`."""
         return iter(self._expressions)
 
+    def compiled(self) -> Iterator[tuple[Place, Expression]]:
+        """The expressions themselves, each with its place."""
+        return iter(self._expressions.items())
+
     def render(self, scope: Scope) -> Any:
         """New JSON data for one record.
 

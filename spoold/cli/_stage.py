@@ -1,5 +1,6 @@
 """What the verbs that run stages share."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from spoold import service
 from spoold.cli._app import App
 from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
+from spoold.states import Role
+
+log = logging.getLogger("spoold.service")
 
 
 def drain_option() -> click.Option:
@@ -23,6 +27,8 @@ def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: boo
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     Path(app.config.root).mkdir(parents=True, exist_ok=True)
     around = Surroundings(app.routing)
+    if around.spool(Role.PERSON).on_hold:
+        log.warning("HOLD is set: nothing passes the gate, and nothing starts, until it is removed")
     stages = make(around)
     service.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
     code = service.drain(stages, around) if drain else service.serve(stages, around)

@@ -79,7 +79,7 @@ def _claim(inbox: Inbox, file: str) -> Claim:
         raise UsageError(f"there is no file {shown(file)}") from None
     document = record.parse(data, max_depth=inbox.table.max_depth)
     if is_odd(name):
-        raise BadInput("odd-name", f"The name {shown(name)[:60]!r} holds what could mislead.")
+        raise BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
     return Claim(inbox, name, name, request.now(), data, document, None)
 
 

@@ -39,14 +39,14 @@ def _places(app: App, folder: str | None) -> list[Place]:
     name, _, key = folder.strip("/").partition("/")
     places = [p for p in app.spool.places(name) if key in ("", p.key)] if name in FOLDERS else []
     if not places:
-        known = ", ".join(FOLDERS)
+        known = ", ".join(name for name, folder in FOLDERS.items() if not folder.under)
         raise UsageError(f"there is no folder {shown(folder)!r}; there are: {known}")
     return places
 
 
 def _names(app: App, place: Place) -> Iterator[str]:
     try:
-        yield from app.spool.scan(place)
+        yield from app.spool.names(place)
     except FileNotFoundError:
         return
 

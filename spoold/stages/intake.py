@@ -184,7 +184,7 @@ class Intake:
         now = self.around.clock()
         problem = peek.problem
         if is_odd(name) and not problem:
-            what = f"The name {shown(name)[:60]!r} holds characters that could mislead."
+            what = f"The name {shown(name)[:60]!r} is too long, or could mislead."
             problem = BadInput("odd-name", what)
         kept = printable(name)
         if self.spool.exists(Place("archive", inbox.name), f"{now:%Y-%m-%d}/{kept}"):
