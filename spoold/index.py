@@ -45,7 +45,7 @@ class Index:
         try:
             return self._connect()
         except IndexDamaged:
-            self.delete()
+            self._remove_files()
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -64,8 +64,10 @@ class Index:
 
     def delete(self) -> None:
         """Close it, and remove the files of the database."""
-        with suppress(AttributeError):
-            self._db.close()
+        self._db.close()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             fs.remove(self._path + suffix)
 

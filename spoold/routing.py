@@ -52,7 +52,7 @@ class Route:
     keys: dict[str, Expression]
     targets: Template
     params: Template
-    preflight: Template
+    preflight: tuple[Template, ...]
     expires_after: float
 
     @property
@@ -69,7 +69,7 @@ class Route:
         try:
             targets = {k: _text(k, v) for k, v in self.targets.render(scope).items()}
             given = self.params.render(scope)
-            preflight = self.preflight.render(scope)
+            preflight = [command.render(scope) for command in self.preflight]
             keys = {name: _text(name, e.value(scope)) for name, e in self.keys.items()}
         except EvalError as error:
             what = f"Route {self.table.name} matches, but {error}."
@@ -193,10 +193,10 @@ def _compile(
         for name in ("event_key", "intent_key", "lane")
         if (text := getattr(table, name)) is not None
     }
-    commands = [command.model_dump(exclude_none=True) for command in table.preflight]
-    for number, command in enumerate(commands):
-        _check(file, runner, command, "preflight", number)
-    _check(file, instance, table.params, "params")
+    preflight = tuple(
+        _parameters(file, runner, command.model_dump(exclude_none=True), "preflight", number)
+        for number, command in enumerate(table.preflight)
+    )
     return Route(
         file=file,
         executor=instance,
@@ -204,8 +204,8 @@ def _compile(
         match=_expression(file, "match", table.match, boolean=True),
         keys=keys,
         targets=_template(file, {name: getattr(table, name) for name in _TARGETS}),
-        params=_template(file, table.params, "params"),
-        preflight=_template(file, commands, "preflight"),
+        params=_parameters(file, instance, table.params, "params"),
+        preflight=preflight,
         expires_after=(
             config.settings.expires_after if table.expires_after is None else table.expires_after
         ),
@@ -243,11 +243,12 @@ def _must_name_fields(file: RouteFile, expression: Expression, *path: str | int)
             raise file.document.error(message, *path)
 
 
-def _check(file: RouteFile, instance: Instance, given: Any, *key: str | int) -> None:
-    """Find what is wrong with parameters as far as it can be known without a record."""
+def _parameters(file: RouteFile, instance: Instance, given: Any, *key: str | int) -> Template:
+    """Compiled parameters; what is wrong with them is found as far as it needs no record."""
     template = _template(file, given, *key)
     _must_be_literal(file, instance, template, given, *key)
     _check_early(file, instance, template, *key)
+    return template
 
 
 def _must_be_literal(

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from types import FrameType
 
 from spoold.errors import SpooldError, TryLater
-from spoold.stages import Stage, Step, Surroundings, seconds_until
+from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
 from spoold.watcher import Watcher
 
 log = logging.getLogger("spoold.service")
@@ -95,12 +95,7 @@ def _serve_one(stage: Stage, watcher: Watcher) -> None:
             if step.moved:
                 continue
             around.stop.wait(_REST * (time.monotonic() - begun))
-            around.wake.wait(seconds_until(_first(step), rescan))
-
-
-def _first(step: Step) -> float | None:
-    times = [moment for moment in (step.due, step.look_again) if moment is not None]
-    return min(times, default=None)
+            around.wake.wait(seconds_until(earliest(step.due, step.look_again), rescan))
 
 
 def _mend(stage: Stage, folders: Sequence[str]) -> None:
@@ -181,10 +176,10 @@ class _Drain:
         if any(step.moved for step in steps):
             self._since = time.monotonic()
             return
-        due = [step.due for step in steps if step.due is not None]
+        due = earliest(*(step.due for step in steps))
         wake = self._around.wake
-        if due:
-            wake.wait(seconds_until(min(due), 1.0))
+        if due is not None:
+            wake.wait(seconds_until(due, 1.0))
         elif any(step.busy for step in steps):
             wake.wait(1.0)
         elif foreign := [s for s in self._stages if s not in self._own and _has_work(s)]:

@@ -16,6 +16,7 @@ import orjson
 
 from spoold import fs, request
 from spoold.errors import BadInput, StorageError
+from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
 
@@ -35,6 +36,7 @@ _TMP = "tmp"
 _HELD = Place("held")
 _SEAL_KEY = ".seal.key"
 _SEAL_KEY_BYTES = 32
+_REASON_BYTES = 1 << 16
 #: Leaves room for a suffix of our own within the 255 bytes of a file name.
 _NAME_BYTES = 200
 
@@ -73,9 +75,9 @@ class Spool:
         names = dict.fromkeys(configured)
         for folder in folders:
             with suppress(FileNotFoundError, NotADirectoryError):
-                for entry in sorted(fs.entries(os.path.join(self.root, folder)), key=_name):
-                    if entry.is_dir(follow_symlinks=False) and entry.name.isprintable():
-                        names.setdefault(entry.name)
+                found = fs.entries(os.path.join(self.root, folder))
+                here = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+                names |= dict.fromkeys(sorted(filter(str.isprintable, here)))
         return list(names)
 
     # Where things are
@@ -251,13 +253,13 @@ class Spool:
         self._unsynced.renamed(old, new)
         return True
 
+    def reason(self, place: Place, name: str) -> JsonObject | None:
+        """What the reason beside a file says; None if there is none that can be read."""
+        return json_object(self.path(place, name + REASON_SUFFIX), _REASON_BYTES)
+
     def was_held_by_stage(self, name: str) -> bool:
         """Whether the file of that name in held/ was put there by a stage, not by a person."""
-        with suppress(OSError, orjson.JSONDecodeError):
-            path = self.path(_HELD, name + REASON_SUFFIX)
-            fields = orjson.loads(fs.read_regular(path, 1 << 16).data)
-            return isinstance(fields, dict) and "came_from" in fields
-        return False
+        return "came_from" in (self.reason(_HELD, name) or {})
 
     def move_or_hold(self, source: Place, target: Place, name: str, when: datetime) -> bool:
         """Move a file; if its name is taken there, it is a copy, and is held."""
@@ -292,13 +294,18 @@ class Spool:
             raise RuntimeError(f"{self.role} may not move a file from {source} to {target}")
 
 
+def json_object(path: str, limit: int) -> JsonObject | None:
+    """The JSON object in a regular file of at most `limit` bytes; None if it holds none."""
+    try:
+        fields = orjson.loads(fs.read_regular(path, limit).data)
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
 def shown(name: str) -> str:
     """A file name fit for a terminal, a log line and JSON."""
     return name if name.isprintable() else ascii(name)[1:-1]
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
 
 
 def is_candidate(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 import orjson
@@ -49,7 +49,12 @@ def decision(verb: str, summary: str) -> click.Command:
 def decide_all(
     app: App, verb: str, ids: Iterable[str], why: str | None, outcome: str | None = None
 ) -> None:
-    """Carry a verb out for each id; one that cannot be decided does not keep the others back.
+    """Carry a verb out for each id."""
+    for_each(ids, lambda part: decide(app, verb, part, why, outcome))
+
+
+def for_each(ids: Iterable[str], act: Callable[[str], None]) -> None:
+    """Act on each id; one that cannot be decided does not keep the others back.
 
     Raises:
         SpooldError: that of the last id that could not be decided, after trying all.
@@ -57,7 +62,7 @@ def decide_all(
     failed: SpooldError | OSError | None = None
     for part in _each(ids):
         try:
-            decide(app, verb, part, why, outcome)
+            act(part)
         except (SpooldError, OSError) as error:
             if failed:
                 click.echo(f"spoold: {failed}", err=True)

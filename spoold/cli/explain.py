@@ -7,17 +7,17 @@ from typing import Any
 import click
 import orjson
 
-from spoold import fs, record, request
+from spoold import request
 from spoold.cli._app import App, pass_app
-from spoold.errors import BadInput, StorageError, UsageError
+from spoold.errors import BadInput, UsageError
 from spoold.explain import explain
 from spoold.index import peek
 from spoold.request import Request, event_digest, intent_digest
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
-from spoold.spool import is_odd, shown
-from spoold.stages._claim import Claim, build
+from spoold.spool import shown
+from spoold.stages._claim import Claim, build, look, odd_name
 from spoold.stages.intake import index_path
 
 
@@ -31,8 +31,8 @@ def command(app: App, file: str, source: str | None) -> None:
     """Say what a record would become, and why. Changes nothing."""
     inbox = _inbox(app, file, source)
     result: dict[str, Any] = {"file": shown(file), "source": inbox.name}
+    claim = _claim(inbox, file)
     try:
-        claim = _claim(inbox, file)
         found = claim.read()
     except BadInput as problem:
         _print(app, {**result, **_quarantined(problem)})
@@ -69,18 +69,12 @@ def _inbox(app: App, file: str, source: str | None) -> Inbox:
 def _claim(inbox: Inbox, file: str) -> Claim:
     name = Path(file).name
     try:
-        data = fs.read_regular(file, inbox.table.max_bytes).data
-    except fs.NotRegular as error:
-        raise BadInput(error.kind, f"{shown(file)} is a {error.kind}.") from None
-    except fs.TooLarge as error:
-        what = f"It has {error.size} bytes; {inbox.name} takes {inbox.table.max_bytes}."
-        raise BadInput("too-large", what) from None
+        drop = look(inbox, file)
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
-    document = record.parse(data, max_depth=inbox.table.max_depth)
-    if is_odd(name):
-        raise BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
-    return Claim(inbox, name, name, request.now(), data, document, None)
+    data = drop.read.data if drop.read else b""
+    problem = drop.problem or odd_name(name)
+    return Claim(inbox, name, name, request.now(), data, drop.document, problem)
 
 
 def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
@@ -112,12 +106,8 @@ def _would(app: App, made: Request, action: Action, event: bytes) -> str:
 
 def _sealed(app: App, made: Request) -> Request:
     """With its seal where this user may read the key; an empty one otherwise."""
-    if not (app.config.root / ".seal.key").exists():
-        return made
-    try:
-        return made.sealed(app.spool.seal_key())
-    except StorageError:
-        return made
+    key = app.spool.readable_seal_key()
+    return made.sealed(key) if key else made
 
 
 def _quarantined(problem: BadInput) -> dict[str, str]:

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-import orjson
 
 from spoold import fs, request
 from spoold.cli._app import App, age, pass_app
 from spoold.errors import BadInput, UsageError
 from spoold.spool import Place, shown
-from spoold.states import FINAL, FOLDERS, REASON_SUFFIX, STATES
+from spoold.states import FINAL, FOLDERS, STATES
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
 
@@ -64,8 +63,8 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
     }
     if FOLDERS[place.folder].holds_requests:
         row |= _about(app, place, name)
-    if why := _reason(path):
-        row["code"] = why
+    if code := (app.spool.reason(place, name) or {}).get("code"):
+        row["code"] = str(code)
     return row
 
 
@@ -84,14 +83,6 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
         "attempts": len(found.attempts),
         "result": found.result and found.result.code,
     }
-
-
-def _reason(path: str) -> str | None:
-    try:
-        fields = orjson.loads(fs.read_regular(path + REASON_SUFFIX, 1 << 16).data)
-        return str(fields["code"])
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return None
 
 
 def _line(row: dict[str, Any]) -> str:

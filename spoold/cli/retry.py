@@ -4,9 +4,9 @@ import click
 
 from spoold import fs
 from spoold.cli._app import App, pass_app
-from spoold.cli._decide import decide_all, ids_argument, reason_option
+from spoold.cli._decide import decide, for_each, ids_argument, reason_option
 from spoold.cli._find import Found, find
-from spoold.errors import Ambiguous, NotPossible, SpooldError, UsageError
+from spoold.errors import Ambiguous, NotPossible, UsageError
 from spoold.spool import Place, shown
 from spoold.states import REASON_SUFFIX
 
@@ -18,20 +18,14 @@ def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
 
     A request that failed needs a yes again. A quarantined file is named by its name.
     """
-    failed: SpooldError | OSError | None = None
-    for part in ids:
-        try:
-            quarantined = _quarantined(app, part)
-            if quarantined:
-                _drop_again(app, quarantined)
-            else:
-                decide_all(app, "retry", [part], why)
-        except (SpooldError, OSError) as error:
-            if failed:
-                click.echo(f"spoold: {failed}", err=True)
-            failed = error
-    if failed:
-        raise failed
+    for_each(ids, lambda part: _retry(app, part, why))
+
+
+def _retry(app: App, part: str, why: str | None) -> None:
+    if quarantined := _quarantined(app, part):
+        _drop_again(app, quarantined)
+    else:
+        decide(app, "retry", part, why)
 
 
 def _quarantined(app: App, part: str) -> Found | None:

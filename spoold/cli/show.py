@@ -11,7 +11,7 @@ from spoold.cli._app import App, pass_app
 from spoold.cli._find import find
 from spoold.errors import NotPossible
 from spoold.spool import shown
-from spoold.states import REASON_SUFFIX, STATES
+from spoold.states import STATES
 
 
 @click.command(params=[click.Argument(["ids"], nargs=-1, required=True, metavar="ID…")])
@@ -25,7 +25,7 @@ def command(app: App, ids: tuple[str, ...]) -> None:
             data = fs.read_regular(path, request.MAX_BYTES).data
         except FileNotFoundError:
             raise NotPossible(f"{found.id} has just been moved; look again") from None
-        why = _reason(path)
+        why = app.spool.reason(found.place, found.name)
         if app.as_json:
             row = {"folder": str(found.place), "file": shown(found.name), "reason": why}
             try:
@@ -41,11 +41,3 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         # A stranger's bytes may steer a terminal; a pipe gets them as they are.
         shown_data = printable(data) if sys.stdout.isatty() else data
         click.echo(shown_data, nl=not data.endswith(b"\n"))
-
-
-def _reason(path: str) -> dict[str, object] | None:
-    try:
-        fields = orjson.loads(fs.read_regular(path + REASON_SUFFIX, 1 << 16).data)
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return fields if isinstance(fields, dict) else None

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -130,19 +131,23 @@ def register(name: str, kind: Kind) -> None:
     _registered[name] = kind
 
 
+@cache
+def _points() -> dict[str, EntryPoint]:
+    """Looked up once: it reads the metadata of every package there is."""
+    return {point.name: point for point in entry_points(group="spoold.executors")}
+
+
 def kinds() -> list[str]:
     """The names of all kinds: this package's modules and the entry points `spoold.executors`."""
     own = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
-    points = {point.name for point in entry_points(group="spoold.executors")}
-    return sorted(own | points | _registered.keys())
+    return sorted(own | _points().keys() | _registered.keys())
 
 
 def load(kind: str) -> Kind:
     """The module of a kind; `kind` must be one of `kinds()`."""
     if kind in _registered:
         return _registered[kind]
-    for point in entry_points(group="spoold.executors"):
-        if point.name == kind:
-            return point.load()  # type: ignore[no-any-return]
+    if kind in _points():
+        return _points()[kind].load()  # type: ignore[no-any-return]
     module: Any = importlib.import_module(f"{__name__}.{kind}")
     return module  # type: ignore[no-any-return]

@@ -44,15 +44,6 @@ class Instance:
             raise BadInput("params-refused", f"Executor {self.name} refuses: {error}.") from None
         return params.model_dump(mode="json")
 
-    def params(self, stored: dict[str, Any]) -> BaseModel:
-        """The typed parameters of a request that was approved.
-
-        Raises:
-            BadInput: `params-refused`: the configuration changed since it was rendered.
-        """
-        self.complete(stored)
-        return self.module.Params.model_validate(stored)
-
 
 def configure(config: Config, problems: list[str]) -> dict[str, Instance]:
     """All executors of a configuration. A line for every mistake is added to `problems`."""

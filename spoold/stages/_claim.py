@@ -4,13 +4,48 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from spoold import request
+from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
-from spoold.record import JsonObject, Record
+from spoold.record import JsonObject, Record, parse
 from spoold.request import Policy, Request, Source
 from spoold.routing import Action
 from spoold.sources._inbox import Inbox
-from spoold.spool import shown
+from spoold.spool import is_odd, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A file as it lay there, or what is wrong with it."""
+
+    read: fs.Read | None
+    document: JsonObject | None
+    problem: BadInput | None
+
+
+def look(inbox: Inbox, path: str) -> Drop:
+    """Read and parse a drop within the limits of its inbox.
+
+    Raises:
+        OSError: it is gone, or could not be read.
+    """
+    try:
+        read = fs.read_regular(path, inbox.table.max_bytes)
+    except fs.NotRegular as error:
+        return Drop(None, None, BadInput(error.kind, f"It is a {error.kind}, not a file."))
+    except fs.TooLarge as error:
+        what = f"It has {error.size} bytes; {inbox.name} takes {inbox.table.max_bytes}."
+        return Drop(None, None, BadInput("too-large", what))
+    try:
+        return Drop(read, parse(read.data, max_depth=inbox.table.max_depth), None)
+    except BadInput as problem:
+        return Drop(read, None, problem)
+
+
+def odd_name(name: str) -> BadInput | None:
+    """What is wrong with a name, if anything."""
+    if not is_odd(name):
+        return None
+    return BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,12 @@
 """The index, from the files: requests in every state, and reasons beside archived repeats."""
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
-
-import orjson
 
 from spoold import fs, request
 from spoold.index import Entry, Index
 from spoold.request import event_digest, intent_digest
-from spoold.spool import Place, Spool
+from spoold.spool import Place, Spool, json_object
 from spoold.states import REASON_SUFFIX, STATES
 
 
@@ -24,7 +20,7 @@ def reindex(spool: Spool, index: Index) -> int:
 def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
     for place in spool.places(*STATES):
         for name in spool.names(place):
-            fields = _load(spool.path(place, name))
+            fields = json_object(spool.path(place, name), request.MAX_BYTES) or {}
             with suppress(KeyError, TypeError, AttributeError):
                 known = str(fields["dispatch_id"])
                 yield event_digest(fields["source"]["inbox"], fields["event_key"]), known
@@ -38,15 +34,7 @@ def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
 def _repeats(day: str) -> Iterator[Entry]:
     for entry in fs.entries(day):
         if entry.name.endswith(REASON_SUFFIX):
-            fields = _load(os.path.join(day, entry.name))
+            fields = json_object(entry.path, request.MAX_BYTES) or {}
             with suppress(KeyError, TypeError):
                 digest = event_digest(fields["source"], fields["event_key"])
                 yield digest, str(fields["dispatch_id"])
-
-
-def _load(path: str) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(fs.read_regular(path, request.MAX_BYTES).data)
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return fields if isinstance(fields, dict) else {}

@@ -139,7 +139,7 @@ class Execute:
             try:
                 found = self._read(name)
                 self._must_be_alone(found)
-                self._instance.params(found.params)
+                self._instance.complete(found.params)
             except BadInput as problem:
                 self._hold(name, problem)
                 continue

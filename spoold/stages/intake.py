@@ -7,19 +7,18 @@ turned into a request by routes alone. Intake can seal a request; it cannot appr
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
-from spoold import fs, record
+from spoold import fs
 from spoold.errors import BadInput
 from spoold.index import Index, IndexDamaged
 from spoold.request import reason
 from spoold.sources._inbox import Inbox
-from spoold.spool import Place, another, is_candidate, is_odd, printable, shown
+from spoold.spool import Place, another, is_candidate, printable, shown
 from spoold.stages import BATCH, Step, Surroundings, earliest
 from spoold.stages._batch import Batch
-from spoold.stages._claim import Claim
+from spoold.stages._claim import Claim, Drop, look, odd_name
 from spoold.stages._reindex import reindex
 from spoold.states import Role
 
@@ -29,15 +28,6 @@ log = logging.getLogger("spoold.intake")
 _BATCH_BYTES = 4 << 20
 #: Where only time can tell whether a writer is done, it gets this many times `settle`.
 _UNASKABLE = 15
-
-
-@dataclass(frozen=True, slots=True)
-class _Peek:
-    """A whole file as it lay in the inbox, or what is wrong with it."""
-
-    read: fs.Read | None
-    document: record.JsonObject | None
-    problem: BadInput | None
 
 
 class Intake:
@@ -84,10 +74,7 @@ class Intake:
         ]
         if claims:
             log.warning("%d claimed files were left by a crash; finishing them", len(claims))
-            batch = Batch(self.around, self.spool, self._index, self._key, after_crash=True)
-            # What the dead run had published is what the others may fold into.
-            self._answer_for(sorted(claims, key=lambda claim: not batch.was_published(claim)),
-                             after_crash=True)  # fmt: skip
+            self._answer_for(claims, after_crash=True)
 
     def step(self) -> Step:
         """Take every drop that is whole."""
@@ -113,6 +100,9 @@ class Intake:
             index = self._index = self._index or self._open_index()
             try:
                 batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
+                if after_crash:
+                    # What the dead run had published is what the others may fold into.
+                    claims.sort(key=lambda claim: not batch.was_published(claim))
                 for claim in claims:
                     batch.add(claim)
                 claims = batch.commit()
@@ -141,7 +131,7 @@ class Intake:
             yield group
 
     def _candidates(self, inbox: Inbox) -> list[str]:
-        names = [name for name in self._by_age(Place("inbox", inbox.name)) if is_candidate(name)]
+        names = self._by_age(Place("inbox", inbox.name), is_candidate)
         if self._stuck:
             here = {(inbox.name, name) for name in names}
             gone = {key for key in self._stuck if key[0] == inbox.name and key not in here}
@@ -149,9 +139,11 @@ class Intake:
                 del self._stuck[key]
         return names
 
-    def _by_age(self, place: Place) -> list[str]:
+    def _by_age(self, place: Place, wanted: Callable[[str], bool] = bool) -> list[str]:
         found = []
         for entry in fs.entries(self.spool.path(place)):
+            if not wanted(entry.name):
+                continue
             with suppress(FileNotFoundError):
                 found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
         return [name for _, name in sorted(found)]
@@ -180,19 +172,16 @@ class Intake:
         path = self.spool.path(Place("taking", inbox.name), name)
         return self._claimed(inbox, name, self._look(inbox, path))
 
-    def _claimed(self, inbox: Inbox, name: str, peek: _Peek) -> Claim:
+    def _claimed(self, inbox: Inbox, name: str, peek: Drop) -> Claim:
         now = self.around.clock()
-        problem = peek.problem
-        if is_odd(name) and not problem:
-            what = f"The name {shown(name)[:60]!r} is too long, or could mislead."
-            problem = BadInput("odd-name", what)
+        problem = peek.problem or odd_name(name)
         kept = printable(name)
         if self.spool.exists(Place("archive", inbox.name), f"{now:%Y-%m-%d}/{kept}"):
             kept = another(kept)
         data = peek.read.data if peek.read else b""
         return Claim(inbox, name, kept, now, data, peek.document, problem)
 
-    def _peek(self, inbox: Inbox, path: str) -> _Peek | None:
+    def _peek(self, inbox: Inbox, path: str) -> Drop | None:
         """What lies in the inbox; None if it is gone or may still be being written."""
         try:
             found = self._look(inbox, path)
@@ -214,23 +203,13 @@ class Intake:
             return None
         return found
 
-    def _look(self, inbox: Inbox, path: str) -> _Peek:
+    def _look(self, inbox: Inbox, path: str) -> Drop:
         try:
-            read = fs.read_regular(path, inbox.table.max_bytes)
+            return look(inbox, path)
         except FileNotFoundError:
             raise
-        except fs.NotRegular as error:
-            return _Peek(None, None, BadInput(error.kind, f"It is a {error.kind}, not a file."))
-        except fs.TooLarge as error:
-            what = f"It has {error.size} bytes; {inbox.name} takes {inbox.table.max_bytes}."
-            return _Peek(None, None, BadInput("too-large", what))
         except OSError as error:
-            return _Peek(None, None, BadInput("unreadable", f"Cannot read it: {error.strerror}."))
-        try:
-            document = record.parse(read.data, max_depth=inbox.table.max_depth)
-        except BadInput as problem:
-            return _Peek(read, None, problem)
-        return _Peek(read, document, None)
+            return Drop(None, None, BadInput("unreadable", f"Cannot read it: {error.strerror}."))
 
     def _is_stuck(self, inbox: Inbox, name: str, path: str) -> bool:
         if not self._stuck:

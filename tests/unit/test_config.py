@@ -13,6 +13,7 @@ from spoold import config, routing
 from spoold.config import SecretMissing, SecretRef, format_duration, parse_duration
 from spoold.errors import ConfigError
 from spoold.toml import line_of
+from tests.contract import CONTRACT, CONTRACT_ROUTE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -118,46 +119,9 @@ def test_a_root_may_be_absolute_or_at_home(site, monkeypatch):
     assert config.load(site(SETTINGS.replace("../spool", "~/s"))).root == Path("/home/somebody/s")
 
 
-#: The example of the design, to the letter.
-EXAMPLE = """\
-# config/spoold.toml
-root = "../spool"                      # relative to this file
-[sources.decisions]
-format = "decision"                    # inbox/decisions/
-[sources.webhooks]
-format = "webhook"
-[sources.tasks]
-format = "task"
-[executors.openclaw]
-kind  = "hook"
-url   = "http://127.0.0.1:18789/hooks/agent"
-token = { env = "OPENCLAW_HOOK_TOKEN" }
-[executors.runner]
-kind     = "command"                   # params: argv, cwd, stdin, env, timeout
-programs = ["/usr/bin/true", "hyops"]  # argv[0] is literal in the route and on this list
-"""
-
-EXAMPLE_ROUTE = """\
-# config/routes.d/10-ready-ticket.toml
-name     = "ready-ticket"
-source   = "webhooks"
-match    = '''
-  record.type == "plane.issue" && record.facts.state.group == "unstarted"
-  && record.facts.labels.exists(l, l in ["ready", "automation-go"])'''
-executor      = "openclaw"
-target_kind   = "agent"
-target_ref    = "=record.facts.component"
-intent_key    = "record.facts.issue_id"
-expires_after = "4h"
-[params.body]
-message = "='Ticket ' + record.facts.ticket_ref + ': ' + record.facts.title"
-deliver = false
-"""
-
-
 def test_the_example_of_the_contract_says_what_it_says(site, tmp_path):
     """The design's example loads as it is, and every value in it arrives where it belongs."""
-    file = site(EXAMPLE, **{"10-ready-ticket": EXAMPLE_ROUTE})
+    file = site(CONTRACT, **{"10-ready-ticket": CONTRACT_ROUTE})
     loaded = routing.load(config.load(file))
     assert loaded.config.root == tmp_path / "spool"
     assert {name: inbox.table.format for name, inbox in loaded.inboxes.items()} == {
