@@ -10,20 +10,26 @@ PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint clean venv-run venv-dev
+.PHONY: help demo test test-crash bench lint clean venv-run venv-dev
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## what there is to make
 	@echo 'make TARGET [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile
 
 demo: venv-run ## watch spoold at work in a temporary folder; takes a few seconds
 	@$(PY) examples/demo/demo.py
 
 test: lint ## lint, then all tests
 	$(PY) -m pytest -n 2
+
+test-crash: venv-dev ## kills, faults, power cuts, file systems, hostile input; root and strace
+	$(PY) -m pytest -n 2 tests/crash
+
+bench: venv-dev ## spoold, the bare system calls, and its peers, measured in one run
+	$(PY) -m benchmarks
 
 lint: venv-dev ## style, types, and who may import whom
 	$(PY) -m ruff check .
