@@ -5,10 +5,12 @@ import ssl
 import threading
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+import httpcore
 import httpx
 
 #: How soon a call notices that the service stops.
@@ -54,7 +56,7 @@ class Exchange:
     broken: Literal["timeout", "interrupted", "disconnected"] | None = None
     detail: str = ""
     seconds: float = 0.0
-    _stream: Any = None
+    _stream: "_Whole | None" = None
 
     @property
     def certainly_not_sent(self) -> bool:
@@ -101,18 +103,22 @@ class Exchange:
     async def _call(self, max_answer: int, trust: ssl.SSLContext) -> None:
         # One client a call: a kept connection that the far side has closed meanwhile would turn
         # "nothing happened" into "nobody knows". No proxies, .netrc or CA from the environment.
+        transport = httpx.AsyncHTTPTransport(verify=trust, trust_env=False)
+        # httpx has no argument for this, httpcore has.
+        transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
+            ssl_context=trust, network_backend=_Network(self)
+        )
         client = httpx.AsyncClient(
-            verify=trust, trust_env=False, follow_redirects=False, timeout=httpx.Timeout(None)
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(None),
         )
         try:
             async with (
                 client,
                 client.stream(
-                    self.method,
-                    self.url,
-                    headers=self.headers,
-                    content=self.body,
-                    extensions={"trace": self._trace},
+                    self.method, self.url, headers=self.headers, content=self.body
                 ) as response,
             ):
                 self.status = response.status_code
@@ -139,10 +145,57 @@ class Exchange:
         broke = "the answer broke off or was no HTTP" if self.sent == "all" else "it broke off"
         return f"{broke} ({type(error).__name__})"
 
-    async def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            self._stream = info["return_value"]
-        elif event == "http11.send_request_headers.started":
-            self.sent = "part"
-        elif event == "http11.send_request_body.complete":
-            self.sent = "all"
+    def opened(self, stream: httpcore.AsyncNetworkStream) -> "_Whole":
+        """Called with the connection, and again when TLS is agreed on it."""
+        self._stream = _Whole(self, stream)
+        return self._stream
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Connections that send a request whole."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._real = httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return self._exchange.opened(await self._real.connect_tcp(*args, **options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._real.sleep(seconds)
+
+
+class _Whole(httpcore.AsyncNetworkStream):
+    """Keeps what is written until an answer is asked for, then sends it with one call.
+
+    A process that is killed between two calls would have sent a request without its body, and a
+    careless receiver takes that for another one under the same key.
+    """
+
+    def __init__(self, exchange: Exchange, stream: httpcore.AsyncNetworkStream) -> None:
+        self._exchange = exchange
+        self._stream = stream
+        self._kept = b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
+        del timeout
+        self._kept += buffer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the same
+        kept, self._kept = self._kept, b""
+        if kept:
+            self._exchange.sent = "part"
+            # A receiver may answer and close before it has read everything.
+            with suppress(httpcore.WriteError):
+                await self._stream.write(kept)
+                self._exchange.sent = "all"
+        return await self._stream.read(max_bytes, timeout)
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return self._exchange.opened(await self._stream.start_tls(*args, **options))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 from pydantic import ValidationError
 
@@ -52,6 +53,29 @@ def test_a_call_carries_the_key_the_token_and_compact_json(stage, receiver):
     assert result.code == "http-200"
     assert result.data["status"] == 200
     assert result.data["body"] == {"ok": True}
+
+
+def test_a_call_leaves_in_one_piece(stage, receiver, monkeypatch):
+    """One write carries head and body, so that no kill can send the one without the other."""
+    writes = []
+    real = httpcore.AnyIOBackend.connect_tcp
+
+    async def connect(self, *args, **options):
+        stream = await real(self, *args, **options)
+        send = stream.write
+
+        async def counted(data, *more):
+            writes.append(data)
+            await send(data, *more)
+
+        stream.write = counted
+        return stream
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    _run(stage, receiver.url, body={"message": "m" * 200_000})
+    (sent,) = writes
+    assert sent.startswith(b"POST ")
+    assert sent.endswith(b'mm"}')
 
 
 def test_a_null_body_sends_no_bytes(stage, receiver):

@@ -358,7 +358,10 @@ class Receiver:
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             call = Call(time.time(), self.command, headers, body)
             status, more, answer = receiver.next(call)
