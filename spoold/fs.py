@@ -29,14 +29,21 @@ _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
+_call_renameat2 = _libc.renameat2
+_call_renameat2.argtypes = (
+    ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint,
+)  # fmt: skip
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: From this many files on, one `syncfs` is cheaper than an `fsync` each.
 _SYNCFS_FROM = 16
 
 
 def _renameat2(source: str, target: str, flags: int) -> None:
-    call = _libc.renameat2
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) == 0:
+    old, new = os.fsencode(source), os.fsencode(target)
+    if _call_renameat2(_AT_FDCWD, old, _AT_FDCWD, new, flags) == 0:
         return
     code = ctypes.get_errno()
     raise OSError(code, os.strerror(code), source, None, target)
@@ -88,7 +95,7 @@ def create(path: str, data: bytes) -> None:
         FileExistsError: it exists; nothing was changed.
     """
     draft = f"{path}.{secrets.token_hex(6)}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(draft, _WRITE_NEW, 0o600)
     try:
         _write_all(descriptor, data)
         _sync(descriptor, draft)
@@ -144,19 +151,25 @@ def kind_of(status: os.stat_result) -> str:
     return "symlink" if stat.S_ISLNK(status.st_mode) else "special-file"
 
 
-def read_regular(path: str, limit: int) -> Read:
+def read_regular(path: str, limit: int, *, seen_regular: bool = False) -> Read:
     """Read a whole regular file of at most `limit` bytes; follow no link, wait for no FIFO.
 
+    Args:
+        path: its path.
+        limit: how many bytes it may have.
+        seen_regular: the folder's listing said a moment ago that it is a regular file, so that
+            there is no need to ask before it is opened.
+
     Raises:
-        NotRegular: it is something else; it was not opened.
+        NotRegular: it is something else; it was not opened, or only closed again.
         TooLarge: it is larger than `limit`, also if it grew while it was read.
         OSError: it is gone, or may not be read.
     """
-    before = os.lstat(path)
-    if not stat.S_ISREG(before.st_mode):
-        raise NotRegular(path, kind_of(before))
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    if not seen_regular:
+        before = os.lstat(path)
+        if not stat.S_ISREG(before.st_mode):
+            raise NotRegular(path, kind_of(before))
+    descriptor = os.open(path, _READ)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -179,7 +192,7 @@ def written_to_now(path: str) -> bool | None:
     A read lease is granted only when nobody has; it is given back at once. Source: fcntl(2).
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _READ)
     except OSError:
         return None
     try:
@@ -248,9 +261,8 @@ class Unsynced:
 
     def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
         """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
-        path = os.path.join(folder, f"{prefix}.{os.getpid()}.{secrets.token_hex(6)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o644)
+        path = f"{folder}/{prefix}.{os.getpid()}.{secrets.token_hex(6)}"
+        descriptor = os.open(path, _WRITE_NEW, 0o644)
         try:
             _write_all(descriptor, data)
             if mtime is not None:
@@ -272,10 +284,11 @@ class Unsynced:
         """
         if source in self._drafts:
             raise RuntimeError(f"{source} was renamed before its data was synced")
-        self._folders.setdefault(os.path.dirname(target))
+        self._folders.setdefault(target.rpartition("/")[0])
         if not temporary:
-            self._folders.pop(os.path.dirname(source), None)
-            self._folders[os.path.dirname(source)] = None
+            left = source.rpartition("/")[0]
+            self._folders.pop(left, None)
+            self._folders[left] = None
 
     def flush(self) -> None:
         """Make everything durable: first the data, then the folders.

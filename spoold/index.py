@@ -18,6 +18,10 @@ from spoold.errors import StorageError
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
 _VERSION = 1
 
+#: The digits of an event that are in the ids of its requests come from this many bytes.
+_IN_IDS = 4
+
+_NEAR = "SELECT digest, id FROM events WHERE digest BETWEEN ? AND ?"
 _QUERIES = {
     "events": "SELECT id FROM events WHERE digest = ?",
     "intents": "SELECT id FROM intents WHERE digest = ?",
@@ -79,7 +83,13 @@ class Index:
 
     def event(self, digest: bytes) -> str | None:
         """The request that this delivery made or was folded into."""
-        return self._one("events", digest)
+        return self.events_near(digest).get(digest)
+
+    def events_near(self, digest: bytes) -> dict[bytes, str]:
+        """The same for all events whose requests could have the id of this event's request."""
+        first = digest[:_IN_IDS]
+        with _errors(self._path):
+            return dict(self._db.execute(_NEAR, (first, first + b"\xff" * len(digest))))
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""

@@ -9,18 +9,27 @@ and decides nothing.
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from spoold.errors import BadInput
+
+_FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+#: orjson sorts the keys of dictionaries only.
+_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 SCHEMA: Literal["spoold.request/1"] = "spoold.request/1"
 
 #: The largest request file that is read back; a request holds a drop's rendering, not the drop.
 MAX_BYTES = 8 << 20
+
+#: It comes from a JSON parser, or goes through one before it is used: there is nothing to check.
+JsonObject = dict[str, Any]
 
 Status = Literal[
     "awaiting-approval",
@@ -45,12 +54,17 @@ def _must_be_a_moment(text: str) -> str:
 Moment = Annotated[str, AfterValidator(_must_be_a_moment)]
 
 
-class Model(BaseModel):
-    """Strict and frozen; a key nobody knows is an error, because somebody else wrote it."""
+class Model:
+    """Read strictly; a key nobody knows is an error, because somebody else wrote it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    Dataclasses, because intake builds one for every drop: pydantic checks what is read, and what
+    our own code builds is checked by its types.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
 
+@dataclass(frozen=True)
 class Source(Model):
     """The drop a request was made from.
 
@@ -66,6 +80,7 @@ class Source(Model):
     archived: str
 
 
+@dataclass(frozen=True)
 class Policy(Model):
     """What has to happen before it may run, and until when (`expires_at`, UTC)."""
 
@@ -75,6 +90,7 @@ class Policy(Model):
     expires_at: Moment
 
 
+@dataclass(frozen=True)
 class Repeat(Model):
     """A later record with the same intent that was folded into this request."""
 
@@ -84,6 +100,7 @@ class Repeat(Model):
     archived: str
 
 
+@dataclass(frozen=True)
 class Approval(Model):
     """One yes, as the gate saw it.
 
@@ -99,6 +116,7 @@ class Approval(Model):
     seal: str
 
 
+@dataclass(frozen=True)
 class Attempt(Model):
     """One try. `outcome` is null from before the effect starts until its end is recorded."""
 
@@ -108,9 +126,10 @@ class Attempt(Model):
     outcome: Literal["done", "failed", "deferred", "unknown", "held", "handed-back"] | None = None
     code: str | None = None
     detail: str | None = None
-    data: dict[str, JsonValue] | None = None
+    data: JsonObject | None = None
 
 
+@dataclass(frozen=True)
 class Result(Model):
     """How it ended, for good or until somebody decides."""
 
@@ -118,13 +137,14 @@ class Result(Model):
     code: str
     detail: str
     at: Moment
-    data: dict[str, JsonValue]
+    data: JsonObject
 
 
+@dataclass(frozen=True, kw_only=True)
 class Request(Model):
     """One action, complete: nothing is looked up later. The fields are in the file's order."""
 
-    schema_: Literal["spoold.request/1"]
+    schema: Literal["spoold.request/1"]
     dispatch_id: str
     timestamp_utc: Moment
     status: Status
@@ -135,14 +155,14 @@ class Request(Model):
     target_env: str | None
     requires_approval: bool
     rationale: str | None
-    checks: list[JsonValue]
+    checks: list[Any]
     decision_type: str | None = None
     source_decision_id: str | None = None
     source_decision_file: str | None = None
     source: Source
     executor: str
-    params: dict[str, JsonValue]
-    preflight: list[dict[str, JsonValue]]
+    params: JsonObject
+    preflight: list[JsonObject]
     approval: Policy
     event_key: str
     intent_key: str | None
@@ -155,16 +175,6 @@ class Request(Model):
     attempts: list[Attempt]
     result: Result | None
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        validate_by_alias=True,
-        validate_by_name=True,
-        serialize_by_alias=True,
-        alias_generator=lambda name: name.rstrip("_"),
-    )
-
     @property
     def name(self) -> str:
         """The file's name."""
@@ -172,14 +182,14 @@ class Request(Model):
 
     def with_(self, **changes: Any) -> "Request":
         """A copy with some fields changed."""
-        return self.model_copy(update=changes)
+        return replace(self, **changes)
 
     def to_bytes(self) -> bytes:
         """The file's exact content; any other spelling of the same data is refused."""
-        return orjson.dumps(self._fields(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self._fields(), option=_FOR_PEOPLE)
 
     def _fields(self) -> dict[str, Any]:
-        fields = self.model_dump()
+        fields = dict(vars(self))
         for key in ("decision_type", "source_decision_id", "source_decision_file"):
             if fields[key] is None:
                 del fields[key]
@@ -189,7 +199,7 @@ class Request(Model):
         fields = self._fields()
         for key in ("status", "seal", "approvals", "attempts", "result"):
             del fields[key]
-        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(fields, vars, _SORTED)
 
     def sealed(self, key: bytes) -> "Request":
         """A copy that carries intake's seal."""
@@ -201,7 +211,7 @@ class Request(Model):
 
     def approved(self, key: bytes, approval: Approval) -> "Request":
         """A copy with one more yes, sealed by the gate."""
-        entry = approval.model_copy(update={"seal": self._approval_mac(key, approval)})
+        entry = replace(approval, seal=self._approval_mac(key, approval))
         return self.with_(approvals=[*self.approvals, entry])
 
     def approvals_hold(self, key: bytes) -> bool:
@@ -222,9 +232,12 @@ class Request(Model):
         return True
 
     def _approval_mac(self, key: bytes, entry: Approval) -> str:
-        fields = entry.model_dump(exclude={"seal"})
-        fields["dispatch_id"] = self.dispatch_id
+        fields = {**vars(entry), "dispatch_id": self.dispatch_id}
+        del fields["seal"]
         return _mac(key, "approval", orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+
+
+_READER = TypeAdapter(Request)
 
 
 def parse(data: bytes) -> Request:
@@ -236,9 +249,9 @@ def parse(data: bytes) -> Request:
     if not data.strip():
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
     try:
-        request = Request.model_validate(orjson.loads(data))
+        request = _READER.validate_json(data)
         canonical = request.to_bytes()
-    except (orjson.JSONDecodeError, ValidationError, TypeError) as error:
+    except (ValidationError, TypeError) as error:
         raise BadInput("not-a-request", f"The file is no {SCHEMA}: {_first(error)}.") from None
     if canonical != data:
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
@@ -303,7 +316,7 @@ def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> by
         **{key: value for key, value in more.items() if value is not None},
     }
     fields = {k: plain(v) if isinstance(v, str) else v for k, v in fields.items()}
-    return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(fields, option=_FOR_PEOPLE)
 
 
 def _same(one: str, other: str) -> bool:
@@ -312,7 +325,7 @@ def _same(one: str, other: str) -> bool:
 
 def _mac(key: bytes, purpose: str, data: bytes) -> str:
     message = purpose.encode() + b"\0" + data
-    return "hmac-sha256:" + hmac.new(key, message, hashlib.sha256).hexdigest()
+    return "hmac-sha256:" + hmac.digest(key, message, "sha256").hex()
 
 
 def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 100) -> list[Repeat]:

@@ -7,7 +7,7 @@ bounded time with bounded memory, and what is not exactly true is no match.
 import datetime as dt
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,10 @@ _ENV = cel.NewEnv(
     variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
+# Each look at these through the binding costs as much as a comparison.
+_BOOL, _NULL, _ERROR, _UNKNOWN = (
+    cel.Type.BOOL, cel.Type.NULL, cel.Type.ERROR, cel.Type.UNKNOWN,
+)  # fmt: skip
 _NOT_JSON = re.compile(r"BYTES|TYPE<|optional_type|ERROR|MAP<(?:INT|UINT|BOOL)\b")
 
 #: Where a value stands inside a TOML value: `("body", "labels", 0)`.
@@ -127,7 +131,7 @@ class Expression:
             raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
         for pattern in self._cost.patterns:
             tried = _ENV.compile(f'"".matches({pattern})').eval(data={"record": {}})
-            if tried.type() == cel.Type.ERROR:
+            if tried.type() == _ERROR:
                 raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(text)}")
 
     def __repr__(self) -> str:
@@ -139,9 +143,9 @@ class Expression:
         Raises:
             EvalError: if there is no result, or if it is not JSON.
         """
-        result = self._evaluate(scope)
+        result, kind = self._evaluate(scope)
         try:
-            return _json(result)
+            return _json(result, kind)
         except RecursionError:
             raise EvalError("the result is nested too deeply") from None
         except (RuntimeError, TypeError, SystemError):
@@ -154,27 +158,28 @@ class Expression:
             NotBoolean: if the result is neither true nor false.
             EvalError: if there is no result.
         """
-        result = self._evaluate(scope)
-        if result.type() != cel.Type.BOOL:
+        result, kind = self._evaluate(scope)
+        if kind != _BOOL:
             raise NotBoolean("the result is not a boolean")
         return result.value() is True
 
-    def _evaluate(self, scope: Scope) -> cel.Value:
+    def _evaluate(self, scope: Scope) -> tuple[cel.Value, cel.Type]:
         self._refuse_if_costly(scope)
         try:
             result = self._compiled.eval(scope.activation)
+            kind = result.type()
             # An error is a value too, and Python would take its text for true. An optional also
             # calls itself an error, but has no text.
-            problem = str(result.value()) if result.type() == cel.Type.ERROR else None
+            problem = str(result.value()) if kind == _ERROR else None
         except TypeError:
             raise EvalError("the result is an optional; end it with .orValue(...)") from None
         except (RuntimeError, ValueError, SystemError) as error:
             problem = str(error)
         if problem is not None:
             raise EvalError(eval_problem(problem, self.paths, scope.record))
-        if result.type() == cel.Type.UNKNOWN:
+        if kind == _UNKNOWN:
             raise EvalError("the result is unknown")
-        return result
+        return result, kind
 
     def _refuse_if_costly(self, scope: Scope) -> None:
         cost = self._cost
@@ -225,20 +230,19 @@ class Template:
         Raises:
             EvalError: that names the place of the expression without a value.
         """
-        return self._fill(self._value, (), scope)
+        return _filled(self._value, scope)
 
     def _compile(self, value: Any, place: Place) -> Any:
+        """A scalar as it is; what makes a new value, where renderings would share it."""
         match value:
             case dict():
-                return {key: self._compile(inner, (*place, key)) for key, inner in value.items()}
+                fields = {key: self._compile(inner, (*place, key)) for key, inner in value.items()}
+                return lambda scope: {key: _filled(one, scope) for key, one in fields.items()}
             case list():
-                return [self._compile(inner, (*place, i)) for i, inner in enumerate(value)]
+                items = [self._compile(inner, (*place, i)) for i, inner in enumerate(value)]
+                return lambda scope: [_filled(one, scope) for one in items]
             case str() if value.startswith("="):
-                try:
-                    self._expressions[place] = Expression(value[1:])
-                except RuleError as error:
-                    raise RuleError(str(error), path=place, line=error.line) from None
-                return self._expressions[place]
+                return self._compile_expression(value[1:], place)
             case dt.datetime() | dt.date() | dt.time():
                 return value.isoformat().replace("+00:00", "Z")
             case None | bool() | str():
@@ -249,18 +253,23 @@ class Template:
                 return value
         raise RuleError(f"{shown(str(value))} cannot be written as JSON", path=place)
 
-    def _fill(self, value: Any, place: Place, scope: Scope) -> Any:
-        match value:
-            case dict():
-                return {k: self._fill(inner, (*place, k), scope) for k, inner in value.items()}
-            case list():
-                return [self._fill(inner, (*place, i), scope) for i, inner in enumerate(value)]
-            case Expression():
-                try:
-                    return value.value(scope)
-                except EvalError as error:
-                    raise EvalError(f"{_dotted(self._name, place)}{error}") from None
+    def _compile_expression(self, text: str, place: Place) -> Callable[[Scope], Any]:
+        try:
+            expression = self._expressions[place] = Expression(text)
+        except RuleError as error:
+            raise RuleError(str(error), path=place, line=error.line) from None
+
+        def value(scope: Scope) -> Any:
+            try:
+                return expression.value(scope)
+            except EvalError as error:
+                raise EvalError(f"{_dotted(self._name, place)}{error}") from None
+
         return value
+
+
+def _filled(compiled: Any, scope: Scope) -> Any:
+    return compiled(scope) if callable(compiled) else compiled
 
 
 def _dotted(name: str, place: Place) -> str:
@@ -268,29 +277,29 @@ def _dotted(name: str, place: Place) -> str:
     return text.removeprefix(".") + ": " if text else ""
 
 
-def _json(value: cel.Value) -> Any:
+def _json(value: cel.Value, kind: cel.Type) -> Any:
     # Asking a null for its value takes a reference from Python's None that nobody gave: before
     # Python 3.12 a few thousand nulls end the process.
-    if value.type() == cel.Type.NULL:
+    if kind == _NULL:
         return None
-    if value.type() == cel.Type.ERROR:
+    if kind == _ERROR:
         raise EvalError(f"{shown(repr(value))} cannot be written as JSON")
     match plain := value.value():
         case list():
-            return [_json(inner) for inner in plain]
+            return [_json(inner, inner.type()) for inner in plain]
         case dict():
             for key in plain:
                 if not isinstance(key, str):
                     raise EvalError(f"the keys of an object are strings, but one is {key!r}")
             # CEL keeps no order, and two renderings of one record must have the same digest.
-            return {key: _json(plain[key]) for key in sorted(plain)}
+            return {key: _json(plain[key], plain[key].type()) for key in sorted(plain)}
     return _scalar(plain)
 
 
 def _scalar(value: Any) -> Any:
+    if isinstance(value, str | int):
+        return value
     match value:
-        case bool() | int() | str():
-            return value
         case float() if math.isfinite(value):
             return value
         case dt.datetime():

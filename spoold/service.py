@@ -37,7 +37,7 @@ def serve(stages: Sequence[Stage], around: Surroundings) -> int:
     watched: dict[str, list[threading.Event]] = {}
     for stage in stages:
         for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
-            watched.setdefault(folder.rstrip("/"), []).append(stage.around.wake)
+            watched.setdefault(folder, []).append(stage.around.wake)
     watcher = Watcher(watched)
 
     def run(stage: Stage) -> None:

@@ -33,6 +33,7 @@ class Place(NamedTuple):
 
 
 _TMP = "tmp"
+_DRAFTS = Place(_TMP)
 _HELD = Place("held")
 _SEAL_KEY = ".seal.key"
 _SEAL_KEY_BYTES = 32
@@ -68,6 +69,7 @@ class Spool:
             Per.SOURCE: self._known(sources, "inbox", "archive", "quarantine"),
             Per.EXECUTOR: self._known(executors, "queued", "deferred", "running"),
         }
+        self._paths: dict[Place, str] = {}
         self._drafts = drafts or role.value
         self._unsynced = fs.Unsynced(self.root)
 
@@ -90,7 +92,10 @@ class Spool:
 
     def path(self, place: Place, name: str = "") -> str:
         """The absolute path of a place, or of a file in it."""
-        return os.path.join(self.root, FOLDERS[place.folder].path(place.key), name)
+        folder = self._paths.get(place)
+        if folder is None:
+            folder = self._paths[place] = f"{self.root}/{FOLDERS[place.folder].path(place.key)}"
+        return f"{folder}/{name}" if name else folder
 
     def exists(self, place: Place, name: str) -> bool:
         """Whether that name is taken there, by whatever kind of file."""
@@ -177,12 +182,11 @@ class Spool:
 
     def draft(self, data: bytes, mtime: float | None = None) -> str:
         """Write a file that has no name in the spool yet; `sync` before it gets one."""
-        folder = os.path.join(self.root, _TMP)
-        return self._unsynced.write(folder, self._drafts, data, mtime)
+        return self._unsynced.write(self.path(_DRAFTS), self._drafts, data, mtime)
 
     def remove_drafts(self) -> None:
         """Remove what a dead run of the same stage had begun to write; it was nobody's state."""
-        for entry in fs.entries(os.path.join(self.root, _TMP)):
+        for entry in fs.entries(self.path(_DRAFTS)):
             if entry.name.startswith(f"{self._drafts}.") and entry.is_file(follow_symlinks=False):
                 fs.remove(entry.path)
 

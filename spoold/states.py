@@ -113,7 +113,8 @@ MOVES: tuple[Move, ...] = (
     Move("taking", "archive", Role.INTAKE, "keep the original"),
     Move("taking", "quarantine", Role.INTAKE, "set aside what cannot be taken"),
     Move("awaiting-approval", "expired", Role.INTAKE, "a newer request supersedes it"),
-    Move("awaiting-approval", "held", Role.INTAKE, "it is a copy of what expired"),
+    Move("awaiting-approval", "held", Role.INTAKE, "it is a copy, or has a new request's name"),
+    Move("pre-approved", "held", Role.INTAKE, "it has a new request's name"),
     # a person
     Move("tmp", "approvals", Role.PERSON, "write down who decides, and why"),
     Move("awaiting-approval", "approved", Role.PERSON, "approve"),

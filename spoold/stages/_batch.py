@@ -68,6 +68,7 @@ class Batch:
     _events: dict[bytes, str] = field(default_factory=dict)
     _intents: dict[bytes, str] = field(default_factory=dict)
     _endings: list[_Ending] = field(default_factory=list)
+    _days: set[str] = field(default_factory=set)
     _truth: Truth | None = None
 
     # Planning, which writes nothing
@@ -77,7 +78,8 @@ class Batch:
         try:
             record, action = self._route(claim)
             event = event_digest(claim.inbox.name, action.event_key)
-            known = self._events.get(event) or self.index.event(event)
+            near = self.index.events_near(event)
+            known = self._events.get(event) or near.get(event)
             earlier = self._on_disk(claim, action.event_key, event)
             if earlier and self._is_ours(earlier, claim):
                 self._finish(claim, event, earlier)
@@ -85,7 +87,7 @@ class Batch:
                 known = known or (earlier.dispatch_id if earlier else "")
                 self._repeat(claim, event, action, known)
             else:
-                self._ask(claim, record, action, event)
+                self._ask(claim, record, action, event, set(near.values()))
         except BadInput as problem:
             self._set_aside(claim, problem)
 
@@ -127,7 +129,9 @@ class Batch:
 
         self._archive(claim, claim.archived, say, why)
 
-    def _ask(self, claim: Claim, record: Record, action: Action, event: bytes) -> None:
+    def _ask(
+        self, claim: Claim, record: Record, action: Action, event: bytes, taken: set[str]
+    ) -> None:
         intent = intent_digest(action.route, action.intent_key) if action.intent_key else None
         waiting = self._waiting(intent) if intent and action.on_repeat != "separate" else None
         if intent and (folded := self._folded_before(intent, action)):
@@ -136,7 +140,7 @@ class Batch:
         if waiting and action.on_repeat == "fold":
             self._fold(claim, record, action, event, waiting)
             return
-        made = build(claim, record, action, self._free_id(claim, action, event))
+        made = build(claim, record, action, self._free_id(claim, action, event, taken))
         if len(claim.data) > _LARGE and len(made.to_bytes()) > request.MAX_BYTES // 2:
             what = "The request that it makes would be too large to be read back."
             raise BadInput("too-large", what)
@@ -199,15 +203,19 @@ class Batch:
         needs: str | None = None,
     ) -> None:
         place, name = Place("archive", claim.inbox.name), _below(archived)
-        fs.make_folder(self.spool.path(place, name.partition("/")[0]), 0o750)
+        day = self.spool.path(place, name.partition("/")[0])
+        if day not in self._days:
+            fs.make_folder(day, 0o750)
+            self._days.add(day)
         self._endings.append(_Ending(claim, place, name, say, why, needs))
 
-    def _free_id(self, claim: Claim, action: Action, event: bytes) -> str:
+    def _free_id(self, claim: Claim, action: Action, event: bytes, taken: set[str]) -> str:
         """The event's id; a second later where another event has it, which eight digits allow."""
         when = claim.at
+        on_disk = self._truth.named(event) if self._truth else set()
         while True:
             chosen = request.dispatch_id(when, action.route, event)
-            if chosen not in self._new and self.spool.find(f"{chosen}.json") is None:
+            if not (chosen in self._new or chosen in taken or f"{chosen}.json" in on_disk):
                 return chosen
             when += timedelta(seconds=1)
 
@@ -266,8 +274,7 @@ class Batch:
         self.spool.sync()
         gone = {a.dispatch_id for a, d in folded if not self.spool.swap(d, _AWAITING, a.name)}
         for made, draft in new:
-            target = _AWAITING if made.requires_approval else _PRE_APPROVED
-            self.spool.publish(draft, target, made.name)
+            self._publish(made, draft)
         for made, _ in new:
             self._retire(made)
         self.spool.sync()
@@ -283,6 +290,15 @@ class Batch:
 
     def _draft(self, made: Request) -> str:
         return self.spool.draft(made.sealed(self.key).to_bytes())
+
+    def _publish(self, made: Request, draft: str) -> None:
+        target = _AWAITING if made.requires_approval else _PRE_APPROVED
+        try:
+            self.spool.publish(draft, target, made.name)
+        except FileExistsError:
+            problem = BadInput("not-a-request", "It has the name of a request, but is another's.")
+            self.spool.hold(target, made.name, problem, self.around.clock())
+            self.spool.publish(draft, target, made.name)
 
     def _end(self, ending: _Ending, why: str | None, *, void: bool) -> None:
         if void:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
@@ -22,14 +23,14 @@ class Drop:
     problem: BadInput | None
 
 
-def look(inbox: Inbox, path: str) -> Drop:
-    """Read and parse a drop within the limits of its inbox.
+def look(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
+    """Read and parse a drop within the limits of its inbox; see `fs.read_regular`.
 
     Raises:
         OSError: it is gone, or could not be read.
     """
     try:
-        read = fs.read_regular(path, inbox.table.max_bytes)
+        read = fs.read_regular(path, inbox.table.max_bytes, seen_regular=seen_regular)
     except fs.NotRegular as error:
         return Drop(None, None, BadInput(error.kind, f"It is a {error.kind}, not a file."))
     except fs.TooLarge as error:
@@ -48,7 +49,7 @@ def odd_name(name: str) -> BadInput | None:
     return BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """A claimed drop.
 
@@ -75,12 +76,12 @@ class Claim:
         """The name it came with, fit for a terminal and for JSON."""
         return shown(self.file)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The digest of its bytes, in hex."""
         return hashlib.sha256(self.data).hexdigest()
 
-    @property
+    @cached_property
     def archived(self) -> str:
         """Where the original goes, from the spool root."""
         return f"archive/{self.inbox.name}/{self.at:%Y-%m-%d}/{self.kept}"
@@ -112,7 +113,7 @@ def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Req
     decision = record.facts if record.type == "decision" else {}
     expires = claim.at + timedelta(seconds=action.expires_after)
     return Request(
-        schema_=request.SCHEMA,
+        schema=request.SCHEMA,
         dispatch_id=dispatch_id,
         timestamp_utc=request.timestamp(claim.at),
         status="awaiting-approval" if action.requires_approval else "pre-approved",

@@ -45,9 +45,13 @@ class Truth:
                 digits = name.removesuffix(".json")[-8:]
                 self._names.setdefault(digits, set()).add(name)
 
+    def named(self, event: bytes) -> set[str]:
+        """The names that end in the digits of an event."""
+        return self._names.get(event.hex()[:8], set())
+
     def made_from(self, source: str, event_key: str, event: bytes) -> Request | None:
         """The request that this delivery made, in whatever state it is."""
-        for name in self._names.get(event.hex()[:8], ()):
+        for name in self.named(event):
             found = load_anywhere(self._spool, name)
             if found and (found.source.inbox, found.event_key) == (source, event_key):
                 return found

@@ -1,7 +1,7 @@
 """How an attempt ended → what is written into the request, and which folder it goes to."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -97,9 +97,7 @@ def _ended(
     if earlier and earlier[-1].outcome is None:
         earlier, last = earlier[:-1], earlier[-1]
     begun = last or Attempt(number=len(earlier) + 1, started_at=at)
-    tried = begun.model_copy(
-        update={"ended_at": at, "outcome": outcome, "code": code, "detail": detail, "data": data}
-    )
+    tried = replace(begun, ended_at=at, outcome=outcome, code=code, detail=detail, data=data)
     final = None
     if outcome != "deferred":
         final = request.Result(outcome=outcome, code=code, detail=detail, at=at, data=data)

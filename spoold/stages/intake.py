@@ -70,7 +70,7 @@ class Intake:
         claims = [
             self._reclaim(inbox, name)
             for inbox in self._inboxes.values()
-            for name in self._by_age(Place("taking", inbox.name))
+            for name, _ in self._by_age(Place("taking", inbox.name))
         ]
         if claims:
             log.warning("%d claimed files were left by a crash; finishing them", len(claims))
@@ -118,8 +118,8 @@ class Intake:
         self._due = self._look_again = None
         group: list[Claim] = []
         size = 0
-        for name in self._candidates(inbox):
-            claim = self._claim(inbox, name)
+        for name, is_regular in self._candidates(inbox):
+            claim = self._claim(inbox, name, is_regular=is_regular)
             if claim is None:
                 continue
             group.append(claim)
@@ -130,28 +130,32 @@ class Intake:
         if group:
             yield group
 
-    def _candidates(self, inbox: Inbox) -> list[str]:
+    def _candidates(self, inbox: Inbox) -> list[tuple[str, bool]]:
         names = self._by_age(Place("inbox", inbox.name), is_candidate)
         if self._stuck:
-            here = {(inbox.name, name) for name in names}
+            here = {(inbox.name, name) for name, _ in names}
             gone = {key for key in self._stuck if key[0] == inbox.name and key not in here}
             for key in gone:
                 del self._stuck[key]
         return names
 
-    def _by_age(self, place: Place, wanted: Callable[[str], bool] = bool) -> list[str]:
+    def _by_age(self, place: Place, wanted: Callable[[str], bool] = bool) -> list[tuple[str, bool]]:
+        """Names, oldest first, and whether they are regular files."""
         found = []
         for entry in fs.entries(self.spool.path(place)):
             if not wanted(entry.name):
                 continue
-            with suppress(FileNotFoundError):
-                found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
-        return [name for _, name in sorted(found)]
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found.append((status.st_mtime_ns, entry.name, fs.kind_of(status) == "file"))
+        return [(name, is_regular) for _, name, is_regular in sorted(found)]
 
-    def _claim(self, inbox: Inbox, name: str) -> Claim | None:
+    def _claim(self, inbox: Inbox, name: str, *, is_regular: bool) -> Claim | None:
         place, taking = Place("inbox", inbox.name), Place("taking", inbox.name)
         path = self.spool.path(place, name)
-        peek = self._peek(inbox, path)
+        peek = self._peek(inbox, path, is_regular=is_regular)
         if peek is None or self._is_stuck(inbox, name, path):
             return None
         try:
@@ -181,10 +185,10 @@ class Intake:
         data = peek.read.data if peek.read else b""
         return Claim(inbox, name, kept, now, data, peek.document, problem)
 
-    def _peek(self, inbox: Inbox, path: str) -> Drop | None:
+    def _peek(self, inbox: Inbox, path: str, *, is_regular: bool) -> Drop | None:
         """What lies in the inbox; None if it is gone or may still be being written."""
         try:
-            found = self._look(inbox, path)
+            found = self._look(inbox, path, is_regular=is_regular)
         except FileNotFoundError:
             return None
         if found.problem is None or found.problem.code not in ("empty", "truncated"):
@@ -203,9 +207,9 @@ class Intake:
             return None
         return found
 
-    def _look(self, inbox: Inbox, path: str) -> Drop:
+    def _look(self, inbox: Inbox, path: str, *, is_regular: bool = False) -> Drop:
         try:
-            return look(inbox, path)
+            return look(inbox, path, seen_regular=is_regular)
         except FileNotFoundError:
             raise
         except OSError as error:
