@@ -89,6 +89,9 @@ class Index:
         """The same for all events whose requests could have the id of this event's request."""
         first = digest[:_IN_IDS]
         with _errors(self._path):
+            # One transaction for all looks until the next `add`: taking one costs more than a look.
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
             return dict(self._db.execute(_NEAR, (first, first + b"\xff" * len(digest))))
 
     def intent(self, digest: bytes) -> str | None:
@@ -107,6 +110,8 @@ class Index:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

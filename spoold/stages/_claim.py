@@ -76,6 +76,11 @@ class Claim:
         """The name it came with, fit for a terminal and for JSON."""
         return shown(self.file)
 
+    @property
+    def day(self) -> str:
+        """The folder of `archive` that its original goes to."""
+        return self.at.date().isoformat()
+
     @cached_property
     def sha256(self) -> str:
         """The digest of its bytes, in hex."""
@@ -84,7 +89,7 @@ class Claim:
     @cached_property
     def archived(self) -> str:
         """Where the original goes, from the spool root."""
-        return f"archive/{self.inbox.name}/{self.at:%Y-%m-%d}/{self.kept}"
+        return f"archive/{self.inbox.name}/{self.day}/{self.kept}"
 
     def read(self) -> Record:
         """What it says.
@@ -111,11 +116,12 @@ class Claim:
 def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Request:
     """The request that a claim becomes; it still lacks its seal."""
     decision = record.facts if record.type == "decision" else {}
+    received_at = request.timestamp(claim.at)
     expires = claim.at + timedelta(seconds=action.expires_after)
     return Request(
         schema=request.SCHEMA,
         dispatch_id=dispatch_id,
-        timestamp_utc=request.timestamp(claim.at),
+        timestamp_utc=received_at,
         status="awaiting-approval" if action.requires_approval else "pre-approved",
         route=action.route,
         execution_plane=action.targets["execution_plane"],
@@ -133,7 +139,7 @@ def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Req
             file=claim.file,
             id=record.id,
             sha256=claim.sha256,
-            received_at=request.timestamp(claim.at),
+            received_at=received_at,
             archived=claim.archived,
         ),
         executor=action.executor,

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from spoold import fs
 from spoold.errors import BadInput
@@ -177,13 +178,14 @@ class Intake:
         return self._claimed(inbox, name, self._look(inbox, path))
 
     def _claimed(self, inbox: Inbox, name: str, peek: Drop) -> Claim:
-        now = self.around.clock()
         problem = peek.problem or odd_name(name)
-        kept = printable(name)
-        if self.spool.exists(Place("archive", inbox.name), f"{now:%Y-%m-%d}/{kept}"):
-            kept = another(kept)
         data = peek.read.data if peek.read else b""
-        return Claim(inbox, name, kept, now, data, peek.document, problem)
+        claim = Claim(
+            inbox, name, printable(name), self.around.clock(), data, peek.document, problem
+        )
+        if self.spool.exists(Place("archive", inbox.name), f"{claim.day}/{claim.kept}"):
+            return replace(claim, kept=another(claim.kept))
+        return claim
 
     def _peek(self, inbox: Inbox, path: str, *, is_regular: bool) -> Drop | None:
         """What lies in the inbox; None if it is gone or may still be being written."""

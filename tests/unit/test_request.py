@@ -200,7 +200,7 @@ def test_an_unknown_field_is_refused(path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema", "spoold.request/2"), ("schema", "spoold.request/1"), ("status", "approved"),
+        ("schema", "spoold.request/2"), ("schema_", "spoold.request/1"), ("status", "approved"),
         ("status", "checking"), ("requires_approval", "true"), ("requires_approval", 1),
         ("asked", "2"), ("asked", 2.0), ("params", []), ("params", "x"), ("checks", {}),
         ("target_ref", 5), ("supersedes", "x"), ("approval", None), ("attempts", {}),

@@ -1,0 +1,39 @@
+"""How much of everything: the whole run, or a quick look."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Numbers of records, rounds and seconds.
+
+    Attributes:
+        records: in one round of what is fast.
+        few: in one round of what syncs each record.
+        rounds: how often all contenders run.
+        paced: seconds of drops at 20 a second.
+        approvals: how many are approved one by one.
+        backlog: drops that lie there when spoold starts.
+        waiting: requests that wait, and as many that are done.
+        extra: drops that are taken while so many wait.
+        idle: seconds of doing nothing.
+        seed: of the records.
+    """
+
+    records: int = 2000
+    few: int = 600
+    rounds: int = 5
+    paced: float = 15.0
+    approvals: int = 150
+    backlog: int = 50_000
+    waiting: int = 100_000
+    extra: int = 1500
+    idle: float = 30.0
+    seed: int = 0
+
+
+FULL = Scale()
+QUICK = Scale(
+    records=600, few=200, rounds=3, paced=4.0, approvals=30, backlog=2000, waiting=4000,
+    extra=400, idle=5.0,
+)  # fmt: skip

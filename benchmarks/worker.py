@@ -1,0 +1,83 @@
+"""spoold's stages in a process of their own, timed from inside: no start-up is counted.
+
+They are put together as `spoold intake` and `spoold run` do it, and log as these do. Prints JSON.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from spoold import config, executors, routing, service
+from spoold.loglines import log_to_stderr
+from spoold.stages import Stage, Surroundings
+from spoold.stages.execute import Execute
+from spoold.stages.gate import Gate
+from spoold.stages.intake import Intake
+from spoold.stages.sweep import Sweep
+from spoold.testing import Recorder
+
+
+def intake(around: Surroundings) -> Callable[[], int]:
+    """`spoold intake --drain`."""
+    stages = [Intake(around)]
+    return lambda: service.drain(stages, around)
+
+
+def drained(around: Surroundings) -> Callable[[], int]:
+    """`spoold run --drain`: one stage after the other."""
+    stages = _all(around, lambda: around)
+    return lambda: service.drain(stages, around)
+
+
+def served(around: Surroundings, recorder: Recorder, count: int) -> Callable[[], int]:
+    """`spoold run`, each stage in a thread of its own, until `count` requests are done."""
+    stages = _all(around, around.for_stage)
+    done = Path(around.routing.config.root) / "done"
+
+    def watch() -> None:
+        while len(recorder.calls) < count:
+            time.sleep(0.002)
+        while len(os.listdir(done)) < count:
+            time.sleep(0.001)
+        around.stop.set()
+        for stage in stages:
+            stage.around.wake.set()
+
+    def run() -> int:
+        threading.Thread(target=watch, daemon=True).start()
+        return service.serve(stages, around)
+
+    return run
+
+
+def _all(around: Surroundings, each: Callable[[], Surroundings]) -> list[Stage]:
+    running = [Execute(each(), name) for name in around.routing.executors]
+    return [Intake(each()), Sweep(each()), Gate(each()), *running]
+
+
+def main() -> None:
+    """Arguments: the configuration; what to run; for `served` how many must be done."""
+    file, what, *more = sys.argv[1:]
+    log_to_stderr(as_json=True)
+    recorder = Recorder()
+    executors.register("recorder", recorder)
+    around = Surroundings(routing.load(config.load(Path(file))))
+    run = {
+        "intake": lambda: intake(around),
+        "drained": lambda: drained(around),
+        "served": lambda: served(around, recorder, int(more[0])),
+    }[what]()
+    used, begun = time.process_time(), time.perf_counter()
+    code = run()
+    seconds = time.perf_counter() - begun
+    used = time.process_time() - used
+    print(json.dumps({"seconds": seconds, "processor": used, "calls": len(recorder.calls)}))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
