@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from typing import Any
 from benchmarks import latency, machine, many, report, site
 from benchmarks.rates import Rates, fastest_that_survives
 from benchmarks.report import Target
-from benchmarks.rounds import Contender, percentile
+from benchmarks.rounds import Contender, percentile, ratio
 from benchmarks.scale import FULL, QUICK, Scale
 
 PARTS = ("intake", "pipeline", "latency", "backlog", "crowd")
@@ -108,8 +109,8 @@ class Run:
     def _ratio(
         self, what: str, found: list[Contender], one: str, other: str, least: float, aim: float
     ) -> None:
-        rates = {contender.key: contender.rate for contender in found}
-        self.targets.append(Target(what, rates[one] / rates[other], least, aim))
+        by_key = {contender.key: contender for contender in found}
+        self.targets.append(Target(what, ratio(by_key[one], by_key[other]), least, aim))
 
     def _at_most(self, what: str, value: float, limit: float, unit: str) -> None:
         self.targets.append(Target(what, value, limit, limit, unit, at_most=True))
@@ -139,6 +140,8 @@ def main() -> int:
     above.mkdir(parents=True, exist_ok=True)
     base = Path(tempfile.mkdtemp(prefix="bench-", dir=above))
     begun = perf_counter()
+    # What was started is ended, and what was written is removed, also when this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         about = machine.describe(base)
         print(machine.line(about), flush=True)

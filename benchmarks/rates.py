@@ -9,9 +9,6 @@ from benchmarks.rounds import Contender, take_turns
 from benchmarks.scale import Scale
 from spoold.stages import BATCH
 
-#: Actions of the recording executor at a time; it has nothing to wait for, so a group fits.
-_MANY = f"{site.RECORDER}concurrency = 64\n"
-
 
 class Rates:
     """Everything that is compared record by record."""
@@ -52,7 +49,7 @@ class Rates:
                     bare.intake_grouped(BATCH),
                 )
             )
-        take_turns(found, scale.rounds, self._base)
+        take_turns(found, scale.rounds, self._base, scale.seconds)
         return found
 
     def pipeline(self) -> list[Contender]:
@@ -60,18 +57,20 @@ class Rates:
         scale = self._scale
         count, few = scale.records // 2, min(scale.few, scale.records) // 2
         found = [
-            Contender("pipeline", "spoold run, drop to done", count, self._served(_MANY, count),
-                      "recording executor, 64 at a time"),
-            Contender("pipeline_drained", "spoold run --drain, drop to done", count,
-                      self._drained(_MANY, count), "the same, one stage after the other"),
+            Contender("pipeline", "spoold run, 64 actions at a time", count,
+                      self._served(site.RECORDER_64, count), "each stage in a thread"),
+            Contender("pipeline_drained", "spoold run --drain, 64 at a time", count,
+                      self._drained(site.RECORDER_64, count), "one stage after the other"),
             Contender("pipeline_four", "spoold run, 4 actions at a time", few,
                       self._served(site.RECORDER, few), "an executor's default"),
+            Contender("pipeline_four_drained", "spoold run --drain, 4 at a time", few,
+                      self._drained(site.RECORDER, few)),
             self._bare("bare_pipeline", "bare calls of all arrows, each synced", few,
                        bare.pipeline_one_by_one),
         ]  # fmt: skip
         for key, known in peers.PEERS.items():
             found.append(Contender(key, known.name, scale.records, self._peer(known.make)))
-        take_turns(found, scale.rounds, self._base)
+        take_turns(found, scale.rounds, self._base, scale.seconds)
         return found
 
     def survivals(self) -> dict[str, Survival]:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 
 @dataclass(slots=True)
@@ -33,15 +34,41 @@ class Contender:
         return statistics.median(self.rates)
 
 
-def take_turns(contenders: Sequence[Contender], rounds: int, base: Path) -> None:
-    """Let each run once a round; every second round in the opposite order."""
+#: Below this number of rounds a median says nothing.
+_ROUNDS = 3
+
+
+def take_turns(
+    contenders: Sequence[Contender], rounds: int, base: Path, seconds: float = 120.0
+) -> None:
+    """Let each run once a round; every second round in the opposite order.
+
+    Args:
+        contenders: who runs.
+        rounds: how often, at most.
+        base: where each gets a fresh folder.
+        seconds: after which no further round begins, once there were three.
+    """
+    enough = perf_counter() + seconds
     for number in range(rounds):
+        if number >= _ROUNDS and perf_counter() > enough:
+            return
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             folder = base / f"{contender.key}-{number}"
             folder.mkdir()
             seconds = contender.run(folder)
             contender.rates.append(contender.count / seconds)
             shutil.rmtree(folder)
+
+
+def ratio(one: Contender, other: Contender) -> float:
+    """How many times as fast: the median of what it was in each round.
+
+    A machine that is slow for a while is slow for both of a round; a ratio of medians would compare
+    a good moment of one with a bad one of the other.
+    """
+    pairs = zip(one.rates, other.rates, strict=True)
+    return statistics.median(mine / theirs for mine, theirs in pairs)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

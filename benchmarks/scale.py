@@ -10,7 +10,8 @@ class Scale:
     Attributes:
         records: in one round of what is fast.
         few: in one round of what syncs each record.
-        rounds: how often all contenders run.
+        rounds: how often all contenders run, at most.
+        seconds: the time after which three rounds are enough.
         paced: seconds of drops at 20 a second.
         approvals: how many are approved one by one.
         backlog: drops that lie there when spoold starts.
@@ -23,6 +24,7 @@ class Scale:
     records: int = 2000
     few: int = 600
     rounds: int = 5
+    seconds: float = 90.0
     paced: float = 15.0
     approvals: int = 150
     backlog: int = 50_000
@@ -34,6 +36,6 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    records=600, few=200, rounds=3, paced=4.0, approvals=30, backlog=2000, waiting=4000,
-    extra=400, idle=5.0,
+    records=600, few=200, rounds=3, seconds=10.0, paced=4.0, approvals=30, backlog=2000,
+    waiting=4000, extra=400, idle=5.0,
 )  # fmt: skip

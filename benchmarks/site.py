@@ -23,6 +23,8 @@ format = "decision"
 [executors.{EXECUTOR}]
 """
 RECORDER = 'kind = "recorder"\n'
+#: It has nothing to wait for, so that a whole group may be under way.
+RECORDER_64 = f"{RECORDER}concurrency = 64\n"
 COMMAND = 'kind = "command"\nprograms = ["/usr/bin/true"]\n'
 #: Runs until it is killed.
 SLEEPER = 'kind = "command"\nprograms = ["/usr/bin/sleep"]\n'

@@ -57,7 +57,7 @@ def spoold(folder: Path) -> Survival:
     made.spoold("run", "--drain")
     states = ("running/" + site.EXECUTOR, "queued/" + site.EXECUTOR, "unknown", "failed", "done")
     where = [state for state in states for _ in made.names(state)]
-    traced = site.Site(folder / "s", site.RECORDER, approval=False)
+    traced = site.Site(folder / "s", site.RECORDER_64, approval=False)
     traced.drop_all(records.names(_RECORDS, "s"), records.decisions(_RECORDS, "s"))
     count = _syncs(traced.worker_words("drained"), folder / "trace", traced.environment)
     said = f"yes: in {where[0]}/" if len(where) == 1 else f"no: it is in {where}"

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spoold import config, executors, routing, service
@@ -20,38 +20,55 @@ from spoold.stages.intake import Intake
 from spoold.stages.sweep import Sweep
 from spoold.testing import Recorder
 
+#: Works through what there is; returns the time at which that was done.
+Work = Callable[[], float]
 
-def intake(around: Surroundings) -> Callable[[], int]:
+
+def intake(around: Surroundings) -> Work:
     """`spoold intake --drain`."""
-    stages = [Intake(around)]
-    return lambda: service.drain(stages, around)
+    return _drain([Intake(around)], around)
 
 
-def drained(around: Surroundings) -> Callable[[], int]:
+def drained(around: Surroundings) -> Work:
     """`spoold run --drain`: one stage after the other."""
-    stages = _all(around, lambda: around)
-    return lambda: service.drain(stages, around)
+    return _drain(_all(around, lambda: around), around)
 
 
-def served(around: Surroundings, recorder: Recorder, count: int) -> Callable[[], int]:
+def _drain(stages: Sequence[Stage], around: Surroundings) -> Work:
+    def run() -> float:
+        _must_be_ok(service.drain(stages, around))
+        return time.perf_counter()
+
+    return run
+
+
+def served(around: Surroundings, recorder: Recorder, count: int) -> Work:
     """`spoold run`, each stage in a thread of its own, until `count` requests are done."""
     stages = _all(around, around.for_stage)
     done = Path(around.routing.config.root) / "done"
+    ended: list[float] = []
 
     def watch() -> None:
         while len(recorder.calls) < count:
             time.sleep(0.002)
         while len(os.listdir(done)) < count:
             time.sleep(0.001)
+        ended.append(time.perf_counter())
         around.stop.set()
         for stage in stages:
             stage.around.wake.set()
 
-    def run() -> int:
+    def run() -> float:
         threading.Thread(target=watch, daemon=True).start()
-        return service.serve(stages, around)
+        _must_be_ok(service.serve(stages, around))
+        return ended[0]
 
     return run
+
+
+def _must_be_ok(code: int) -> None:
+    if code != os.EX_OK:
+        sys.exit(code)
 
 
 def _all(around: Surroundings, each: Callable[[], Surroundings]) -> list[Stage]:
@@ -72,11 +89,9 @@ def main() -> None:
         "served": lambda: served(around, recorder, int(more[0])),
     }[what]()
     used, begun = time.process_time(), time.perf_counter()
-    code = run()
-    seconds = time.perf_counter() - begun
+    seconds = run() - begun
     used = time.process_time() - used
     print(json.dumps({"seconds": seconds, "processor": used, "calls": len(recorder.calls)}))
-    sys.exit(code)
 
 
 if __name__ == "__main__":

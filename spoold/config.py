@@ -56,6 +56,27 @@ def format_duration(seconds: float) -> str:
 Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 
 
+_SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def parse_size(value: object) -> int:
+    """`512KiB 64MiB 2GiB`, or a number of bytes → bytes.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = re.fullmatch(r"([0-9]{1,6})([KMGT]iB)", value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError('a size is a number of bytes, or written like "64MiB" (KiB MiB GiB TiB)')
+    return int(found[1]) * _SIZES[found[2]]
+
+
+#: Bytes.
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
 class SecretRef(BaseModel):
     """Where a secret is: exactly one of a systemd credential, a variable, a file."""
 
@@ -118,6 +139,7 @@ class Settings(_Table):
     preflight: dict[str, Any] = {}
     expires_after: Duration = Field(default=7 * 86400.0, gt=0)
     rescan: Duration = Field(default=10.0, ge=0.1)
+    min_free: Size | None = None
     stop_grace: Duration = 10.0
 
 

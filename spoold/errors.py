@@ -111,6 +111,10 @@ class TryLater(SpooldError):
     exit_code = os.EX_TEMPFAIL
 
 
+class NoRoom(TryLater):
+    """The file system is full, or fuller than it may become; nothing was lost."""
+
+
 class BadInput(SpooldError):
     """A file that cannot become, or go on as, a request.
 

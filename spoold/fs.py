@@ -310,6 +310,13 @@ class Unsynced:
         for folder in folders:
             sync_folder(folder)
 
+    def abandon(self) -> None:
+        """Throw away what has no name yet, after an error; what moved still has to be synced."""
+        drafts, self._drafts = self._drafts, {}
+        for path, descriptor in drafts.items():
+            os.close(descriptor)
+            remove(path)
+
     def _sync_all(self) -> None:
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

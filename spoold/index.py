@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import quote
 
 from spoold import fs
-from spoold.errors import StorageError
+from spoold.errors import NoRoom, StorageError
 
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
 _VERSION = 1
@@ -163,6 +163,8 @@ def _errors(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise NoRoom(f"no room for the index {path}") from error
         raise StorageError(f"cannot use the index {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise IndexDamaged(f"the index {path} is damaged: {error}") from error

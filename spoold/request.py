@@ -6,7 +6,6 @@ adds (`approvals`) carries a seal of its own. What executors add (`attempts`, `r
 and decides nothing.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -273,31 +272,6 @@ def _first(error: Exception) -> str:
 def plain(text: str) -> str:
     """Text that can be written as UTF-8, whatever bytes a file name had."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def digest(*parts: str) -> bytes:
-    """SHA-256 over parts that cannot run into each other."""
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()
-
-
-def event_digest(source: str, event_key: str) -> bytes:
-    """The identity of a delivery."""
-    return digest(source, event_key)
-
-
-def intent_digest(route: str, intent_key: str) -> bytes:
-    """The identity of what a route wants done."""
-    return digest(route, intent_key)
-
-
-def dispatch_id(when: datetime, route: str, event: bytes) -> str:
-    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's and stays."""
-    return f"dispatch-{_second(when.replace(microsecond=0))}-{route}-{event.hex()[:8]}"
-
-
-@lru_cache(maxsize=8)
-def _second(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def now() -> datetime:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-from spoold.errors import SpooldError, TryLater
+from spoold.errors import NoRoom, SpooldError, TryLater
+from spoold.room import ran_out
 from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
 from spoold.watcher import Watcher
 
@@ -25,6 +26,8 @@ _POLL = 0.02
 #: A look that found nothing is followed by a pause of this many times what it took, so that
 #: somebody who keeps touching files cannot keep a processor busy.
 _REST = 2.0
+#: Seconds until a stage that ran out of room, or of anything else that may come back, tries again.
+_SCARCE_PAUSE = 1.0
 
 
 def serve(stages: Sequence[Stage], around: Surroundings) -> int:
@@ -67,6 +70,10 @@ def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
         log.critical("%s stops: %s", name, error)
         failed.append(error.exit_code)
     except OSError as error:
+        if ran_out(error):
+            log.critical("%s stops: %s; what it has claimed is safe", name, error)
+            failed.append(NoRoom.exit_code)
+            return
         log.critical("%s stops: %s", name, error, exc_info=True)
         failed.append(os.EX_IOERR)
     except Exception:
@@ -84,18 +91,57 @@ def _serve_one(stage: Stage, watcher: Watcher) -> None:
         closing.callback(stage.lock.release)
         closing.callback(stage.close)
         watcher.check()
-        stage.recover()
-        log.info("%s is ready", stage.name)
+        work = _Work(stage)
         while not around.stop.is_set():
             around.wake.clear()
             _mend(stage, folders)
             watcher.check()
             begun = time.monotonic()
-            step = stage.step()
+            step = work.step()
+            if step is None:
+                around.stop.wait(_SCARCE_PAUSE)
+                continue
             if step.moved:
                 continue
             around.stop.wait(_REST * (time.monotonic() - begun))
             around.wake.wait(seconds_until(earliest(step.due, step.look_again), rescan))
+
+
+class _Work:
+    """A stage's steps. One that ran out of room is followed by a pause, and a new beginning."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._is_ready = self._was_ready = False
+        self._said = ""
+
+    def step(self) -> Step | None:
+        """One step, after `recover` where that is due; None if there is no room for it."""
+        stage = self._stage
+        try:
+            if not self._is_ready:
+                stage.recover()
+                self._is_ready = True
+                if not self._was_ready:
+                    log.info("%s is ready", stage.name)
+                    self._was_ready = True
+            step = stage.step()
+        except (OSError, SpooldError) as error:
+            if not ran_out(error):
+                raise
+            self._wait(error)
+            return None
+        if self._said:
+            log.warning("%s goes on", stage.name)
+            self._said = ""
+        return step
+
+    def _wait(self, error: Exception) -> None:
+        self._stage.spool.abandon()
+        self._is_ready = False
+        if not self._said:
+            self._said = str(error)
+            log.error("%s waits: %s", self._stage.name, self._said)
 
 
 def _mend(stage: Stage, folders: Sequence[str]) -> None:

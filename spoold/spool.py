@@ -194,6 +194,10 @@ class Spool:
         """Make all drafts and moves since the last `sync` durable."""
         self._unsynced.flush()
 
+    def abandon(self) -> None:
+        """Forget the drafts that were not synced, so that a stage can begin anew after an error."""
+        self._unsynced.abandon()
+
     def publish(self, draft: str, place: Place, name: str) -> None:
         """Give a draft its name.
 

@@ -11,8 +11,9 @@ from spoold import request
 from spoold.cli._app import App, pass_app
 from spoold.errors import BadInput, UsageError
 from spoold.explain import explain
+from spoold.identity import dispatch_id, event_digest, intent_digest
 from spoold.index import peek
-from spoold.request import Request, event_digest, intent_digest
+from spoold.request import Request
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
@@ -46,7 +47,7 @@ def command(app: App, file: str, source: str | None) -> None:
         _print(app, {**result, **_quarantined(problem)})
         raise
     event = event_digest(inbox.name, action.event_key)
-    made = build(claim, found, action, request.dispatch_id(claim.at, action.route, event))
+    made = build(claim, found, action, dispatch_id(claim.at, action.route, event))
     result["would"] = _would(app, made, action, event)
     result["request"] = orjson.loads(_sealed(app, made).to_bytes())
     _print(app, result)

@@ -12,9 +12,10 @@ from datetime import timedelta
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
+from spoold.identity import dispatch_id, event_digest, intent_digest
 from spoold.index import Index
 from spoold.record import Record
-from spoold.request import Repeat, Request, event_digest, intent_digest
+from spoold.request import Repeat, Request
 from spoold.routing import Action
 from spoold.rules import Scope
 from spoold.spool import Place, Spool
@@ -214,7 +215,7 @@ class Batch:
         when = claim.at
         on_disk = self._truth.named(event) if self._truth else set()
         while True:
-            chosen = request.dispatch_id(when, action.route, event)
+            chosen = dispatch_id(when, action.route, event)
             if not (chosen in self._new or chosen in taken or f"{chosen}.json" in on_disk):
                 return chosen
             when += timedelta(seconds=1)

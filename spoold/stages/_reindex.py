@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from spoold import fs, request
+from spoold.identity import event_digest, intent_digest
 from spoold.index import Entry, Index
-from spoold.request import event_digest, intent_digest
 from spoold.spool import Place, Spool, json_object
 from spoold.states import REASON_SUFFIX, STATES
 

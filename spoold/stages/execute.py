@@ -19,6 +19,7 @@ from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, OutcomeUnknown
 from spoold.executors import Result
 from spoold.request import Attempt, Request
+from spoold.room import ran_out
 from spoold.spool import Place, shown
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
@@ -56,6 +57,7 @@ class Execute:
         self._backlog: deque[str] = deque()
         self._lanes: dict[str, str | None] = {}
         self._reports: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
+        self._ended: list[_Ended] = []
 
     def inputs(self) -> list[Place]:
         """Its queue."""
@@ -70,6 +72,8 @@ class Execute:
         self.spool.remove_drafts()
         verdicts = []
         for name in self.spool.names(self._running):
+            if name in self._busy:
+                continue
             try:
                 found = self._read(name)
             except BadInput as problem:
@@ -120,13 +124,18 @@ class Execute:
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while self._busy and time.monotonic() < until and not self.around.stop_now.is_set():
-            self.around.wake.wait(0.1)
-            self.around.wake.clear()
-            self._record()
         while self._busy and time.monotonic() < until:
-            time.sleep(0.05)
-            self._record()
+            if self.around.stop_now.is_set():
+                time.sleep(0.05)
+            else:
+                self.around.wake.wait(0.1)
+                self.around.wake.clear()
+            try:
+                self._record()
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                self.spool.abandon()
 
     # Starting
 
@@ -143,13 +152,13 @@ class Execute:
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
-            self._busy[name] = found
             claimed.append(found)
         self.spool.sync()
+        self._begin([found for found in claimed if not found.preflight])
         for found in claimed:
             if found.preflight:
+                self._busy[found.name] = found
                 self._spawn(found, lambda f: preflight(self.around, self.spool, f))
-        self._begin([found for found in claimed if not found.preflight])
         return len(names)
 
     def _claim(self, name: str) -> bool:
@@ -229,9 +238,9 @@ class Execute:
         self.spool.sync()
         for started, draft in begun:
             self.spool.overwrite(draft, self._running, started.name)
-            self._busy[started.name] = started
         self.spool.sync()
         for started, _ in begun:
+            self._busy[started.name] = started
             log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
             self._spawn(started, lambda f: attempt(self._instance, self.around, self.spool, f))
 
@@ -254,25 +263,30 @@ class Execute:
     # Ending
 
     def _record(self) -> int:
-        ended: list[_Ended] = []
         while True:
             try:
-                ended.append(self._reports.get_nowait())
+                self._ended.append(self._reports.get_nowait())
             except queue.Empty:
                 break
+        # Each is kept until it is on disk: one that is full now has room again some day.
+        count, ended = len(self._ended), self._ended
         ready = [end.request for end in ended if end.outcome is None]
+        self._settle(
+            [self._judge(end.request, end.outcome) for end in ended if end.outcome is not None]
+        )
         if self._may_start:
             self._begin(ready)
         else:
             for found in ready:
                 self._hand_back(found.name)
                 del self._busy[found.name]
-        verdicts = [self._judge(e.request, e.outcome) for e in ended if e.outcome is not None]
-        self._settle(verdicts)
-        for verdict in verdicts:
-            del self._busy[verdict.request.name]
-            self._lanes.pop(verdict.request.name, None)
-        return len(ended)
+        self._ended = []
+        return count
+
+    def _forget(self, name: str) -> None:
+        self._ended = [end for end in self._ended if end.request.name != name]
+        self._busy.pop(name, None)
+        self._lanes.pop(name, None)
 
     def _hand_back(self, name: str) -> None:
         """What has not started goes back to the queue as it is."""
@@ -301,6 +315,7 @@ class Execute:
             if why:
                 self.spool.add_reason(why, verdict.target, name)
             self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
+            self._forget(name)
             last = verdict.request.attempts[-1]
             level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
             log.log(

@@ -15,6 +15,7 @@ from spoold import fs
 from spoold.errors import BadInput
 from spoold.index import Index, IndexDamaged
 from spoold.request import reason
+from spoold.room import Floor, ran_out
 from spoold.sources._inbox import Inbox
 from spoold.spool import Place, another, is_candidate, printable, shown
 from spoold.stages import BATCH, Step, Surroundings, earliest
@@ -43,6 +44,7 @@ class Intake:
         self.lock = self.spool.lock(Place("archive"))
         self._inboxes = around.routing.inboxes
         self._key = self.spool.seal_key()
+        self._floor = Floor(self.spool.root, around.routing.config.settings.min_free)
         self._index: Index | None = None
         self._stuck: dict[tuple[str, str], int] = {}
         self._due: float | None = None
@@ -120,6 +122,8 @@ class Intake:
         group: list[Claim] = []
         size = 0
         for name, is_regular in self._candidates(inbox):
+            if not group:
+                self._floor.check()
             claim = self._claim(inbox, name, is_regular=is_regular)
             if claim is None:
                 continue
@@ -215,6 +219,8 @@ class Intake:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if ran_out(error):
+                raise
             return Drop(None, None, BadInput("unreadable", f"Cannot read it: {error.strerror}."))
 
     def _is_stuck(self, inbox: Inbox, name: str, path: str) -> bool:

@@ -45,7 +45,8 @@ class Sweep:
         return []
 
     def recover(self) -> None:
-        """Remove drafts of runs that died; they are nobody's state."""
+        """Remove drafts of runs that died, which are nobody's state; look at everything anew."""
+        self._seen = 0.0
         self.spool.remove_drafts()
         for entry in fs.entries(self.spool.path(_TMP)):
             if entry.is_file(follow_symlinks=False) and self._age(entry.path) > _STALE:

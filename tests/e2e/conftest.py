@@ -192,7 +192,7 @@ class Site:
         inbox.mkdir(parents=True, exist_ok=True)
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         target = Path(os.fsdecode(name))
-        draft = self.folder / f".draft.{threading.get_ident()}"
+        draft = inbox / f".draft.{threading.get_ident()}"
         draft.write_bytes(data)
         return draft.rename(inbox / target)
 

@@ -15,8 +15,8 @@ PACKAGE = Path(spoold.__file__).parent
 #: From bottom to top: a module imports only from its own layer's elders.
 LAYERS = [
     {"states", "errors"},
-    {"fs"},
-    {"request", "record"},
+    {"fs", "room"},
+    {"identity", "request", "record"},
     {"spool", "index"},
     {"toml"},
     {"rules", "explain", "config"},

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spoold import request
 from spoold.errors import BadInput
+from spoold.identity import dispatch_id, event_digest, intent_digest
 from spoold.request import (
     Approval,
     Attempt,
@@ -19,9 +20,6 @@ from spoold.request import (
     Request,
     Result,
     Source,
-    dispatch_id,
-    event_digest,
-    intent_digest,
     latest,
     moment,
     parse,
