@@ -15,6 +15,7 @@ from types import FrameType
 
 from spoold.errors import NoRoom, SpooldError, TryLater
 from spoold.room import ran_out
+from spoold.spool import Place
 from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
 from spoold.watcher import Watcher
 
@@ -42,10 +43,11 @@ def serve(stages: Sequence[Stage], around: Surroundings) -> int:
         for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
             watched.setdefault(folder, []).append(stage.around.wake)
     watcher = Watcher(watched)
+    tell = _Tell(stages)
 
     def run(stage: Stage) -> None:
         try:
-            _guard(stage.name, lambda: _serve_one(stage, watcher), failed)
+            _guard(stage.name, lambda: _serve_one(stage, watcher, tell), failed)
         finally:
             if failed:
                 around.stop.set()
@@ -81,7 +83,26 @@ def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
         failed.append(os.EX_SOFTWARE)
 
 
-def _serve_one(stage: Stage, watcher: Watcher) -> None:
+class _Tell:
+    """Wakes stages of this process for what another one has put into their folders.
+
+    The kernel tells them too, some milliseconds later.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._wake: dict[Place, list[threading.Event]] = {}
+        for stage in stages:
+            for place in stage.inputs():
+                self._wake.setdefault(place, []).append(stage.around.wake)
+
+    def after(self, stage: Stage) -> None:
+        touched, stage.spool.touched = stage.spool.touched, set()
+        for place in touched:
+            for event in self._wake.get(place, ()):
+                event.set()
+
+
+def _serve_one(stage: Stage, watcher: Watcher, tell: _Tell) -> None:
     around = stage.around
     rescan = around.routing.config.settings.rescan
     if not _stand_by(stage):
@@ -98,6 +119,7 @@ def _serve_one(stage: Stage, watcher: Watcher) -> None:
             watcher.check()
             begun = time.monotonic()
             step = work.step()
+            tell.after(stage)
             if step is None:
                 around.stop.wait(_SCARCE_PAUSE)
                 continue

@@ -72,6 +72,8 @@ class Spool:
         self._paths: dict[Place, str] = {}
         self._drafts = drafts or role.value
         self._unsynced = fs.Unsynced(self.root)
+        #: Where it has put files since somebody last asked and cleared it.
+        self.touched: set[Place] = set()
 
     def _known(self, configured: Iterable[str], *folders: str) -> list[str]:
         names = dict.fromkeys(configured)
@@ -208,6 +210,7 @@ class Spool:
         target = self.path(place, name)
         fs.rename_new(draft, target)
         self._unsynced.renamed(draft, target, temporary=True)
+        self.touched.add(place)
 
     def overwrite(self, draft: str, place: Place, name: str) -> None:
         """Replace a file's content in a folder that only this role writes to."""
@@ -259,6 +262,7 @@ class Spool:
                 raise
             return False
         self._unsynced.renamed(old, new)
+        self.touched.add(target)
         return True
 
     def reason(self, place: Place, name: str) -> JsonObject | None:

@@ -9,8 +9,8 @@ import logging
 import time
 
 from spoold import fs, request
-from spoold.errors import ADVICE, BadInput
-from spoold.spool import Place
+from spoold.errors import ADVICE
+from spoold.spool import Place, json_object
 from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import Role
 
@@ -19,6 +19,12 @@ log = logging.getLogger("spoold.sweep")
 _AWAITING, _EXPIRED, _TMP = Place("awaiting-approval"), Place("expired"), Place("tmp")
 #: A draft this old (seconds) belongs to a run that died.
 _STALE = 3600.0
+#: New requests that are read in one step.
+_AT_ONCE = 256
+_NEVER = float("inf")
+#: A look at all that waits is followed by a pause of this many times what it took: whoever drops
+#: a record a second must not make 100,000 waiting requests be listed a second.
+_REST = 50.0
 #: A folder that changed this recently (seconds) may have changed again within its time stamp.
 _COARSE = 2.0
 
@@ -34,7 +40,10 @@ class Sweep:
         self.spool.lay_out()
         self.lock = self.spool.lock(_EXPIRED)
         self._expiry: dict[str, float] = {}
+        self._first = _NEVER
         self._seen = 0.0
+        self._rests_until = 0.0
+        self._unread: list[str] = []
 
     def inputs(self) -> list[Place]:
         """Where something may become due."""
@@ -55,8 +64,10 @@ class Sweep:
     def step(self) -> Step:
         """Requeue what is due, expire what is late."""
         moved, next_try = self._requeue()
-        expired, next_expiry = self._expire()
-        return Step(moved + expired, look_again=earliest(next_try, next_expiry))
+        expired = self._expire()
+        more = time.time() if self._unread else None
+        look_again = earliest(next_try, self._next_look())
+        return Step(moved + expired, due=more, look_again=look_again)
 
     def close(self) -> None:
         """Nothing runs between two steps."""
@@ -80,31 +91,52 @@ class Sweep:
         self.spool.sync()
         return moved, coming
 
-    def _expire(self) -> tuple[int, float | None]:
-        self._refresh()
+    def _expire(self) -> int:
+        self._look()
+        self._read()
         now = self.around.clock().timestamp()
+        if self._first > now:
+            return 0
         late = [name for name, at in self._expiry.items() if at <= now]
         moved = sum(self._expire_all(names) for names in batches(late))
-        return moved, min(self._expiry.values(), default=None)
+        self._first = min(self._expiry.values(), default=_NEVER)
+        return moved
 
-    def _refresh(self) -> None:
-        """Read the expiry of new requests; 100,000 old ones cost one look at the folder."""
+    def _look(self) -> None:
+        """See what waits, unless the folder is as it was, or was looked at a moment ago."""
+        begun = time.monotonic()
+        if begun < self._rests_until:
+            return
+        self._rests_until = 0.0
         changed = fs.status(self.spool.path(_AWAITING)).st_mtime
         if changed == self._seen and abs(time.time() - changed) > _COARSE:
             return
         self._seen = changed
         names = set(self.spool.scan(_AWAITING))
         self._expiry = {name: at for name, at in self._expiry.items() if name in names}
-        for name in names - self._expiry.keys():
-            self._expiry[name] = self._expires_at(name)
+        self._unread = list(names - self._expiry.keys())
+        self._rests_until = begun + _REST * (time.monotonic() - begun)
+
+    def _read(self) -> None:
+        """Read when some of the new ones expire; 100,000 at once would keep the others waiting."""
+        for name in self._unread[-_AT_ONCE:]:
+            self._expiry[name] = at = self._expires_at(name)
+            self._first = min(self._first, at)
+        del self._unread[-_AT_ONCE:]
 
     def _expires_at(self, name: str) -> float:
         """Seconds since the epoch; never for a file that is no request: the gate deals with it."""
+        found = json_object(self.spool.path(_AWAITING, name), request.MAX_BYTES) or {}
         try:
-            found = self.spool.request(_AWAITING, name)
-        except (FileNotFoundError, BadInput):
-            return float("inf")
-        return request.moment(found.approval.expires_at).timestamp()
+            return request.moment(found["approval"]["expires_at"]).timestamp()
+        except (KeyError, TypeError, ValueError):
+            return _NEVER
+
+    def _next_look(self) -> float | None:
+        """When there is something to look at, as far as it is known (since the epoch)."""
+        rests = self._rests_until - time.monotonic()
+        soon = time.time() + rests if rests > 0 else None
+        return earliest(soon, None if self._first == _NEVER else self._first)
 
     def _expire_all(self, names: list[str]) -> int:
         what = "Nobody decided before `expires_at`."
