@@ -77,7 +77,7 @@ class Run:
         self._at_most(what + "intake is ready", found["first_from_ready"], 1, " s")
         self._at_most(what + "process start", found["first_from_start"], 1, " s")
         memory = found["peak_memory"] / _MIB
-        self._at_most("peak memory, that backlog taken", memory, 150, " MiB")
+        self._at_most(f"peak memory, {found['taken']:,.0f} of them taken", memory, 150, " MiB")
 
     def crowd(self) -> None:
         """Very many requests that wait and that are done."""

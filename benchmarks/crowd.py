@@ -6,14 +6,17 @@ a request another one, sealed with the spool's own key. `spoold reindex` then re
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 
 import orjson
 
 from benchmarks import bare, records, site
 from spoold import request
-from spoold.request import Request, event_digest
+from spoold.request import Request
 
 _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -21,11 +24,12 @@ _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 def fill(made: site.Site, waiting: int, done: int) -> None:
     """Put so many requests into a fresh spool."""
     patterns = _patterns(made)
-    key = (made.root / ".seal.key").read_bytes()
-    for folder, count in (("awaiting-approval", waiting), ("done", done)):
-        for copy in _copies(patterns[folder], count, folder, key):
-            with open(made.root / folder / copy.name, "wb", buffering=0) as file:
-                file.write(copy.to_bytes())
+    counts = {"awaiting-approval": waiting, "done": done}
+    with ProcessPoolExecutor(len(counts), get_context("spawn")) as both:
+        at_work = [both.submit(_write, made.root / folder, patterns[folder], count)
+                   for folder, count in counts.items()]  # fmt: skip
+        for work in at_work:
+            work.result()
     bare.settle(made.root)
     made.spoold("reindex")
 
@@ -45,14 +49,21 @@ def _only(folder: Path) -> bytes:
     return (folder / found).read_bytes()
 
 
+def _write(folder: Path, pattern: bytes, count: int) -> None:
+    key = (folder.parent / ".seal.key").read_bytes()
+    for copy in _copies(pattern, count, folder.name, key):
+        with open(folder / copy.name, "wb", buffering=0) as file:
+            file.write(copy.to_bytes())
+
+
 def _copies(pattern: bytes, count: int, run: str, key: bytes) -> Iterator[Request]:
-    begun = datetime.now(UTC) - timedelta(hours=1)
+    begun = f"{datetime.now(UTC) - timedelta(hours=1):%Y%m%dT%H%M%SZ}"
     fields = orjson.loads(pattern)
     approvals = request.parse(pattern).approvals
     for number in range(count):
         named = f"crowd-{run}-{number:06}"
-        event = event_digest(fields["source"]["inbox"], named)
-        fields["dispatch_id"] = request.dispatch_id(begun, fields["route"], event)
+        event = sha256(f"{fields['source']['inbox']}\0{named}".encode()).hexdigest()
+        fields["dispatch_id"] = f"dispatch-{begun}-{fields['route']}-{event[:8]}"
         fields["source"] |= {"id": named, "file": f"{named}.json"}
         fields |= {"event_key": named, "intent_key": named, "approvals": []}
         copy = request.parse(orjson.dumps(fields, option=_FOR_PEOPLE)).sealed(key)

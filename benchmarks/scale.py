@@ -15,6 +15,7 @@ class Scale:
         paced: seconds of drops at 20 a second.
         approvals: how many are approved one by one.
         backlog: drops that lie there when spoold starts.
+        patience: seconds after which no more of them are waited for.
         waiting: requests that wait, and as many that are done.
         extra: drops that are taken while so many wait.
         idle: seconds of doing nothing.
@@ -28,6 +29,7 @@ class Scale:
     paced: float = 15.0
     approvals: int = 150
     backlog: int = 50_000
+    patience: float = 60.0
     waiting: int = 100_000
     extra: int = 1500
     idle: float = 30.0

@@ -14,7 +14,6 @@ would report success the second time.
 
 import ctypes
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -23,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from spoold.errors import StorageError, TryLater
+from spoold.errors import StorageError
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -81,11 +80,17 @@ def remove(path: str) -> None:
 
 
 def make_folder(path: str, mode: int) -> None:
-    """Create a folder and its parents; an existing one is left as it is."""
-    if not os.path.isdir(path):
-        os.makedirs(path, mode=0o777, exist_ok=True)
-        os.chmod(path, mode)
-        sync_folder(os.path.dirname(path))
+    """Create a folder and its parents, durably; an existing one is left as it is."""
+    path = path.rstrip("/")  # else dirname would name the folder itself
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    is_new = not os.path.isdir(above)
+    os.makedirs(path, mode=0o777, exist_ok=True)
+    os.chmod(path, mode)
+    sync_folder(above)
+    if is_new:
+        sync_folder(os.path.dirname(above))
 
 
 def create(path: str, data: bytes) -> None:
@@ -184,56 +189,6 @@ def read_regular(path: str, limit: int, *, seen_regular: bool = False) -> Read:
     finally:
         os.close(descriptor)
     return Read(data, status)
-
-
-def written_to_now(path: str) -> bool | None:
-    """Whether any process has the file open for writing; None where that cannot be asked.
-
-    A read lease is granted only when nobody has; it is given back at once. Source: fcntl(2).
-    """
-    try:
-        descriptor = os.open(path, _READ)
-    except OSError:
-        return None
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return True if error.errno == errno.EAGAIN else None
-    else:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
-    finally:
-        os.close(descriptor)
-
-
-class FolderLock:
-    """An exclusive lock on a folder, held until the process ends: one instance of a stage."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            TryLater: another process has it.
-        """
-        if self._descriptor >= 0:
-            return
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise TryLater(f"another process works on {self._path}") from None
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Give it back; not holding it is fine."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def entries(path: str) -> Iterator[os.DirEntry[str]]:

@@ -236,6 +236,8 @@ class _Drain:
             self._closing.callback(stage.lock.release)
             self._closing.callback(stage.close)
             stage.recover()
+            # What it finished may be due for a stage that was visited before.
+            self._steps.append(Step(moved=1))
         self._steps.append(stage.step())
 
     def rest(self) -> None:

@@ -16,6 +16,8 @@ import orjson
 
 from spoold import fs, request
 from spoold.errors import BadInput, StorageError
+from spoold.locks import FolderLock
+from spoold.names import another, is_candidate, printable
 from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
@@ -38,8 +40,6 @@ _HELD = Place("held")
 _SEAL_KEY = ".seal.key"
 _SEAL_KEY_BYTES = 32
 _REASON_BYTES = 1 << 16
-#: Leaves room for a suffix of our own within the 255 bytes of a file name.
-_NAME_BYTES = 200
 
 
 class Spool:
@@ -150,9 +150,9 @@ class Spool:
         for place in self.places():
             fs.make_folder(self.path(place), FOLDERS[place.folder].mode & 0o1777)
 
-    def lock(self, place: Place) -> fs.FolderLock:
+    def lock(self, place: Place) -> FolderLock:
         """The lock that makes a stage the only one of its kind on this spool."""
-        return fs.FolderLock(self.path(place))
+        return FolderLock(self.path(place))
 
     def seal_key(self) -> bytes:
         """The key of this spool's seals, made on first use."""
@@ -291,6 +291,7 @@ class Spool:
         self.sync()
         kept = self.free_name(name, _HELD)
         self.add_reason(draft, _HELD, kept)
+        self.sync()
         self.move(source, _HELD, name, kept)
         self.sync()
 
@@ -313,37 +314,3 @@ def json_object(path: str, limit: int) -> JsonObject | None:
     except (OSError, orjson.JSONDecodeError):
         return None
     return fields if isinstance(fields, dict) else None
-
-
-def shown(name: str) -> str:
-    """A file name fit for a terminal, a log line and JSON."""
-    return name if name.isprintable() else ascii(name)[1:-1]
-
-
-def is_candidate(name: str) -> bool:
-    """Whether a name asks to be looked at: `.json`, and not begun with a dot."""
-    return name.endswith(".json") and not name.startswith(".")
-
-
-def another(name: str) -> str:
-    """A name like `name` that nothing has."""
-    return f"{name.removesuffix('.json')}.{secrets.token_hex(4)}.json"
-
-
-def is_odd(name: str) -> bool:
-    """Whether a name could mislead a person or a shell, or leaves no room for a suffix."""
-    return (
-        not name.isprintable()
-        or name.startswith("-")
-        or name.endswith(REASON_SUFFIX)
-        or len(os.fsencode(name)) > _NAME_BYTES
-    )
-
-
-def printable(name: str) -> str:
-    """`name` as it is, or when it is odd, a name that a person can read and type."""
-    if not is_odd(name):
-        return name
-    stem = os.fsencode(name).removesuffix(b".json").removesuffix(b".reason")
-    safe = "".join(chr(b) if 48 <= b < 123 and chr(b).isalnum() else "_" for b in stem[:80])  # noqa: PLR2004
-    return f"odd-{safe}.{secrets.token_hex(4)}.json"

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from spoold.cli._app import App
 from spoold.errors import Ambiguous, UsageError
-from spoold.spool import Place, shown
+from spoold.names import shown
+from spoold.spool import Place
 from spoold.states import STATES
 
 _MANY = 8

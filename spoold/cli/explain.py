@@ -13,11 +13,11 @@ from spoold.errors import BadInput, UsageError
 from spoold.explain import explain
 from spoold.identity import dispatch_id, event_digest, intent_digest
 from spoold.index import peek
+from spoold.names import shown
 from spoold.request import Request
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
-from spoold.spool import shown
 from spoold.stages._claim import Claim, build, look, odd_name
 from spoold.stages.intake import index_path
 

@@ -9,7 +9,8 @@ import click
 from spoold import fs, request
 from spoold.cli._app import App, age, pass_app
 from spoold.errors import BadInput, UsageError
-from spoold.spool import Place, shown
+from spoold.names import shown
+from spoold.spool import Place
 from spoold.states import FINAL, FOLDERS, STATES
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"

@@ -7,7 +7,8 @@ from spoold.cli._app import App, pass_app
 from spoold.cli._decide import decide, for_each, ids_argument, reason_option
 from spoold.cli._find import Found, find
 from spoold.errors import Ambiguous, NotPossible, UsageError
-from spoold.spool import Place, shown
+from spoold.names import shown
+from spoold.spool import Place
 from spoold.states import REASON_SUFFIX
 
 

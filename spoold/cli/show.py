@@ -10,7 +10,7 @@ from spoold.capture import printable
 from spoold.cli._app import App, pass_app
 from spoold.cli._find import find
 from spoold.errors import NotPossible
-from spoold.spool import shown
+from spoold.names import shown
 from spoold.states import STATES
 
 

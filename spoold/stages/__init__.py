@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from spoold.fs import FolderLock
+from spoold.locks import FolderLock
 from spoold.routing import Routing
 from spoold.spool import Place, Spool
 from spoold.states import Role

@@ -276,6 +276,11 @@ class Batch:
         gone = {a.dispatch_id for a, d in folded if not self.spool.swap(d, _AWAITING, a.name)}
         for made, draft in new:
             self._publish(made, draft)
+        for ending, why in zip(self._endings, reasons, strict=True):
+            self._explain(ending, why, void=ending.needs in gone)
+        if any(made.supersedes for made in self._new.values()):
+            # What replaces a request is durable before that leaves, or a restart could not say why.
+            self.spool.sync()
         for made, _ in new:
             self._retire(made)
         self.spool.sync()
@@ -284,8 +289,9 @@ class Batch:
             [(digest, known) for digest, known in self._intents.items() if known not in gone],
         )
         again = [e.claim for e in self._endings if e.needs in gone]
-        for ending, why in zip(self._endings, reasons, strict=True):
-            self._end(ending, why, void=ending.needs in gone)
+        for ending in self._endings:
+            if ending.needs not in gone:
+                self._end(ending)
         self.spool.sync()
         return again
 
@@ -301,13 +307,14 @@ class Batch:
             self.spool.hold(target, made.name, problem, self.around.clock())
             self.spool.publish(draft, target, made.name)
 
-    def _end(self, ending: _Ending, why: str | None, *, void: bool) -> None:
-        if void:
-            if why:
-                self.spool.discard(why)
-            return
-        if why:
+    def _explain(self, ending: _Ending, why: str | None, *, void: bool) -> None:
+        """A reason is durable before the original that it is about gets there."""
+        if why and void:
+            self.spool.discard(why)
+        elif why:
             self.spool.add_reason(why, ending.place, ending.name)
+
+    def _end(self, ending: _Ending) -> None:
         taking = Place("taking", ending.claim.inbox.name)
         self.spool.move(taking, ending.place, ending.claim.file, ending.name)
         ending.say()

@@ -7,11 +7,11 @@ from functools import cached_property
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
+from spoold.names import is_odd, shown
 from spoold.record import JsonObject, Record, parse
 from spoold.request import Policy, Request, Source
 from spoold.routing import Action
 from spoold.sources._inbox import Inbox
-from spoold.spool import is_odd, shown
 
 
 @dataclass(frozen=True, slots=True)

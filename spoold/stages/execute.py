@@ -18,9 +18,10 @@ import orjson
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, OutcomeUnknown
 from spoold.executors import Result
+from spoold.names import shown
 from spoold.request import Attempt, Request
 from spoold.room import ran_out
-from spoold.spool import Place, shown
+from spoold.spool import Place
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
 from spoold.stages._verdict import Verdict, judge, target_of
@@ -307,13 +308,13 @@ class Execute:
             draft = self.spool.draft(verdict.request.to_bytes(), verdict.not_before)
             drafts.append((verdict, draft, why))
         self.spool.sync()
-        for verdict, draft, _ in drafts:
+        for verdict, draft, why in drafts:
             self.spool.overwrite(draft, self._running, verdict.request.name)
-        self.spool.sync()
-        for verdict, _, why in drafts:
-            name = verdict.request.name
             if why:
-                self.spool.add_reason(why, verdict.target, name)
+                self.spool.add_reason(why, verdict.target, verdict.request.name)
+        self.spool.sync()
+        for verdict, _, _ in drafts:
+            name = verdict.request.name
             self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
             self._forget(name)
             last = verdict.request.attempts[-1]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from spoold import fs, request
 from spoold.errors import BadInput
+from spoold.names import shown
 from spoold.request import Approval, Request
-from spoold.spool import Place, shown
+from spoold.spool import Place
 from spoold.stages import Step, Surroundings, batches
 from spoold.stages._slips import slip_for
 from spoold.states import REASON_SUFFIX, STATES, Role
@@ -118,15 +119,19 @@ class Gate:
         self.spool.sync()
         for claim, _, draft in passed:
             self.spool.overwrite(draft, claim.place, claim.name)
+        setting_aside = [
+            (claim, found, said, self.spool.free_name(claim.name, _HELD))
+            for claim, found, said in held
+        ]
+        for _, _, said, name in setting_aside:
+            self.spool.add_reason(said, _HELD, name)
         self.spool.sync()
         for claim, checked, _ in passed:
             queued = Place("queued", checked.executor)
             if self.spool.move_or_hold(claim.place, queued, claim.name, self.around.clock()):
                 fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
                 log.info("passed to %s", checked.executor, extra=fields)
-        for claim, found, said in held:
-            name = self.spool.free_name(claim.name, _HELD)
-            self.spool.add_reason(said, _HELD, name)
+        for claim, found, _, name in setting_aside:
             self.spool.move(claim.place, _HELD, claim.name, name)
             log.error("held %s: %s", shown(claim.name), found, extra={"code": found.code})
         self.spool.sync()

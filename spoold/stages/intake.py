@@ -14,10 +14,12 @@ from dataclasses import replace
 from spoold import fs
 from spoold.errors import BadInput
 from spoold.index import Index, IndexDamaged
+from spoold.locks import written_to_now
+from spoold.names import another, is_candidate, printable, shown
 from spoold.request import reason
 from spoold.room import Floor, ran_out
 from spoold.sources._inbox import Inbox
-from spoold.spool import Place, another, is_candidate, printable, shown
+from spoold.spool import Place
 from spoold.stages import BATCH, Step, Surroundings, earliest
 from spoold.stages._batch import Batch
 from spoold.stages._claim import Claim, Drop, look, odd_name
@@ -201,7 +203,7 @@ class Intake:
             return found
         changed = found.read.status.st_ctime if found.read else 0.0
         settle = inbox.table.settle
-        written_to = fs.written_to_now(path)
+        written_to = written_to_now(path)
         if written_to is None:
             settle *= _UNASKABLE
         if written_to:

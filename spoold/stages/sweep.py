@@ -12,7 +12,7 @@ from spoold import fs, request
 from spoold.errors import ADVICE
 from spoold.spool import Place, json_object
 from spoold.stages import Step, Surroundings, batches, earliest
-from spoold.states import Role
+from spoold.states import REASON_SUFFIX, Role
 
 log = logging.getLogger("spoold.sweep")
 
@@ -54,12 +54,25 @@ class Sweep:
         return []
 
     def recover(self) -> None:
-        """Remove drafts of runs that died, which are nobody's state; look at everything anew."""
+        """Remove the drafts of dead runs, say why of what they had moved; look at all anew."""
         self._seen = 0.0
         self.spool.remove_drafts()
         for entry in fs.entries(self.spool.path(_TMP)):
             if entry.is_file(follow_symlinks=False) and self._age(entry.path) > _STALE:
                 fs.remove(entry.path)
+        self._explain()
+
+    def _explain(self) -> None:
+        """What a dead run had expired without a reason gets one."""
+        here = {entry.name for entry in fs.entries(self.spool.path(_EXPIRED))}
+        now = self.around.clock().timestamp()
+        for name in here:
+            explained = name.endswith(REASON_SUFFIX) or name + REASON_SUFFIX in here
+            if not explained and self._expires_at(_EXPIRED, name) <= now:
+                draft = self.spool.draft(self._why())
+                self.spool.sync()
+                self.spool.add_reason(draft, _EXPIRED, name)
+        self.spool.sync()
 
     def step(self) -> Step:
         """Requeue what is due, expire what is late."""
@@ -120,13 +133,13 @@ class Sweep:
     def _read(self) -> None:
         """Read when some of the new ones expire; 100,000 at once would keep the others waiting."""
         for name in self._unread[-_AT_ONCE:]:
-            self._expiry[name] = at = self._expires_at(name)
+            self._expiry[name] = at = self._expires_at(_AWAITING, name)
             self._first = min(self._first, at)
         del self._unread[-_AT_ONCE:]
 
-    def _expires_at(self, name: str) -> float:
+    def _expires_at(self, place: Place, name: str) -> float:
         """Seconds since the epoch; never for a file that is no request: the gate deals with it."""
-        found = json_object(self.spool.path(_AWAITING, name), request.MAX_BYTES) or {}
+        found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
         try:
             return request.moment(found["approval"]["expires_at"]).timestamp()
         except (KeyError, TypeError, ValueError):
@@ -139,9 +152,7 @@ class Sweep:
         return earliest(soon, None if self._first == _NEVER else self._first)
 
     def _expire_all(self, names: list[str]) -> int:
-        what = "Nobody decided before `expires_at`."
-        text = request.reason("expired", what, ADVICE["expired"], self.around.clock())
-        drafts = [self.spool.draft(text) for _ in names]
+        drafts = [self.spool.draft(self._why()) for _ in names]
         self.spool.sync()
         moved = 0
         for name, draft in zip(names, drafts, strict=True):
@@ -155,6 +166,10 @@ class Sweep:
                 self.spool.discard(draft)
         self.spool.sync()
         return moved
+
+    def _why(self) -> bytes:
+        what = "Nobody decided before `expires_at`."
+        return request.reason("expired", what, ADVICE["expired"], self.around.clock())
 
     def _age(self, path: str) -> float:
         try:

@@ -9,6 +9,7 @@ from spoold.errors import OutcomeUnknown, Transient
 from spoold.executors import Result
 from spoold.spool import Spool
 from spoold.stages import BATCH
+from spoold.testing import Lab
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -221,3 +222,58 @@ def test_more_than_one_group_is_taken_in_one_pass(lab):
     lab.drain()
     assert len(lab.files("awaiting-approval")) == count
     assert os.listdir(lab.root / "tmp") == []
+
+
+def test_what_a_dead_run_deferred_and_is_due_again_runs_in_the_same_drain(lab):
+    """A drain does not end while what its recovery has finished can move on."""
+    ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
+                     "detail": "Not now.", "data": {}}  # fmt: skip
+    os.utime(running(lab, status="deferred", attempts=[ended]), (1, 1))
+    lab.drain()
+    assert len(lab.request("done")["attempts"]) == 2
+
+
+def test_what_a_dead_run_had_expired_says_why(lab, monkeypatch):
+    """A sweep that dies between the move and the reason gives the reason at its next start."""
+    lab.drop("decisions", "c.json", CUTOVER)
+    lab.drain()
+    lab.clock.advance(1e6)
+    assert crash_and_restart(lab, monkeypatch, "add_reason", 1)
+    assert lab.reason(lab.only("expired"))["code"] == "expired"
+
+
+def test_a_reason_is_durable_before_what_it_is_about_gets_there(make_lab, monkeypatch):
+    """What is archived, quarantined or held is never there without its reason."""
+    lab = make_lab(
+        route("fold", match="record.facts.decision_type == 'fold'",
+              more="intent_key = 'record.facts.decision_type'"),
+        route("checked", match="record.facts.decision_type == 'checked'",
+              more="requires_approval = false\npreflight = [{ argv = ['/usr/bin/false'] }]"),
+        toml=lab_with_preflight(),
+    )  # fmt: skip
+    steps = []
+    for name in ("sync", "add_reason", "move"):
+        original = getattr(Spool, name)
+
+        def noting(self, *args, name=name, original=original, **kwargs):
+            steps.append((name, *map(str, args[-3:])))
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Spool, name, noting)
+    lab.drop("decisions", "bad.json", b"[]")
+    for name, kind in (("1", "fold"), ("2", "fold"), ("3", "checked")):
+        fields = {"decision_type": kind, "decision_id": name}
+        lab.drop("decisions", f"{name}.json", fields)
+    lab.drain()
+    (lab.root / "approved" / "foreign.json").write_bytes(b"{}")
+    lab.drain()
+    explained = [n for n, step in enumerate(steps) if step[0] == "add_reason"]
+    assert len(explained) == 4
+    for number in explained:
+        following = [step[0] for step in steps[number:]]
+        assert "sync" in following[: following.index("move")], steps[number]
+
+
+def lab_with_preflight():
+    """Settings with a program that says no."""
+    return Lab.SETTINGS + '\n[preflight]\nprograms = ["/usr/bin/false"]\n'

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold import fs
+from spoold import fs, locks
 from spoold.errors import StorageError, TryLater
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -342,28 +342,28 @@ def test_a_writer_is_noticed(tmp_path):
     """A file is written to exactly while somebody has it open for writing, here or elsewhere."""
     path = tmp_path / "x"
     path.write_text("x")
-    if fs.written_to_now(str(path)) is None:
+    if locks.written_to_now(str(path)) is None:
         pytest.skip("this file system has no leases")
-    assert fs.written_to_now(str(path)) is False
+    assert locks.written_to_now(str(path)) is False
     with path.open("ab"):
-        assert fs.written_to_now(str(path)) is True
-    assert fs.written_to_now(str(path)) is False
+        assert locks.written_to_now(str(path)) is True
+    assert locks.written_to_now(str(path)) is False
     with path.open("rb"):
-        assert fs.written_to_now(str(path)) is False
+        assert locks.written_to_now(str(path)) is False
     with python(
         "import sys; f = open(sys.argv[1], 'ab'); print(1, flush=True); input()", path
     ) as p:
         p.stdout.readline()
-        assert fs.written_to_now(str(path)) is True
+        assert locks.written_to_now(str(path)) is True
         p.communicate("\n")
-    assert fs.written_to_now(str(path)) is False
+    assert locks.written_to_now(str(path)) is False
 
 
 def test_asking_keeps_nobody_out(tmp_path):
     """The lease is given back: a writer that comes afterwards is not made to wait."""
     path = tmp_path / "x"
     path.write_text("x")
-    fs.written_to_now(str(path))
+    locks.written_to_now(str(path))
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.close(descriptor)
 
@@ -372,7 +372,7 @@ def test_what_is_no_file_has_no_answer(tmp_path):
     """A missing file, a link and a folder: nobody can say, and nothing is opened by following."""
     (tmp_path / "link").symlink_to(__file__)
     for path in (tmp_path / "none", tmp_path / "link", tmp_path):
-        assert fs.written_to_now(str(path)) is None
+        assert locks.written_to_now(str(path)) is None
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path):
@@ -401,7 +401,7 @@ def test_a_kind_is_that_of_the_name_itself(tmp_path, make, kind):
 
 HOLD = """
 import sys
-from spoold.fs import FolderLock
+from spoold.locks import FolderLock
 lock = FolderLock(sys.argv[1])
 lock.acquire()
 print("held", flush=True)
@@ -411,7 +411,7 @@ sys.stdin.read()
 
 def test_a_lock_keeps_another_process_out_until_it_dies(tmp_path):
     """While it lives nobody else gets the lock, and after SIGKILL the next one does at once."""
-    lock = fs.FolderLock(str(tmp_path))
+    lock = locks.FolderLock(str(tmp_path))
     with python(HOLD, tmp_path) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(TryLater, match=str(tmp_path)):
@@ -424,12 +424,12 @@ def test_a_lock_keeps_another_process_out_until_it_dies(tmp_path):
 
 def test_a_lock_is_not_left_to_children(tmp_path):
     """A program that outlives the service that started it does not keep the next service out."""
-    lock = fs.FolderLock(str(tmp_path))
+    lock = locks.FolderLock(str(tmp_path))
     lock.acquire()
     child = subprocess.Popen(["sleep", "30"], close_fds=False)
     try:
         lock.release()
-        other = fs.FolderLock(str(tmp_path))
+        other = locks.FolderLock(str(tmp_path))
         other.acquire()
         other.release()
     finally:
@@ -439,7 +439,7 @@ def test_a_lock_is_not_left_to_children(tmp_path):
 
 def test_a_lock_can_be_taken_again(tmp_path):
     """Taking what one has, and giving back what one has not, are no errors."""
-    lock, other = fs.FolderLock(str(tmp_path)), fs.FolderLock(str(tmp_path))
+    lock, other = locks.FolderLock(str(tmp_path)), locks.FolderLock(str(tmp_path))
     lock.release()
     for _ in range(2):
         lock.acquire()
@@ -454,7 +454,7 @@ def test_a_lock_can_be_taken_again(tmp_path):
 
 def test_a_lock_leaves_nothing_behind(tmp_path):
     """Locking a folder writes nothing into it."""
-    lock = fs.FolderLock(str(tmp_path))
+    lock = locks.FolderLock(str(tmp_path))
     lock.acquire()
     assert os.listdir(tmp_path) == []
     lock.release()
@@ -524,7 +524,7 @@ def test_every_draft_is_synced_in_the_cheaper_way(tmp_path, count):
         pytest.skip("no strace here")
     text = """
 import os, sys
-from spoold import fs
+from spoold import fs, locks
 unsynced = fs.Unsynced(sys.argv[1])
 drafts = [unsynced.write(sys.argv[1], "x", b"data") for _ in range(int(sys.argv[2]))]
 os.write(2, b"flush\\n")
@@ -617,3 +617,11 @@ def test_a_time_of_the_file_system_is_in_utc(tmp_path):
     found = fs.moment(path.stat().st_mtime)
     assert found.utcoffset().total_seconds() == 0
     assert found.timestamp() == pytest.approx(path.stat().st_mtime)
+
+
+def test_a_new_folder_is_durable_in_every_folder_above_it(tmp_path, monkeypatch):
+    """Each folder that got a new name is synced, also where the path ends with a slash."""
+    synced = []
+    monkeypatch.setattr(fs, "sync_folder", synced.append)
+    fs.make_folder(f"{tmp_path}/a/b/", 0o700)
+    assert {f"{tmp_path}/a", str(tmp_path)} <= set(synced)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spoold.errors import SpooldError
-from spoold.spool import Place, Spool, is_candidate, is_odd, printable
+from spoold.names import is_candidate, is_odd, printable
+from spoold.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, Role
 
 #: Names as a file system gives them: any bytes but NUL and slash, some of them not UTF-8.

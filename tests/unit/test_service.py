@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from spoold import fs, loglines, service
+from spoold import locks, loglines, service
 from spoold.errors import ConfigError, StorageError, Transient, TryLater
 from spoold.request import parse
 from spoold.spool import Place, Spool
@@ -204,7 +204,7 @@ def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, 
     assert getattr(service, way)([stage], around) == code
     assert stage.said == ["recover", "step", "step", "close"]
     assert around.stop.is_set()
-    again = fs.FolderLock(stage.spool.path(Place("tmp")))
+    again = locks.FolderLock(stage.spool.path(Place("tmp")))
     again.acquire()
     again.release()
 
@@ -283,7 +283,7 @@ def test_a_drain_that_others_keep_waiting_says_try_later(lab, impatient):
     """Drops that a foreign intake leaves where they are end a drain with 75, and who it is."""
     lab.drain()
     lab.drop("decisions", "c.json", CUTOVER)
-    other = fs.FolderLock(str(lab.root / "archive"))
+    other = locks.FolderLock(str(lab.root / "archive"))
     other.acquire()
     assert lab.drain() == os.EX_TEMPFAIL
     other.release()
@@ -296,7 +296,7 @@ def test_a_drain_beside_a_service_ends_when_only_a_person_can_go_on(lab, impatie
     """What waits for a yes is nobody's work: a drain ends with 0, whoever else runs here."""
     lab.drop("decisions", "c.json", CUTOVER)
     assert lab.drain() == 0
-    other = fs.FolderLock(str(lab.root / folder))
+    other = locks.FolderLock(str(lab.root / folder))
     other.acquire()
     assert lab.drain() == 0
     other.release()
@@ -306,7 +306,7 @@ def test_a_drain_waits_for_the_one_that_has_the_work(lab):
     """While another process takes the drops, a drain waits, and finds them taken."""
     lab.drain()
     lab.drop("decisions", "c.json", CUTOVER)
-    other = fs.FolderLock(str(lab.root / "archive"))
+    other = locks.FolderLock(str(lab.root / "archive"))
     other.acquire()
     threading.Timer(0.3, other.release).start()
     assert lab.drain() == 0
@@ -320,7 +320,7 @@ def test_with_hold_a_drain_waits_for_nobody(lab, impatient):
     lab.approve()
     (lab.root / "HOLD").touch()
     assert lab.drain() == 0
-    other = fs.FolderLock(str(lab.root / "checking"))
+    other = locks.FolderLock(str(lab.root / "checking"))
     other.acquire()
     assert lab.drain() == 0
     other.release()
@@ -329,7 +329,7 @@ def test_with_hold_a_drain_waits_for_nobody(lab, impatient):
 def test_a_service_stands_by_until_the_other_one_is_gone(around):
     """A second instance starts nothing, and takes over when the lock is free."""
     stage = Fake(around)
-    other = fs.FolderLock(stage.spool.path(Place("tmp")))
+    other = locks.FolderLock(stage.spool.path(Place("tmp")))
     other.acquire()
     thread = threading.Thread(target=service.serve, args=([stage], around))
     thread.start()

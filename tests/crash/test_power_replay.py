@@ -1,0 +1,130 @@
+"""The power goes at every moment of a run, and anything that was not synced is gone or torn.
+
+Each scene is played once under strace; then every moment of it is a power cut, for each cut some
+disks are laid out that it may have left, and for each disk a restart must make all well.
+
+`SPOOLD_POWER_SEED` chooses what is left beyond the telling cases (the seed is printed), and
+`SPOOLD_POWER_CHOICES` how many choices there are at each moment (2; the long run takes 50).
+"""
+
+import logging
+import os
+import random
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.crash._power_play import Recovery, differences, run
+from tests.crash._power_record import play
+from tests.crash._power_scenes import SCENES
+
+CHOICES = int(os.environ.get("SPOOLD_POWER_CHOICES", "2"))
+
+
+@pytest.fixture
+def chance():
+    """Randomness that can be had again."""
+    seed = int(os.environ.get("SPOOLD_POWER_SEED") or secrets.randbelow(1 << 32))
+    print(f"SPOOLD_POWER_SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def recovery():
+    """A spool in memory, to recover in."""
+    logging.disable(logging.CRITICAL)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Recovery(Path(folder))
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a scene is played."""
+    made = tmp_path / "scene"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery, chance):
+    """Whatever was not synced is lost: nothing promised is, nothing is doubled, no law broken."""
+    record = play(strace, scene, folder)
+    assert record.exit_code == 0, record.said
+    tally = run(record, recovery, chance, CHOICES)
+    print(f"{tally.cuts} cuts, {tally.states} disks")
+    assert tally.wrong == []
+    assert tally.cuts > 30
+    assert tally.states > 50
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_record_has_everything(scene, strace, folder):
+    """What the recorder has put together from the calls is what lies on the real disk."""
+    record = play(strace, scene, folder)
+    for disk, world in record.cuts():
+        last = disk, world
+    disk, world = last
+    assert differences(disk, record.root) == []
+    assert world.dropped
+
+
+@pytest.mark.parametrize(
+    ("call", "scene"),
+    [("fsync", "three"), ("fsync", "approval"), ("fsync", "executing"), ("syncfs", "twenty")],
+)
+def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery, chance):
+    """A stage whose sync fails ends with 74, tries it no second time, and promises nothing more."""
+    good = play(strace, scene, folder)
+    number = chance.choice(good.syncs(call))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    record = play(strace, scene, folder, *failing(call, number))
+    assert record.exit_code == os.EX_IOERR, (number, record.said)
+    seen = list(record.calls())
+    (place,) = (n for n, one in enumerate(seen) if one.name == call and one.result == -1)
+    later = {one.args for one in seen[place + 1 :] if one.name in ("fsync", "fdatasync", "syncfs")}
+    assert seen[place].args not in later, number
+    assert run(record, recovery, chance, CHOICES).wrong == [], number
+
+
+#: Law → a scene in which it matters, and the kind of file whose sync fails.
+BROKEN = [
+    ("folders_are_not_synced", "three", ""),
+    ("folders_are_not_synced", "twenty", ""),
+    ("folders_are_not_synced", "executing", ""),
+    ("data_is_not_synced", "three", ""),
+    ("data_is_not_synced", "twenty", ""),
+    ("data_is_not_synced", "approval", ""),
+    ("a_failed_sync_is_tried_again", "three", "/tmp/"),
+    ("a_failed_sync_is_tried_again", "three", "/awaiting-approval"),
+    ("a_failed_sync_is_ignored", "three", "/tmp/"),
+    ("a_failed_sync_is_ignored", "executing", "/tmp/"),
+    ("the_original_goes_first", "three", ""),
+    ("the_original_is_removed_first", "three", ""),
+    ("the_attempt_is_not_recorded", "executing", ""),
+]
+
+
+@pytest.mark.parametrize(("law", "scene", "fails"), BROKEN)
+def test_a_broken_law_is_seen(law, scene, fails, strace, folder, recovery, chance):
+    """A spoold in which somebody breaks a law on purpose does not pass."""
+    more = []
+    if fails:
+        more = failing("fsync", play(strace, scene, folder).syncs("fsync", fails)[0])
+        shutil.rmtree(folder)
+        folder.mkdir()
+    record = play(strace, scene, folder, *more, law=law)
+    wrong = run(record, recovery, chance, 0, enough=1).wrong
+    print(wrong)
+    assert wrong
+
+
+def failing(call, number):
+    """Options for strace: the so-manyth of a call fails."""
+    return ["-e", f"inject={call}:error=EIO:when={number}"]
