@@ -45,13 +45,12 @@ class Run:
         _show(report.rates_table("DROP TO DONE; PEERS: PUT, TAKE, ACKNOWLEDGE", found, survivals))
         self.result["pipeline"] = report.rates_json(found)
         self.result["survival"] = report.survivals_json(survivals)
-        self._ratio(
-            "drop → done ÷ bare calls, each synced", found, "pipeline", "bare_pipeline", 2, 3
-        )
         peer = fastest_that_survives(found, survivals)
-        if peer:
-            what = f"drop → done ÷ {peer.name}"
-            self._ratio(what, found, "pipeline", peer.key, 1, 2)
+        for key, how in (("pipeline", "64"), ("pipeline_four", "4")):
+            what = f"drop → done, {how} at a time ÷ "
+            self._ratio(f"{what}bare calls, each synced", found, key, "bare_pipeline", 2, 3)
+            if peer:
+                self._ratio(f"{what}{peer.name}", found, key, peer.key, 1, 2)
 
     def latency(self) -> None:
         """How long one waits."""
@@ -87,11 +86,12 @@ class Run:
         self._ratio(
             "intake with many waiting ÷ with 100", alone, "intake_many", "intake_few", 0.9, 1
         )
-        served = crowd.served()
+        at_once, served = crowd.served()
+        _show(report.rates_table("DROPPED AT ONCE, UNTIL VISIBLE", at_once))
         what = "the same in `spoold run`, all dropped at once"
-        self.targets.append(Target(what, served["rate_many"] / served["rate_few"], 0.9, 1))
+        self._ratio(what, at_once, "run_many", "run_few", 0.9, 1)
         listed = crowd.ls()
-        self.result["crowd"] = {**report.rates_json(alone), **served, **listed}
+        self.result["crowd"] = {**report.rates_json([*alone, *at_once]), **served, **listed}
         many_ = f"{self._scale.waiting:,}"
         self._at_most(
             f"idle with {many_} waiting and done: processor", served["idle_share"] * 100, 1, " %"

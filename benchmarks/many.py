@@ -66,30 +66,42 @@ class Crowd:
 
     def intake(self) -> list[Contender]:
         """The rate of the intake stage alone, with many and with few requests waiting."""
+        return self._in_turns("intake", "spoold intake", self._alone)
+
+    def served(self) -> tuple[list[Contender], dict[str, float]]:
+        """A real `spoold run` on each: idle, then drops all at once, then at 20 a second."""
+        with self.many.start("run") as many, self.few.start("run") as few:
+            few.ready(latency.STAGES)
+            many.ready(latency.STAGES, 300.0)
+            _quiet(many)
+            found = self._idle(many)
+            at_once = self._in_turns("run", "spoold run", self._burst)
+            seconds = latency.drop_to_visible(self.many, self._scale, "crowd")
+        found["visible_p50"] = percentile(seconds, 0.5)
+        found["visible_p99"] = percentile(seconds, 0.99)
+        return at_once, found
+
+    def _in_turns(self, key: str, name: str, run: Callable[[site.Site], float]) -> list[Contender]:
+        def turn(made: site.Site) -> float:
+            before = set(made.names("awaiting-approval"))
+            seconds = run(made)
+            self._take_away(made, before)
+            return seconds
+
+        crowded = f"{name}, {self._scale.waiting:,} waiting"
         found = [
-            self._contender("intake_many", f"spoold intake, {self._scale.waiting:,} waiting",
-                            self.many),
-            self._contender("intake_few", f"spoold intake, {_FEW} waiting", self.few),
+            Contender(f"{key}_many", crowded, self._scale.extra, lambda _: turn(self.many)),
+            Contender(f"{key}_few", f"{name}, {_FEW} waiting", self._scale.extra,
+                      lambda _: turn(self.few)),
         ]  # fmt: skip
         take_turns(found, _ROUNDS, self._base)
         return found
-
-    def _contender(self, key: str, name: str, made: site.Site) -> Contender:
-        return Contender(key, name, self._scale.extra, lambda _: self._alone(made))
 
     def _drops(self) -> tuple[list[str], list[bytes]]:
         self._round += 1
         run = f"extra{self._round}"
         count = self._scale.extra
         return records.names(count, run), records.decisions(count, run, self._scale.seed)
-
-    def _alone(self, made: site.Site) -> float:
-        before = set(made.names("awaiting-approval"))
-        made.drop_all(*self._drops())
-        bare.settle(made.root)
-        seconds: float = made.worker("intake")["seconds"]
-        self._take_away(made, before)
-        return seconds
 
     def _take_away(self, made: site.Site, before: set[str]) -> None:
         """So that the next round meets as many as this one."""
@@ -98,33 +110,14 @@ class Crowd:
         for name in set(made.names("awaiting-approval")) - before:
             (made.root / "awaiting-approval" / name).rename(away / name)
 
-    def served(self) -> dict[str, float]:
-        """A real `spoold run` on each: idle, then drops all at once, then at 20 a second."""
-        found: dict[str, float] = {}
-        for key, made in (("many", self.many), ("few", self.few)):
-            with made.start("run") as service:
-                service.ready(latency.STAGES, 300.0)
-                _quiet(service)
-                if key == "many":
-                    found |= self._idle(service)
-                found[f"rate_{key}"] = self._burst(made)
-                if key == "many":
-                    seconds = latency.drop_to_visible(made, self._scale, "crowd")
-                    found["visible_p50"] = percentile(seconds, 0.5)
-                    found["visible_p99"] = percentile(seconds, 0.99)
-        return found
-
-    def _idle(self, service: site.Service) -> dict[str, float]:
-        used, logged, begun = service.processor_seconds, service.log.stat().st_size, perf_counter()
-        time.sleep(self._scale.idle)
-        spent = perf_counter() - begun
-        return {
-            "idle_share": (service.processor_seconds - used) / spent,
-            "idle_log_bytes": float(service.log.stat().st_size - logged),
-        }
+    def _alone(self, made: site.Site) -> float:
+        made.drop_all(*self._drops())
+        bare.settle(made.root)
+        seconds: float = made.worker("intake")["seconds"]
+        return seconds
 
     def _burst(self, made: site.Site) -> float:
-        """Drops that come all at once; records per second until all are visible."""
+        """Seconds until drops that come all at once are visible."""
         names, contents = self._drops()
         drops = [made.prepare(*each) for each in zip(names, contents, strict=True)]
         bare.settle(made.root)
@@ -139,7 +132,16 @@ class Crowd:
                 raise RuntimeError(f"{left} drops did not become visible")
             left, seen = left - len(came), came[-1]
         arrivals.close()
-        return len(drops) / (seen - begun)
+        return seen - begun
+
+    def _idle(self, service: site.Service) -> dict[str, float]:
+        used, logged, begun = service.processor_seconds, service.log.stat().st_size, perf_counter()
+        time.sleep(self._scale.idle)
+        spent = perf_counter() - begun
+        return {
+            "idle_share": (service.processor_seconds - used) / spent,
+            "idle_log_bytes": float(service.log.stat().st_size - logged),
+        }
 
     def ls(self) -> dict[str, float]:
         """`spoold ls` of the crowd: the first row and the last one, in a pipe and on a terminal."""

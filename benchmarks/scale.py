@@ -38,6 +38,6 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
-    records=600, few=200, rounds=3, seconds=10.0, paced=4.0, approvals=30, backlog=2000,
+    records=500, few=150, rounds=3, seconds=10.0, paced=4.0, approvals=30, backlog=2000,
     waiting=4000, extra=400, idle=5.0,
 )  # fmt: skip

@@ -101,7 +101,7 @@ class Spool:
 
     def exists(self, place: Place, name: str) -> bool:
         """Whether that name is taken there, by whatever kind of file."""
-        return os.path.lexists(self.path(place, name))
+        return fs.exists(self.path(place, name))
 
     def names(self, place: Place) -> list[str]:
         """Names of the requests in a place, oldest first: their ids begin with the time."""

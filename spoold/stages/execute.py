@@ -7,7 +7,6 @@ saw is not repeated unless the executor's own probe says that this is safe.
 
 import logging
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from spoold.spool import Place
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
 from spoold.stages._verdict import Verdict, judge, target_of
+from spoold.stages._workers import Workers
 from spoold.states import Role
 
 log = logging.getLogger("spoold.execute")
@@ -57,6 +57,7 @@ class Execute:
         self._busy: dict[str, Request] = {}
         self._backlog: deque[str] = deque()
         self._lanes: dict[str, str | None] = {}
+        self._workers = Workers(self.name)
         self._reports: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
         self._ended: list[_Ended] = []
 
@@ -85,7 +86,8 @@ class Execute:
                 self._hand_back(name)
             else:
                 verdicts.append(verdict)
-        self._settle(verdicts)
+        self._advance(verdicts, [])
+        self.spool.sync()
 
     def _recovered(self, found: Request) -> Verdict | None:
         """None if it had not started, so that it can simply be queued again."""
@@ -103,11 +105,52 @@ class Execute:
         return Verdict(found, target, not_before, problem)
 
     def step(self) -> Step:
-        """Record what has ended, then start what there is room for."""
-        moved = self._record()
+        """Record what has ended and start what there is room for, with the same syncs."""
+        self._collect()
+        # Each is kept until it is on disk: one that is full now has room again some day.
+        verdicts = [self._judge(e.request, e.outcome) for e in self._ended if e.outcome is not None]
+        ready = [end.request for end in self._ended if end.outcome is None]
+        names: list[str] = []
         if self._may_start:
-            moved += self._start()
+            names = self._next(freed={verdict.request.name for verdict in verdicts})
+        else:
+            for found in ready:
+                self._hand_back(found.name)
+            ready = []
+        moved = len(verdicts) + len(ready) + len(names)
+        claimed = self._claim_all(names)
+        self._advance(verdicts, ready + [found for found in claimed if not found.preflight])
+        for found in claimed:
+            if found.preflight:
+                self._busy[found.name] = found
+                self._spawn(found, lambda f: preflight(self.around, self.spool, f))
         return Step(moved, busy=len(self._busy))
+
+    def _advance(self, verdicts: list[Verdict], ready: list[Request]) -> None:
+        """Write how attempts ended and that others begin; then let these act, and move those on.
+
+        Intent before effect: an attempt is durable before it may act. That a file has moved is made
+        durable with what comes next; until then a restart finds it in running/ with its end.
+        """
+        begun = [(started, self._draft(started)) for started in map(self._begin, ready)]
+        ended = [(verdict, self._draft_end(verdict), self._draft_why(verdict))
+                 for verdict in verdicts]  # fmt: skip
+        self.spool.sync()
+        for started, draft in begun:
+            self.spool.overwrite(draft, self._running, started.name)
+        for verdict, draft, why in ended:
+            self.spool.overwrite(draft, self._running, verdict.request.name)
+            if why:
+                self.spool.add_reason(why, verdict.target, verdict.request.name)
+        if begun or ended:
+            self.spool.sync()
+        for started, _ in begun:
+            self._forget(started.name)
+            self._busy[started.name] = started
+            log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
+            self._spawn(started, lambda f: attempt(self._instance, self.around, self.spool, f))
+        for verdict in verdicts:
+            self._move_on(verdict)
 
     @property
     def _may_start(self) -> bool:
@@ -132,7 +175,7 @@ class Execute:
                 self.around.wake.wait(0.1)
                 self.around.wake.clear()
             try:
-                self._record()
+                self.step()
             except Exception as error:
                 if not ran_out(error):
                     raise
@@ -140,9 +183,9 @@ class Execute:
 
     # Starting
 
-    def _start(self) -> int:
+    def _claim_all(self, names: list[str]) -> list[Request]:
+        """Those that are claimed and may run; the others are held."""
         claimed: list[Request] = []
-        names = self._next(self._instance.concurrency - len(self._busy))
         for name in names:
             if not self._claim(name):
                 continue
@@ -154,13 +197,7 @@ class Execute:
                 self._hold(name, problem)
                 continue
             claimed.append(found)
-        self.spool.sync()
-        self._begin([found for found in claimed if not found.preflight])
-        for found in claimed:
-            if found.preflight:
-                self._busy[found.name] = found
-                self._spawn(found, lambda f: preflight(self.around, self.spool, f))
-        return len(names)
+        return claimed
 
     def _claim(self, name: str) -> bool:
         try:
@@ -169,22 +206,23 @@ class Execute:
             log.error("cannot take %s: %s", shown(name), error.strerror)  # noqa: TRY400
             return False
 
-    def _next(self, room: int) -> list[str]:
+    def _next(self, freed: set[str]) -> list[str]:
         """Names to claim now: oldest first, but no second one of a lane that is busy."""
+        running = [found for name, found in self._busy.items() if name not in freed]
+        room = self._instance.concurrency - len(running)
+        lanes = {found.lane for found in running}
         chosen: list[str] = []
         if room > 0:
-            self._choose(chosen, room)
+            self._choose(chosen, room, lanes)
         if len(chosen) < room:
             known = {*self._backlog, *chosen}
             new = [name for name in self.spool.names(self._queued) if name not in known]
             self._backlog.extend(new)
-            self._choose(chosen, room)
+            self._choose(chosen, room, lanes)
         return chosen
 
-    def _choose(self, chosen: list[str], room: int) -> None:
-        """Take from the backlog what may start beside what runs and what is chosen already."""
-        lanes = {found.lane for found in self._busy.values()}
-        lanes |= {self._lane(name) for name in chosen}
+    def _choose(self, chosen: list[str], room: int, lanes: set[str | None]) -> None:
+        """Take from the backlog what may start beside the lanes that are busy."""
         waiting: deque[str] = deque()
         while self._backlog and len(chosen) < room:
             name = self._backlog.popleft()
@@ -228,22 +266,10 @@ class Execute:
                 "replayed", what if elsewhere else f"By its status it is {found.status}."
             )
 
-    def _begin(self, ready: list[Request]) -> None:
-        """Intent before effect: the attempts are durable before any of them may act."""
+    def _begin(self, found: Request) -> Request:
         now = request.timestamp(self.around.clock())
-        begun = []
-        for found in ready:
-            tried = Attempt(number=len(found.attempts) + 1, started_at=now)
-            started = found.with_(status="running", attempts=[*found.attempts, tried], result=None)
-            begun.append((started, self.spool.draft(started.to_bytes())))
-        self.spool.sync()
-        for started, draft in begun:
-            self.spool.overwrite(draft, self._running, started.name)
-        self.spool.sync()
-        for started, _ in begun:
-            self._busy[started.name] = started
-            log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
-            self._spawn(started, lambda f: attempt(self._instance, self.around, self.spool, f))
+        tried = Attempt(number=len(found.attempts) + 1, started_at=now)
+        return found.with_(status="running", attempts=[*found.attempts, tried], result=None)
 
     def _spawn(
         self, found: Request, act: Callable[[Request], Result | ExecutionError | BadInput | None]
@@ -259,30 +285,16 @@ class Execute:
             self._reports.put(_Ended(found, outcome))
             self.around.wake.set()
 
-        threading.Thread(target=work, name=found.dispatch_id, daemon=True).start()
+        self._workers.start(work)
 
     # Ending
 
-    def _record(self) -> int:
+    def _collect(self) -> None:
         while True:
             try:
                 self._ended.append(self._reports.get_nowait())
             except queue.Empty:
-                break
-        # Each is kept until it is on disk: one that is full now has room again some day.
-        count, ended = len(self._ended), self._ended
-        ready = [end.request for end in ended if end.outcome is None]
-        self._settle(
-            [self._judge(end.request, end.outcome) for end in ended if end.outcome is not None]
-        )
-        if self._may_start:
-            self._begin(ready)
-        else:
-            for found in ready:
-                self._hand_back(found.name)
-                del self._busy[found.name]
-        self._ended = []
-        return count
+                return
 
     def _forget(self, name: str) -> None:
         self._ended = [end for end in self._ended if end.request.name != name]
@@ -292,38 +304,33 @@ class Execute:
     def _hand_back(self, name: str) -> None:
         """What has not started goes back to the queue as it is."""
         self.spool.move_or_hold(self._running, self._queued, name, self.around.clock())
+        self._forget(name)
         self.spool.sync()
 
     def _judge(self, found: Request, outcome: Result | ExecutionError | BadInput) -> Verdict:
         return judge(found, outcome, self._instance.retry, self.around.clock())
 
-    def _settle(self, verdicts: list[Verdict]) -> None:
-        drafts = []
-        for verdict in verdicts:
-            why = None
-            if problem := verdict.held_for:
-                now = self.around.clock()
-                text = request.reason(problem.code, problem.what, problem.advice, now)
-                why = self.spool.draft(text)
-            draft = self.spool.draft(verdict.request.to_bytes(), verdict.not_before)
-            drafts.append((verdict, draft, why))
-        self.spool.sync()
-        for verdict, draft, why in drafts:
-            self.spool.overwrite(draft, self._running, verdict.request.name)
-            if why:
-                self.spool.add_reason(why, verdict.target, verdict.request.name)
-        self.spool.sync()
-        for verdict, _, _ in drafts:
-            name = verdict.request.name
-            self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
-            self._forget(name)
-            last = verdict.request.attempts[-1]
-            level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
-            log.log(
-                level, "%s (%s): %s", verdict.target, last.code, last.detail,
-                extra=_about(verdict.request),
-            )  # fmt: skip
-        self.spool.sync()
+    def _draft(self, found: Request, mtime: float | None = None) -> str:
+        return self.spool.draft(found.to_bytes(), mtime)
+
+    def _draft_end(self, verdict: Verdict) -> str:
+        return self._draft(verdict.request, verdict.not_before)
+
+    def _draft_why(self, verdict: Verdict) -> str | None:
+        if not (problem := verdict.held_for):
+            return None
+        now = self.around.clock()
+        return self.spool.draft(request.reason(problem.code, problem.what, problem.advice, now))
+
+    def _move_on(self, verdict: Verdict) -> None:
+        name, last = verdict.request.name, verdict.request.attempts[-1]
+        self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
+        self._forget(name)
+        level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
+        log.log(
+            level, "%s (%s): %s", verdict.target, last.code, last.detail,
+            extra=_about(verdict.request),
+        )  # fmt: skip
 
     def _hold(self, name: str, problem: BadInput) -> None:
         """A file that is not as the gate passes them on is set aside as it is."""
