@@ -18,6 +18,8 @@ ADVICE: Mapping[str, str] = {
     "not-an-object": "A record is one JSON object ({...}); wrap the value in one, drop it again.",
     "duplicate-key": "Two readers could disagree about which value counts; keep one, "
     "then `spoold retry` the file.",
+    "nul-character": "Expressions, and many programs, end a text at \\u0000 and would see another "
+    "text than you wrote; take it out, then `spoold retry` the file.",
     "not-a-number": "JSON has no NaN or Infinity; use null or a finite number, "
     "then `spoold retry` the file.",
     "number-out-of-range": "Integers beyond 64 bits lose digits on the way; send it as a string, "

@@ -103,7 +103,7 @@ def parse(raw: bytes, *, max_depth: int = 64) -> JsonObject:
 
     Raises:
         BadInput: with code `empty`, `not-utf8`, `truncated`, `not-json`, `not-an-object`,
-            `duplicate-key`, `not-a-number`, `number-out-of-range` or `too-deep`.
+            `duplicate-key`, `nul-character`, `not-a-number`, `number-out-of-range` or `too-deep`.
     """
     try:
         document = orjson.loads(raw)
@@ -115,7 +115,23 @@ def parse(raw: bytes, *, max_depth: int = 64) -> JsonObject:
         raise BadInput("not-an-object", f"The file holds {kind}, not an object.")
     if not _is_plain(document, max_depth) or not _has_distinct_keys(document, raw):
         _SecondReader(_decode(raw), max_depth).read()
+    if b"\\u0000" in raw and _holds_nul(document):
+        raise BadInput("nul-character", "A text in it holds the character \\u0000.")
     return document
+
+
+def _holds_nul(document: JsonObject) -> bool:
+    """Whether a key or a text holds a NUL: CEL ends a text there."""
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is str and "\0" in value:
+            return True
+        if type(value) is list:
+            waiting += value
+        elif type(value) is dict:
+            waiting += [*value, *value.values()]
+    return False
 
 
 def _is_plain(document: JsonObject, max_depth: int) -> bool:

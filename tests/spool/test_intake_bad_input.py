@@ -19,6 +19,7 @@ BYTES = {
     "not-utf8": b'{"decision_type": "\xff\xfe"}',
     "not-an-object": b"[1, 2, 3]",
     "duplicate-key": b'{"decision_type": "a", "decision_type": "b"}',
+    "nul-character": b'{"decision_type": "a\\u0000b"}',
     "not-a-number": b'{"decision_type": "a", "x": NaN}',
     "number-out-of-range": b'{"decision_type": "a", "x": 18446744073709551617}',
     "too-large": b'{"decision_type": "' + b"x" * (1 << 20) + b'"}',

@@ -13,12 +13,14 @@ from spoold.record import Record, parse
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SCALARS = st.none() | st.booleans() | INT64 | st.floats(allow_nan=False, allow_infinity=False)
+#: A NUL is refused; see below.
+TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 VALUES = st.recursive(
-    SCALARS | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    SCALARS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
-OBJECTS = st.dictionaries(st.text(), VALUES, max_size=5)
+OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=5)
 LAYOUTS = st.sampled_from(
     [{}, {"indent": 2}, {"separators": (" , ", " : ")}, {"ensure_ascii": False}]
 )
@@ -52,6 +54,14 @@ def code_of(raw: bytes, **options: Any) -> str:
     return caught.value.code
 
 
+@given(OBJECTS, TEXTS, st.booleans())
+def test_a_nul_is_refused_wherever_it_is(document, text, is_key):
+    """CEL and most programs end a text at a NUL, so that none may be in a key or a value."""
+    odd = f"{text}\0"
+    document = {**document, "deep": [{odd: 1} if is_key else {"x": odd}]}
+    assert code_of(json.dumps(document).encode()) == "nul-character"
+
+
 @given(OBJECTS, LAYOUTS)
 def test_every_object_comes_back_as_it_was_written(document, layout):
     """Whatever JSON writes in whatever layout, parse reads back equal."""
@@ -79,7 +89,7 @@ def test_arbitrary_bytes_are_an_object_or_bad_input(raw):
     assert document == json.loads(raw, parse_constant=pytest.fail)
 
 
-@given(st.text(), VALUES, VALUES, VALUES, LAYOUTS)
+@given(TEXTS, VALUES, VALUES, VALUES, LAYOUTS)
 @example("a", 1, ":", ":", {})
 def test_a_repeated_key_is_never_taken(key, first, between, second, layout):
     """A key that comes twice is found, whatever it maps to and however it is spelled."""
