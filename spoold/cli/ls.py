@@ -8,9 +8,9 @@ import click
 
 from spoold import fs, request
 from spoold.cli._app import App, age, pass_app
-from spoold.errors import BadInput, UsageError
+from spoold.errors import UsageError
 from spoold.names import shown
-from spoold.spool import Place
+from spoold.spool import Place, json_object
 from spoold.states import FINAL, FOLDERS, STATES
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
@@ -70,20 +70,21 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
 
 
 def _about(app: App, place: Place, name: str) -> dict[str, Any]:
+    # A look at the fields, not at whether all of it is as spoold wrote it: there may be 100,000.
+    found = json_object(app.spool.path(place, name), request.MAX_BYTES) or {}
     try:
-        found = app.spool.request(place, name)
-    except (OSError, BadInput) as problem:
-        return {"code": getattr(problem, "code", "not-a-request")}
-    return {
-        "route": found.route,
-        "executor": found.executor,
-        "target": "/".join(t for t in (found.target_kind, found.target_ref) if t),
-        "status": found.status,
-        "asked": found.asked,
-        "expires_at": found.approval.expires_at,
-        "attempts": len(found.attempts),
-        "result": found.result and found.result.code,
-    }
+        return {
+            "route": str(found["route"]),
+            "executor": str(found["executor"]),
+            "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),
+            "status": str(found["status"]),
+            "asked": int(found["asked"]),
+            "expires_at": request.timestamp(request.moment(found["approval"]["expires_at"])),
+            "attempts": len(found["attempts"]),
+            "result": found["result"] and str(found["result"]["code"]),
+        }
+    except (KeyError, TypeError, ValueError):
+        return {"code": "not-a-request"}
 
 
 def _line(row: dict[str, Any]) -> str:

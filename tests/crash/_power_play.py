@@ -31,14 +31,15 @@ _STAGES = {
 _LAST = 3
 
 
-class _Request(NamedTuple):
+class Found(NamedTuple):
     """A request as it lies there."""
 
     state: str
     fields: dict[str, Any]
 
 
-Requests = dict[str, _Request]
+#: By id.
+Requests = dict[str, Found]
 
 
 @dataclass(slots=True)
@@ -77,10 +78,10 @@ class Recovery:
         if world.now:
             self.clock.now = world.now + timedelta(seconds=1)
         self.calls.clear()
-        before = _requests(root)
+        before = by_id(root)
         if code := self.lab.drain():
             return [f"the restart ended with {code}"]
-        after = _requests(root)
+        after = by_id(root)
         found = violations(root, world.dropped, self._bodies(world))
         found += _kept(root, after, world.promised)
         found += _counted(root, after)
@@ -180,13 +181,13 @@ def _digest(image: Image) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _requests(root: Path) -> Requests:
+def by_id(root: Path) -> Requests:
     """Every request that can be read, by its id."""
     found = {}
     for state, path in requests(root):
         with suppress(orjson.JSONDecodeError, KeyError, TypeError):
             fields = orjson.loads(path.read_bytes())
-            found[fields["dispatch_id"]] = _Request(state, fields)
+            found[fields["dispatch_id"]] = Found(state, fields)
     return found
 
 

@@ -1,0 +1,94 @@
+"""A disk whose power can be cut: an image on btrfs, copied in no time while it is written to.
+
+The spool's file system lies on a loop device over a file on btrfs. `cp --reflink` of that file is
+one moment of the disk: all that the file system has sent to it and that was confirmed, and nothing
+of what is still in memory. (A disk that loses what it has confirmed but not flushed is worse; the
+file systems' own flushes guard against that.)
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+#: File system → how to make it, and how to mount it so that it writes nothing before it must.
+KINDS = {
+    "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
+             "commit=300"),
+    "xfs": (("mkfs.xfs", "-q"), "nouuid"),
+    "btrfs": (("mkfs.btrfs", "-q"), "commit=300"),
+}  # fmt: skip
+_IMAGE = 320 << 20
+_OUTER = 4 << 30
+
+
+def missing(kind: str) -> str:
+    """The first program or device that is not here; empty if all is."""
+    for program in ("losetup", "mount", "mkfs.btrfs", KINDS[kind][0][0]):
+        if shutil.which(program) is None:
+            return program
+    free = subprocess.run(["losetup", "-f"], check=False, capture_output=True)
+    return "loop device" if free.returncode else ""
+
+
+class Cuttable:
+    """A file system of some kind, mounted at `mount`, on a disk that can be copied.
+
+    Args:
+        kind: one of `KINDS`.
+        folder: an empty folder; everything lies in it.
+        undo: unmounts and detaches.
+    """
+
+    def __init__(self, kind: str, folder: Path, undo: ExitStack) -> None:
+        self._options = KINDS[kind][1]
+        self._undo = undo
+        self._folder = folder
+        self._outer = folder / "outer"
+        _sparse(folder / "outer.img", _OUTER)
+        _run("mkfs.btrfs", "-q", folder / "outer.img")
+        # Without checksums, for with them direct writes are not direct; still copied by reference.
+        self._attach(folder / "outer.img", self._outer, "nodatasum", undo)
+        self._image = self._outer / "image"
+        _sparse(self._image, _IMAGE)
+        _run(*KINDS[kind][0], self._image)
+        self.mount = folder / "disk"
+        self._live = undo.enter_context(ExitStack())
+        self._attach(self._image, self.mount, self._options, self._live)
+
+    def _attach(self, image: Path, mount: Path, options: str, undo: ExitStack) -> None:
+        mount.mkdir(exist_ok=True)
+        device = _run("losetup", "--direct-io=on", "--show", "-f", image).strip()
+        undo.callback(_run, "losetup", "-d", device)
+        _run("mount", "-o", options, device, mount)
+        undo.callback(_run, "umount", mount)
+
+    def cut(self, number: int) -> Path:
+        """What is on the disk at this moment."""
+        copy = self._outer / f"cut-{number}"
+        _run("cp", "--reflink=always", self._image, copy)
+        return copy
+
+    def close(self) -> None:
+        """Unmount the live file system; its copies have the same identity."""
+        self._live.close()
+
+    def open_cut(self, copy: Path, undo: ExitStack) -> Path:
+        """Mount a copy, as after the power came back."""
+        mount = self._folder / copy.name
+        self._attach(copy, mount, self._options, undo)
+        return mount
+
+
+def _sparse(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def _run(*words: object) -> str:
+    command: Sequence[str] = [str(word) for word in words]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {ended.stderr}")
+    return ended.stdout
