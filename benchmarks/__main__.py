@@ -6,7 +6,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -139,30 +140,38 @@ def main() -> int:
     above = given.dir or site.CHECKOUT / "build"
     above.mkdir(parents=True, exist_ok=True)
     base = Path(tempfile.mkdtemp(prefix="bench-", dir=above))
-    begun = perf_counter()
     # What was started is ended, and what was written is removed, also when this is told to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        about = machine.describe(base)
-        print(machine.line(about), flush=True)
-        run = Run(scale, base)
-        for part in given.only or PARTS:
-            at = perf_counter()
-            getattr(run, part)()
-            run.result.setdefault("seconds", {})[part] = round(perf_counter() - at, 1)
+        # Where the figures go to stdout, the tables do not.
+        with redirect_stdout(sys.stderr if given.json == "-" else sys.stdout):
+            figures = _measure(scale, base, given.only or PARTS)
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         shutil.rmtree(base, ignore_errors=True)
+    text = json.dumps(figures, indent=2) + "\n"
+    if given.json == "-":
+        sys.stdout.write(text)
+    elif given.json:
+        Path(given.json).write_text(text, encoding="utf-8")
+    return int(given.check and not all(target["passed"] for target in figures["targets"]))
+
+
+def _measure(scale: Scale, base: Path, parts: Sequence[str]) -> dict[str, Any]:
+    begun = perf_counter()
+    about = machine.describe(base)
+    print(machine.line(about), flush=True)
+    run = Run(scale, base)
+    seconds = {}
+    for part in parts:
+        at = perf_counter()
+        getattr(run, part)()
+        seconds[part] = round(perf_counter() - at, 1)
     _show(report.targets_table(run.targets))
-    print(f"\n{perf_counter() - begun:.0f} s in all: {run.result['seconds']}")
-    figures = {"machine": about, "scale": _fields(scale), **run.result,
-               "targets": report.targets_json(run.targets)}  # fmt: skip
-    if given.json:
-        text = json.dumps(figures, indent=2) + "\n"
-        if given.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(given.json).write_text(text, encoding="utf-8")
-    return int(given.check and not all(target.passed for target in run.targets))
+    print(f"\n{perf_counter() - begun:.0f} s: {seconds}", flush=True)
+    targets = report.targets_json(run.targets)
+    return {"machine": about, "scale": _fields(scale), "seconds": seconds, **run.result,
+            "targets": targets}  # fmt: skip
 
 
 def _fields(scale: Scale) -> dict[str, Any]:

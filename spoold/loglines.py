@@ -1,11 +1,13 @@
 """Log records → JSON lines for machines, or one short line for a person at a terminal."""
 
-import copy
+import json
 import logging
 import sys
 import time
+from typing import Any
 
-from pythonjsonlogger.json import JsonFormatter
+import orjson
+from pythonjsonlogger.core import BaseJsonFormatter
 
 
 def log_to_stderr(*, as_json: bool) -> None:
@@ -14,27 +16,36 @@ def log_to_stderr(*, as_json: bool) -> None:
     if as_json:
         fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
         names = {"asctime": "at", "levelname": "level", "name": "stage"}
-        handler.setFormatter(_Json(fields, rename_fields=names, json_ensure_ascii=False))
+        handler.setFormatter(_Json(fields, rename_fields=names))
     else:
         handler.setFormatter(_Line())
     root = logging.getLogger("spoold")
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     root.propagate = False
+    # What no line shows need not be found out for each: who called, from which thread.
+    logging._srcfile = None  # noqa: SLF001 - as logging's documentation says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _stage(record: logging.LogRecord) -> str:
     return record.name.rpartition(".")[2]
 
 
-class _Json(JsonFormatter):
+class _Json(BaseJsonFormatter):
     """`{"at": …, "level": …, "stage": "intake", "message": …, "dispatch_id": …}`."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """The stage is the last part of the logger's name."""
+        log_data["stage"] = log_data["stage"].rpartition(".")[2]
+        return log_data
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """One line, whatever characters a stranger's file name has."""
-        named = copy.copy(record)
-        named.name = _stage(record)
-        return str(super().format(named))
+        try:
+            return orjson.dumps(log_data, default=str).decode()
+        except TypeError:
+            return json.dumps(log_data, default=str)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """UTC, in the form that request files have."""

@@ -70,8 +70,14 @@ class Recovery:
         far = FarSide(lambda *call: self.calls.append(call))
         self.lab = Lab(folder, TOML, ROUTES, self.clock, far)
 
-    def judge(self, image: Image, world: World) -> list[str]:
-        """Recover what the disk has; every law that is broken then, a sentence each."""
+    def judge(self, image: Image, world: World, *, redeliver: bool = False) -> list[str]:
+        """Recover what the disk has; every law that is broken then, a sentence each.
+
+        Args:
+            image: what the disk has.
+            world: what the world outside has seen.
+            redeliver: whether producers, who cannot know what came through, drop it all again.
+        """
         root = self.lab.root
         shutil.rmtree(root)
         _lay_out(root, image)
@@ -93,7 +99,15 @@ class Recovery:
         changed = sorted(path for path, _ in seen.items() ^ picture(root).items())
         if changed or len(self.calls) != calls:
             found.append(f"a second restart changed {changed or 'nothing, but acted again'}")
-        return found
+        return found or (self._redelivered(world, after) if redeliver else [])
+
+    def _redelivered(self, world: World, known: Requests) -> list[str]:
+        for number, data in enumerate(world.dropped):
+            self.lab.drop("decisions", f"again-{number}.json", data)
+        if code := self.lab.drain():
+            return [f"the drain after a second delivery ended with {code}"]
+        new = by_id(self.lab.root).keys() - known.keys()
+        return [f"a second delivery made {one}" for one in sorted(new)]
 
     def _bodies(self, world: World) -> dict[str, list[bytes]]:
         bodies = defaultdict(list)
@@ -141,9 +155,8 @@ def run(
                 continue
             seen.add(key)
             tally.states += 1
-            tally.wrong += [
-                f"cut {number}, left: {name}: {what}" for what in recovery.judge(image, world)
-            ]
+            wrong = recovery.judge(image, world, redeliver=not kept)
+            tally.wrong += [f"cut {number}, left: {name}: {what}" for what in wrong]
             if len(tally.wrong) >= enough:
                 return tally
     return tally
