@@ -14,6 +14,7 @@ would report success the second time.
 
 import ctypes
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -35,6 +36,7 @@ _call_renameat2.argtypes = (
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 #: From this many files on, one `syncfs` is cheaper than an `fsync` each.
 _SYNCFS_FROM = 16
@@ -188,7 +190,10 @@ def read_regular(path: str, limit: int, *, seen_regular: bool = False) -> Read:
         if status.st_size > limit:
             raise TooLarge(path, status.st_size)
         data = os.read(descriptor, status.st_size + 1)
-        while len(data) <= limit and (chunk := os.read(descriptor, 1 << 16)):
+        # Exactly what it had means that the end was seen: one byte more was asked for.
+        while len(data) != status.st_size and len(data) <= limit:
+            if not (chunk := os.read(descriptor, 1 << 16)):
+                break
             data += chunk
         if len(data) > limit:
             raise TooLarge(path, len(data))
@@ -217,12 +222,14 @@ class Unsynced:
     """What one stage has written and moved since its last `flush`."""
 
     root: str
+    _stamp: str = field(default_factory=lambda: f"{os.getpid()}.{secrets.token_hex(3)}")
+    _count: Iterator[int] = field(default_factory=itertools.count)
     _drafts: dict[str, int] = field(default_factory=dict)
     _folders: dict[str, None] = field(default_factory=dict)
 
     def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
         """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
-        path = f"{folder}/{prefix}.{os.getpid()}.{secrets.token_hex(6)}"
+        path = f"{folder}/{prefix}.{self._stamp}{next(self._count):06x}"
         descriptor = os.open(path, _WRITE_NEW, 0o644)
         try:
             _write_all(descriptor, data)

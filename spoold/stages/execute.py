@@ -8,11 +8,8 @@ saw is not repeated unless the executor's own probe says that this is safe.
 import logging
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import orjson
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, OutcomeUnknown
@@ -23,6 +20,7 @@ from spoold.room import ran_out
 from spoold.spool import Place
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import attempt, preflight, probe
+from spoold.stages._lanes import Lanes
 from spoold.stages._verdict import Verdict, judge, target_of
 from spoold.stages._workers import Workers
 from spoold.states import Role
@@ -55,8 +53,12 @@ class Execute:
         self._running = Place("running", executor)
         self.lock = self.spool.lock(self._running)
         self._busy: dict[str, Request] = {}
-        self._backlog: deque[str] = deque()
-        self._lanes: dict[str, str | None] = {}
+        self._key: bytes | None = None
+        in_use = any(
+            "lane" in route.keys and route.executor.name == executor
+            for route in around.routing.routes
+        )
+        self._queue = Lanes(self.spool, self._queued, in_use=in_use)
         self._workers = Workers(self.name)
         self._reports: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
         self._ended: list[_Ended] = []
@@ -110,15 +112,19 @@ class Execute:
         # Each is kept until it is on disk: one that is full now has room again some day.
         verdicts = [self._judge(e.request, e.outcome) for e in self._ended if e.outcome is not None]
         ready = [end.request for end in self._ended if end.outcome is None]
+        ending = {verdict.request.name for verdict in verdicts}
+        lanes = {found.lane for name, found in self._busy.items() if name not in ending}
         names: list[str] = []
         if self._may_start:
-            names = self._next(freed={verdict.request.name for verdict in verdicts})
+            names = self._queue.next(
+                self._instance.concurrency - len(self._busy) + len(ending), lanes
+            )
         else:
             for found in ready:
                 self._hand_back(found.name)
             ready = []
         moved = len(verdicts) + len(ready) + len(names)
-        claimed = self._claim_all(names)
+        claimed = self._claim_all(names, lanes)
         self._advance(verdicts, ready + [found for found in claimed if not found.preflight])
         for found in claimed:
             if found.preflight:
@@ -163,6 +169,7 @@ class Execute:
         if self._busy:
             self.around.stop_now.set()
             self._wait(5.0)
+        self.spool.sync()
         for name in self._busy:
             log.warning("left running; the next start decides", extra={"dispatch_id": name})
 
@@ -183,8 +190,8 @@ class Execute:
 
     # Starting
 
-    def _claim_all(self, names: list[str]) -> list[Request]:
-        """Those that are claimed and may run; the others are held."""
+    def _claim_all(self, names: list[str], lanes: set[str | None]) -> list[Request]:
+        """Those that are claimed and may run beside these lanes; what never may is held."""
         claimed: list[Request] = []
         for name in names:
             if not self._claim(name):
@@ -196,6 +203,11 @@ class Execute:
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
+            if found.lane is not None and found.lane in lanes:
+                self._hand_back(name)
+                self._queue.learn(name, found.lane)
+                continue
+            lanes.add(found.lane)
             claimed.append(found)
         return claimed
 
@@ -206,54 +218,13 @@ class Execute:
             log.error("cannot take %s: %s", shown(name), error.strerror)  # noqa: TRY400
             return False
 
-    def _next(self, freed: set[str]) -> list[str]:
-        """Names to claim now: oldest first, but no second one of a lane that is busy."""
-        running = [found for name, found in self._busy.items() if name not in freed]
-        room = self._instance.concurrency - len(running)
-        lanes = {found.lane for found in running}
-        chosen: list[str] = []
-        if room > 0:
-            self._choose(chosen, room, lanes)
-        if len(chosen) < room:
-            known = {*self._backlog, *chosen}
-            new = [name for name in self.spool.names(self._queued) if name not in known]
-            self._backlog.extend(new)
-            self._choose(chosen, room, lanes)
-        return chosen
-
-    def _choose(self, chosen: list[str], room: int, lanes: set[str | None]) -> None:
-        """Take from the backlog what may start beside the lanes that are busy."""
-        waiting: deque[str] = deque()
-        while self._backlog and len(chosen) < room:
-            name = self._backlog.popleft()
-            lane = self._lane(name)
-            if lane is not None and lane in lanes:
-                waiting.append(name)
-                continue
-            lanes.add(lane)
-            chosen.append(name)
-        waiting.extend(self._backlog)
-        self._backlog = waiting
-
-    def _lane(self, name: str) -> str | None:
-        """A look without a claim: it only decides about the order."""
-        if name not in self._lanes:
-            try:
-                data = fs.read_regular(self.spool.path(self._queued, name), request.MAX_BYTES).data
-                fields = orjson.loads(data)
-                lane = fields.get("lane") if isinstance(fields, dict) else None
-                self._lanes[name] = lane if isinstance(lane, str) else None
-            except (OSError, orjson.JSONDecodeError):
-                return None
-        return self._lanes[name]
-
     def _read(self, name: str) -> Request:
         found = self.spool.request(self._running, name)
         if (found.name, found.executor) != (name, self._instance.name) or not found.approvals:
             what = f"It is not what the gate passes to executor {self._instance.name}."
             raise BadInput("not-a-request", what)
         # The folder guards the queue. Where one user runs all, the seal can be checked as well.
-        key = self.spool.readable_seal_key()
+        key = self._key = self._key or self.spool.readable_seal_key()
         if key and not (found.seal_holds(key) and found.approvals_hold(key)):
             raise BadInput("altered", "The seal does not fit the content.")
         return found
@@ -299,7 +270,7 @@ class Execute:
     def _forget(self, name: str) -> None:
         self._ended = [end for end in self._ended if end.request.name != name]
         self._busy.pop(name, None)
-        self._lanes.pop(name, None)
+        self._queue.forget(name)
 
     def _hand_back(self, name: str) -> None:
         """What has not started goes back to the queue as it is."""

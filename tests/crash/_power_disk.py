@@ -9,6 +9,7 @@ The rules, stricter than any of the file systems that spoold supports:
   then it may be missing though later changes are there, unless those need it. A file that is
   synced has no sure name yet.
 * What a sure change needs is sure as well: a file that was moved on had been moved there before.
+  A rename over a file needs no file there.
 * A sync of the whole file system makes everything sure. A sync that fails makes nothing sure, and
   nor does the next one: the kernel has thrown away what it could not write, and says so only once.
 
@@ -45,13 +46,13 @@ class Write:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """What a change of names does to one name; a file that it replaces may be any."""
+    """What a change of names does to one name; what it replaces may be any file, or none."""
 
     folder: Node
     name: bytes
     before: Node | None
     after: Node | None
-    any_before: bool = False
+    replaced: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -131,7 +132,7 @@ class Disk:
         node = self._known(old)
         target = self._slot(new, node)
         if target.before is not node:
-            target.any_before = True
+            target.replaced = target.before is not None
             self._change(self._slot(old, None), target)
 
     def exchange(self, one: bytes, other: bytes) -> None:
@@ -157,7 +158,8 @@ class Disk:
 
     def _change(self, *slots: Slot) -> None:
         keys = [(slot.folder, slot.name) for slot in slots]
-        needs = tuple({self._latest[key]: None for key in keys if key in self._latest})
+        needed = [k for k, slot in zip(keys, slots, strict=True) if not slot.replaced]
+        needs = tuple({self._latest[key]: None for key in needed if key in self._latest})
         folders = {slot.folder for slot in slots}
         shared = {self.find(name) for name in self.scratch}
         names = Names(slots, needs, (folders - shared) or folders)
@@ -285,9 +287,7 @@ def _fits(entries: dict[Node, dict[bytes, Node]], step: Names) -> bool:
         if slot.folder not in entries:
             return False
         found = entries[slot.folder].get(slot.name)
-        if (found is None) != (slot.before is None):
-            return False
-        if found is not slot.before and not slot.any_before:
+        if found is not slot.before and not slot.replaced:
             return False
     return True
 

@@ -144,6 +144,28 @@ def test_a_file_that_is_replaced_is_the_old_or_the_new_one(disk):
     assert files(disk.image({})) == {b"a/x": b"new"}
 
 
+def test_a_rename_over_a_file_needs_no_file_there(disk):
+    """Where a move is lost, what replaced the moved file may be there beside the old one."""
+    wrote(disk, b"a/x", b"old")
+    wrote(disk, b"tmp/d", b"new")
+    disk.sync()
+    disk.rename(b"a/x", b"b/x")
+    disk.rename(b"tmp/d", b"b/x")
+    _, replaced = names(disk)
+    assert files(disk.image({replaced: WHOLE})) == {b"a/x": b"old", b"b/x": b"new"}
+
+
+def test_a_name_is_free_only_if_what_had_it_has_left(disk):
+    """A rename to a name that another file gave up does not happen where that still has it."""
+    wrote(disk, b"a/x", b"one")
+    wrote(disk, b"a/y", b"two")
+    disk.sync()
+    disk.rename(b"a/x", b"b/x")
+    disk.rename(b"a/y", b"a/x")
+    _, second = names(disk)
+    assert files(disk.image({second: WHOLE})) == {b"a/x": b"one", b"a/y": b"two"}
+
+
 def test_what_is_in_a_lost_folder_is_lost(disk):
     """The sync of a new folder keeps what is in it only if its own name is kept."""
     disk.create(b"a/new", folder=True)
