@@ -11,8 +11,9 @@ from spoold import fs, request
 from spoold.cli._app import App
 from spoold.cli._find import Found, find
 from spoold.errors import ADVICE, NotPossible, SpooldError
+from spoold.record import JsonObject
 from spoold.spool import Place
-from spoold.stages._slips import publish_slip, user_name
+from spoold.stages._slips import correct_slip, publish_slip, user_name
 from spoold.states import REASON_SUFFIX, STATES, targets
 
 #: Characters of an id in a slip's name; an odd name in held/ may have more than fit.
@@ -101,16 +102,42 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
         "dispatch_id": found.shown, "decision": verb, "by": who, "reason": why,
         "at": request.timestamp(now), "from": str(found.place), "to": str(target),
     }  # fmt: skip
-    text = orjson.dumps(slip, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     code = _CODES.get(verb)
-    draft = spool.draft(text)
+    draft = spool.draft(_json(slip))
     what = f"{who} said so" + (f": {why}" if why else ", and gave no reason.")
     beside = spool.draft(request.reason(code, what, ADVICE[code], now, by=who)) if code else None
     spool.sync()
-    publish_slip(spool, draft, found.shown[:_SLIP_NAME])
+    name = publish_slip(spool, draft, found.shown[:_SLIP_NAME])
     spool.sync()
     try:
-        moved = spool.move(found.place, target, found.name)
+        _rename(app, found, target)
+    except NotPossible:
+        if beside:
+            spool.discard(beside)
+        # It says who decided; a decision that came too late must not be found beside another's.
+        late = spool.draft(_json({**slip, "decision": "too-late", "wanted": verb}))
+        spool.sync()
+        correct_slip(spool, late, name)
+        spool.sync()
+        raise
+    if beside:
+        spool.add_reason(beside, target, found.name)
+        if not spool.exists(target, found.name):
+            # Somebody has moved it on already, and would leave a reason that is about nothing.
+            fs.remove(spool.path(target, found.name + REASON_SUFFIX))
+    fs.remove(spool.path(found.place, found.name + REASON_SUFFIX))
+    spool.sync()
+    row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(target), "by": who}
+    app.row(row, f"{found.shown}: {found.place} → {app.styled(str(target), bold=True)}")
+
+
+def _json(fields: JsonObject) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _rename(app: App, found: Found, target: Place) -> None:
+    try:
+        moved = app.spool.move(found.place, target, found.name)
     except FileExistsError:
         raise NotPossible(
             f"{target}/ has a {found.shown}.json already, so this one is a copy; "
@@ -118,12 +145,6 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
         ) from None
     if not moved:
         raise NotPossible(f"{found.shown} has just been moved by somebody else; look again")
-    if beside:
-        spool.add_reason(beside, target, found.name)
-    fs.remove(spool.path(found.place, found.name + REASON_SUFFIX))
-    spool.sync()
-    row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(target), "by": who}
-    app.row(row, f"{found.shown}: {found.place} → {app.styled(str(target), bold=True)}")
 
 
 def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:

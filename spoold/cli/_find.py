@@ -10,6 +10,7 @@ from spoold.spool import Place
 from spoold.states import STATES
 
 _MANY = 8
+_LOOKS = 3
 
 
 class Found(NamedTuple):
@@ -47,6 +48,23 @@ def find(
     Raises:
         UsageError: nothing matches, or more than one file; then the message lists them.
     """
+    matches: list[Found] = []
+    for _ in range(_LOOKS):
+        # Files move on while the folders are read: one can be seen twice, or not at all.
+        seen = _matches(app, part, folders, wants)
+        matches = [found for found in seen if app.spool.exists(found.place, found.name)]
+        if len(matches) == 1:
+            return matches[0]
+    if not matches:
+        raise UsageError(f"no request matches {shown(part)!r}; `spoold ls` lists what there is")
+    listed = "\n".join(f"  {found}" for found in sorted(matches)[:_MANY])
+    more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
+    raise Ambiguous(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
+
+
+def _matches(
+    app: App, part: str, folders: Iterable[str], wants: Callable[[str], bool] | None
+) -> list[Found]:
     folder, _, name = part.rpartition("/")
     wanted = name.removesuffix(".json")
     matches = [
@@ -55,17 +73,10 @@ def find(
         for found in _in(app, place)
         if wanted and wanted in found.id and f"/{folder}".endswith(f"/{place}" if folder else "")
     ]
-    exact = [found for found in matches if found.id == wanted]
-    matches = exact or matches
+    matches = [found for found in matches if found.id == wanted] or matches
     if wants:
         matches = [found for found in matches if wants(found.place.folder)] or matches
-    if not matches:
-        raise UsageError(f"no request matches {shown(part)!r}; `spoold ls` lists what there is")
-    if len(matches) > 1:
-        listed = "\n".join(f"  {found}" for found in sorted(matches)[:_MANY])
-        more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
-        raise Ambiguous(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
-    return matches[0]
+    return matches
 
 
 def _in(app: App, place: Place) -> list[Found]:

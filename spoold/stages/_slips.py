@@ -35,14 +35,21 @@ def user_name(uid: int) -> str:
         return f"uid-{uid}"
 
 
-def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> None:
+def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> str:
     """Give a slip the first of the names `<dispatch_id>.1.json`, `.2.json`, … that is free."""
     for number in count(1):
+        name = f"{dispatch_id}.{number}.json"
         try:
-            spool.publish(draft, _APPROVALS, f"{dispatch_id}.{number}.json")
+            spool.publish(draft, _APPROVALS, name)
         except FileExistsError:
             continue
-        return
+        return name
+    raise AssertionError("there is always another number")
+
+
+def correct_slip(spool: Spool, draft: str, name: str) -> None:
+    """Put something else into a slip; its name stays taken, since a gap would hide later ones."""
+    spool.overwrite(draft, _APPROVALS, name)
 
 
 def slip_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:

@@ -6,6 +6,7 @@ as late. It approves and runs nothing.
 """
 
 import logging
+import re
 import time
 
 from spoold import fs, request
@@ -17,6 +18,8 @@ from spoold.states import REASON_SUFFIX, Role
 log = logging.getLogger("spoold.sweep")
 
 _AWAITING, _EXPIRED, _TMP = Place("awaiting-approval"), Place("expired"), Place("tmp")
+#: What drafts are named; anything else in tmp/ was put there by a person, and is not ours to remove.
+_DRAFT = re.compile(r"[a-z0-9_-]+\.\d+\.[0-9a-f]+")
 #: A draft this old (seconds) belongs to a run that died.
 _STALE = 3600.0
 #: New requests that are read in one step.
@@ -58,7 +61,8 @@ class Sweep:
         self._seen = 0.0
         self.spool.remove_drafts()
         for entry in fs.entries(self.spool.path(_TMP)):
-            if entry.is_file(follow_symlinks=False) and self._age(entry.path) > _STALE:
+            ours = _DRAFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            if ours and self._age(entry.path) > _STALE:
                 fs.remove(entry.path)
         self._explain()
 
