@@ -18,7 +18,7 @@ from spoold.states import REASON_SUFFIX, Role
 log = logging.getLogger("spoold.sweep")
 
 _AWAITING, _EXPIRED, _TMP = Place("awaiting-approval"), Place("expired"), Place("tmp")
-#: What drafts are named; anything else in tmp/ was put there by a person, and is not ours to remove.
+#: How drafts are named; anything else in tmp/ was put there by a person, and is not ours.
 _DRAFT = re.compile(r"[a-z0-9_-]+\.\d+\.[0-9a-f]+")
 #: A draft this old (seconds) belongs to a run that died.
 _STALE = 3600.0
