@@ -76,7 +76,7 @@ def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
             log.critical("%s stops: %s; what it has claimed is safe", name, error)
             failed.append(NoRoom.exit_code)
             return
-        log.critical("%s stops: %s", name, error, exc_info=True)
+        log.critical("%s stops: %s", name, error)
         failed.append(os.EX_IOERR)
     except Exception:
         log.critical("%s stops: a bug in spoold", name, exc_info=True)
