@@ -53,8 +53,8 @@ class Index:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         with ExitStack() as failed, _errors(self._path):
+            database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             failed.callback(database.close)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
