@@ -80,6 +80,7 @@ class Execute:
                 continue
             try:
                 found = self._read(name)
+                self._must_not_have_ended(found)
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
@@ -230,12 +231,13 @@ class Execute:
         return found
 
     def _must_be_alone(self, found: Request) -> None:
-        elsewhere = self.spool.find(found.name, _ENDED)
-        if elsewhere or found.status not in ("queued", "deferred"):
-            what = f"There is one of that name in {elsewhere} already."
-            raise BadInput(
-                "replayed", what if elsewhere else f"By its status it is {found.status}."
-            )
+        self._must_not_have_ended(found)
+        if found.status not in ("queued", "deferred"):
+            raise BadInput("replayed", f"By its status it is {found.status}.")
+
+    def _must_not_have_ended(self, found: Request) -> None:
+        if elsewhere := self.spool.find(found.name, _ENDED):
+            raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
 
     def _begin(self, found: Request) -> Request:
         now = request.timestamp(self.around.clock())
