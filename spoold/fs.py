@@ -81,15 +81,18 @@ def remove(path: str) -> None:
         os.unlink(path)  # noqa: TID251 - this module is where it belongs
 
 
-def make_folder(path: str, mode: int) -> None:
-    """Create a folder and its parents, durably; an existing one is left as it is."""
+def make_folder(path: str, mode: int, *, durable: bool = True) -> None:
+    """Create a folder and its parents, durably or not; an existing one is left as it is."""
     path = path.rstrip("/")  # else dirname would name the folder itself
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
     is_new = not os.path.isdir(above)
-    os.makedirs(path, mode=0o777, exist_ok=True)
+    # Never wider than it shall be, also if this ends here.
+    os.makedirs(path, mode=mode & 0o777, exist_ok=True)
     os.chmod(path, mode)
+    if not durable:
+        return
     sync_folder(above)
     if is_new:
         sync_folder(os.path.dirname(above))

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ def _context(
     cap = getattr(instance.config, "max_output", _OUTPUT_BYTES)
 
     def open_output(stream: str) -> Capture:
-        fs.make_folder(folder, 0o750)
+        # A disk that fails costs output, not the attempt: the capture says what is missing.
+        with suppress(OSError):
+            fs.make_folder(folder, 0o750, durable=False)
         path, again = os.path.join(folder, f"{prefix}.{stream}"), 1
         while os.path.lexists(path):
             again += 1
