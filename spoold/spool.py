@@ -174,10 +174,14 @@ class Spool:
             return key
 
     def readable_seal_key(self) -> bytes | None:
-        """The key, if there is one and this user may read it; it is not made."""
+        """The key, if there is one and this user may read it; it is not made.
+
+        Raises:
+            OSError: it could not be read for another reason, so nothing can be checked now.
+        """
         try:
             return fs.read_regular(os.path.join(self.root, _SEAL_KEY), 1 << 12).data
-        except OSError:
+        except (FileNotFoundError, PermissionError):
             return None
 
     # Writing
