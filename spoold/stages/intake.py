@@ -181,7 +181,7 @@ class Intake:
 
     def _reclaim(self, inbox: Inbox, name: str) -> Claim:
         path = self.spool.path(Place("taking", inbox.name), name)
-        return self._claimed(inbox, name, self._look(inbox, path))
+        return self._claimed(inbox, name, self._look(inbox, path, published=True))
 
     def _claimed(self, inbox: Inbox, name: str, peek: Drop) -> Claim:
         problem = peek.problem or odd_name(name)
@@ -215,13 +215,16 @@ class Intake:
             return None
         return found
 
-    def _look(self, inbox: Inbox, path: str, *, is_regular: bool = False) -> Drop:
+    def _look(
+        self, inbox: Inbox, path: str, *, is_regular: bool = False, published: bool = False
+    ) -> Drop:
+        """Read a drop; `published` if a dead run may have, so that it must not be set aside."""
         try:
             return look(inbox, path, seen_regular=is_regular)
         except FileNotFoundError:
             raise
         except OSError as error:
-            if ran_out(error):
+            if ran_out(error) or (published and not isinstance(error, PermissionError)):
                 raise
             return Drop(None, None, BadInput("unreadable", f"Cannot read it: {error.strerror}."))
 
