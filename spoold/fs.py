@@ -222,9 +222,14 @@ def sync_folder(path: str) -> None:
 
 @dataclass(slots=True)
 class Unsynced:
-    """What one stage has written and moved since its last `flush`."""
+    """What one stage has written and moved since its last `flush`.
+
+    Attributes:
+        broken: how a sync failed, if one did; from then on nothing is written or synced.
+    """
 
     root: str
+    broken: StorageError | None = None
     _stamp: str = field(default_factory=lambda: f"{os.getpid()}.{secrets.token_hex(3)}")
     _count: Iterator[int] = field(default_factory=itertools.count)
     _drafts: dict[str, int] = field(default_factory=dict)
@@ -232,6 +237,7 @@ class Unsynced:
 
     def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
         """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
+        self.must_be_sound()
         path = f"{folder}/{prefix}.{self._stamp}{next(self._count):06x}"
         descriptor = os.open(path, _WRITE_NEW, 0o644)
         try:
@@ -267,6 +273,23 @@ class Unsynced:
         Raises:
             StorageError: a sync failed. Never retried: the stage must stop.
         """
+        self.must_be_sound()
+        try:
+            self._flush()
+        except StorageError as error:
+            self.broken = error
+            raise
+
+    def must_be_sound(self) -> None:
+        """Return if no sync has failed yet: after one, nothing may count as durable any more.
+
+        Raises:
+            StorageError: what the failed sync said.
+        """
+        if self.broken:
+            raise self.broken
+
+    def _flush(self) -> None:
         drafts, self._drafts = self._drafts, {}
         try:
             if len(drafts) >= _SYNCFS_FROM:
@@ -277,9 +300,10 @@ class Unsynced:
         finally:
             for descriptor in drafts.values():
                 os.close(descriptor)
-        folders, self._folders = self._folders, {}
-        for folder in folders:
+        while self._folders:
+            folder = next(iter(self._folders))
             sync_folder(folder)
+            del self._folders[folder]
 
     def abandon(self) -> None:
         """Throw away what has no name yet, after an error; what moved still has to be synced."""

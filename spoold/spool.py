@@ -196,6 +196,11 @@ class Spool:
             if entry.name.startswith(f"{self._drafts}.") and entry.is_file(follow_symlinks=False):
                 fs.remove(entry.path)
 
+    @property
+    def broken(self) -> bool:
+        """Whether a sync has failed: then this process can move and write nothing any more."""
+        return self._unsynced.broken is not None
+
     def sync(self) -> None:
         """Make all drafts and moves since the last `sync` durable."""
         self._unsynced.flush()
@@ -258,6 +263,7 @@ class Spool:
             FileExistsError: the name is taken there; nothing was changed.
         """
         self._must_be_allowed(source.folder, target.folder)
+        self._unsynced.must_be_sound()
         old, new = self.path(source, name), self.path(target, new_name or name)
         try:
             fs.rename_new(old, new)

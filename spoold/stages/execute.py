@@ -165,9 +165,10 @@ class Execute:
 
     def close(self) -> None:
         """Let what runs finish; after the grace period tell it to stop; record what came of it."""
-        grace = self.around.routing.config.settings.stop_grace
-        self._wait(grace)
-        if self._busy:
+        # What cannot be recorded need not be waited for.
+        if not self.spool.broken:
+            self._wait(self.around.routing.config.settings.stop_grace)
+        if self._busy and not self.spool.broken:
             self.around.stop_now.set()
             self._wait(5.0)
         self.spool.sync()
