@@ -1,5 +1,6 @@
 """Every error spoold raises, the exit code it ends in, and what to do about it."""
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,21 @@ class TryLater(SpooldError):
 
 class NoRoom(TryLater):
     """The file system is full, or fuller than it may become; nothing was lost."""
+
+
+def explained(error: OSError) -> SpooldError | None:
+    """What the system refused, with an exit code and what to do; None if that says it all."""
+    where = " → ".join(str(file) for file in (error.filename, error.filename2) if file)
+    if error.errno == errno.EXDEV:
+        what = f"{where}: the two folders are on different mounts"
+        return ConfigError(f"{what}. Nothing was moved; `spoold check` names the folders.")
+    if error.errno == errno.EINVAL and error.filename2:
+        what = f"{where}: this file system cannot rename without overwriting, or not exchange files"
+        return ConfigError(f"{what}. Nothing was moved; `spoold check` tells more.")
+    if error.errno == errno.EROFS:
+        what = f"{where}: it is mounted read-only, perhaps after a disk error"
+        return StorageError(f"{what}. See dmesg(1) and mount(8).")
+    return None
 
 
 class BadInput(SpooldError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-from spoold.errors import NoRoom, SpooldError, TryLater
+from spoold.errors import NoRoom, SpooldError, TryLater, explained
 from spoold.room import ran_out
 from spoold.spool import Place
 from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
@@ -42,7 +42,7 @@ def serve(stages: Sequence[Stage], around: Surroundings) -> int:
     for stage in stages:
         for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
             watched.setdefault(folder, []).append(stage.around.wake)
-    watcher = Watcher(watched)
+    watcher = Watcher(watched, around.arrivals)
     tell = _Tell(stages)
 
     def run(stage: Stage) -> None:
@@ -76,8 +76,9 @@ def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
             log.critical("%s stops: %s; what it has claimed is safe", name, error)
             failed.append(NoRoom.exit_code)
             return
-        log.critical("%s stops: %s", name, error)
-        failed.append(os.EX_IOERR)
+        known = explained(error)
+        log.critical("%s stops: %s", name, known or error)
+        failed.append(known.exit_code if known else os.EX_IOERR)
     except Exception:
         log.critical("%s stops: a bug in spoold", name, exc_info=True)
         failed.append(os.EX_SOFTWARE)

@@ -3,18 +3,27 @@
 import logging
 import os
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import watchfiles
 
 from spoold import fs
+from spoold.stages import Arrivals
 
 log = logging.getLogger("spoold.service")
 
-#: Milliseconds between two looks at the kernel's queue: the price of latency in idle wake-ups.
+#: Milliseconds between two looks at what the kernel said: the price of latency in idle wake-ups.
 _STEP = 5
-#: Seconds to wait before watching anew: one bad name a second must not fill the log.
-_PAUSE = 1.0
+#: Milliseconds without a change after which the library shows that it has begun to watch.
+_IDLE = 50
+#: Seconds before watching anew.
+_PAUSE = 0.05
+#: The same where the system refuses to let us watch; doubled each time, up to the second number.
+_REFUSED, _LONGEST = 1.0, 10.0
+#: Seconds between two log lines about that: a bad name every moment must not fill the log.
+_QUIET = 60.0
 
 
 class Watcher:
@@ -22,14 +31,21 @@ class Watcher:
 
     Args:
         folders: a folder's path → the events of those who look into it.
+        arrivals: is told which files the changes are about.
     """
 
-    def __init__(self, folders: Mapping[str, Sequence[threading.Event]]) -> None:
-        self._folders = {os.path.realpath(path): events for path, events in folders.items()}
+    def __init__(
+        self, folders: Mapping[str, Sequence[threading.Event]], arrivals: Arrivals | None = None
+    ) -> None:
+        self._paths = {os.path.realpath(path): path for path in folders}
+        self._folders = {real: folders[path] for real, path in self._paths.items()}
+        self._arrivals = arrivals or Arrivals()
         self._armed: list[tuple[int, int]] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._pause = _REFUSED
+        self._quiet_until = 0.0
 
     def check(self) -> None:
         """Start watching, or start over if a folder is not the one that is being watched."""
@@ -39,6 +55,7 @@ class Watcher:
                 return
             if self._thread is not None and now != self._armed:
                 log.warning("a folder was replaced; watching the new one")
+            self._arrivals.begin()
             self._stop.set()
             self._armed = now
             self._stop = threading.Event()
@@ -50,36 +67,76 @@ class Watcher:
         self._stop.set()
 
     def _watch(self, stop: threading.Event) -> None:
-        present = [folder for folder in self._folders if os.path.isdir(folder)]
         try:
-            for changes in watchfiles.watch(
-                *present,
-                watch_filter=None,
-                debounce=_STEP,
-                step=_STEP,
-                stop_event=stop,
-                rust_timeout=1000,
-                recursive=False,
-                raise_interrupt=False,
-            ):
+            self._pass_on(stop)
+        except Exception as error:  # noqa: BLE001 - a name that is not UTF-8 is enough to end it
+            self._wake(set())
+            stop.wait(self._after(error))
+        if not stop.is_set():
+            self._arrivals.settle()
+            self._wake(set())
+
+    def _pass_on(self, stop: threading.Event) -> None:
+        """Wake whom a change may concern, until a folder is gone."""
+        begun = False
+        for changes in watchfiles.watch(
+            *filter(os.path.isdir, self._folders),
+            watch_filter=None,
+            debounce=_STEP,
+            step=_STEP,
+            stop_event=stop,
+            rust_timeout=_IDLE,
+            yield_on_timeout=True,
+            recursive=False,
+            raise_interrupt=False,
+        ):
+            if not begun:
+                # What changed between the last scan and now was announced to nobody.
+                begun = True
+                self._wake(set())
+                self._works()
+            if changes:
+                self._announce(changes)
                 paths = {path for _, path in changes}
                 self._wake({os.path.dirname(path) for path in paths} | paths)
-                # A folder that is made again may get the number of the one that went.
-                gone = {path for kind, path in changes if kind is watchfiles.Change.deleted}
-                if gone & self._folders.keys():
-                    break
-        except Exception as error:  # noqa: BLE001 - a name that is not UTF-8 is enough to end it
-            log.warning("the watcher stopped (%s); scanning, and watching anew", error)
-            self._wake(set())
-            stop.wait(_PAUSE)
-        if not stop.is_set():
-            self._wake(set())
+            self._arrivals.settle()
+            # A folder that is made again may get the number of the one that went.
+            gone = {path for kind, path in changes if kind is watchfiles.Change.deleted}
+            if gone & self._folders.keys():
+                return
+
+    def _announce(self, changes: set[watchfiles.main.FileChange]) -> None:
+        named = defaultdict(list)
+        for kind, path in changes:
+            if kind is not watchfiles.Change.deleted:
+                folder, _, name = path.rpartition("/")
+                named[folder].append(name)
+        for folder, names in named.items():
+            self._arrivals.announced(self._paths.get(folder, folder), names)
 
     def _wake(self, changed: set[str]) -> None:
         known = changed & self._folders.keys()
         for folder in known or self._folders:
             for event in self._folders[folder]:
                 event.set()
+
+    def _after(self, error: Exception) -> float:
+        """Say what ended the watching; how many seconds to wait before the next try."""
+        vanished = isinstance(error, FileNotFoundError)
+        refused = not vanished and (isinstance(error, OSError) or "os error" in str(error))
+        if not vanished and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET
+            hint = "; see fs.inotify.max_user_instances and max_user_watches" if refused else ""
+            log.warning("watching ended (%s)%s; scanning, and watching anew", error, hint)
+        if not refused:
+            return _PAUSE
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST)
+        return pause
+
+    def _works(self) -> None:
+        if self._pause > _REFUSED:
+            self._pause, self._quiet_until = _REFUSED, 0.0
+            log.info("watching again")
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import orjson
 
 from spoold import __version__
 from spoold.cli._app import App
-from spoold.errors import SpooldError
+from spoold.errors import SpooldError, StorageError, explained
 
 #: The order of a day's work, for `--help`.
 _ORDER = (
@@ -88,8 +88,9 @@ def main() -> None:
         _say(f"{error.filename or ''}: {error.strerror}. {hint}", os.EX_NOPERM, as_json=as_json)
         code = os.EX_NOPERM
     except OSError as error:
-        _say(f"{error.filename or ''}: {error.strerror}", os.EX_IOERR, as_json=as_json)
-        code = os.EX_IOERR
+        known = explained(error) or StorageError(f"{error.filename or ''}: {error.strerror}")
+        _say(str(known), known.exit_code, as_json=as_json)
+        code = known.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort, and it says so
         traceback.print_exc()
         _say(f"a bug in spoold: {type(error).__name__}: {error}", os.EX_SOFTWARE, as_json=as_json)

@@ -9,6 +9,7 @@ import click
 
 from spoold import service
 from spoold.cli._app import App
+from spoold.cli._filesystem import must_be_usable
 from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
 from spoold.states import Role
@@ -30,6 +31,7 @@ def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: boo
     if around.spool(Role.PERSON).on_hold:
         log.warning("HOLD is set: nothing passes the gate, and nothing starts, until it is removed")
     stages = make(around)
+    must_be_usable(stages[0].spool)
     service.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
     code = service.drain(stages, around) if drain else service.serve(stages, around)
     click.get_current_context().exit(code)

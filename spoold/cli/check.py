@@ -1,16 +1,14 @@
 """`spoold check`: the configuration compiles, and the spool can do what it must."""
 
-import os
 from collections.abc import Iterator
 
 import click
 
-from spoold import fs
 from spoold.cli._app import App, pass_app
+from spoold.cli._filesystem import try_out
 from spoold.config import SecretMissing, SecretRef, read_secret
-from spoold.errors import ConfigError
-from spoold.spool import Place, Spool
-from spoold.states import Role
+from spoold.errors import NoRoom
+from spoold.room import Floor
 
 
 @click.command
@@ -28,12 +26,23 @@ def command(app: App) -> None:
         app.row({"ok": True, "route": name}, f"ok       route {name}: {route.table.source} → {to}")
     for warning in _secrets(app):
         app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
-    if not (app.config.root / "tmp").is_dir():
-        text = f"{app.config.root} is not laid out yet; `spoold run` does that"
+    root = app.config.root
+    if root.is_dir():
+        for warning in [*try_out(app.spool), *_floor(app)]:
+            app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
+    if (root / "tmp").is_dir():
+        app.row({"ok": True, "root": str(root)}, f"ok       spool {root}")
+    else:
+        text = f"{root} is not laid out yet; `spoold run` does that"
         app.row({"warning": text}, app.styled(f"warning  {text}", fg="yellow"))
-        return
-    _try_renames(app)
-    app.row({"ok": True, "root": str(app.config.root)}, f"ok       spool {app.config.root}")
+
+
+def _floor(app: App) -> Iterator[str]:
+    """What intake would say to a drop now, where there is less room than it leaves to others."""
+    try:
+        Floor(str(app.config.root), app.config.settings.min_free).check()
+    except NoRoom as error:
+        yield str(error)
 
 
 def _secrets(app: App) -> Iterator[str]:
@@ -46,29 +55,3 @@ def _secrets(app: App) -> Iterator[str]:
                     read_secret(ref, folder)
                 except SecretMissing as error:
                     yield f"executor {name}: {key}: {error}"
-
-
-def _try_renames(app: App) -> None:
-    """Only the rename itself tells whether two folders are on one mount and may be renamed between.
-
-    Device numbers are equal on two bind mounts of one file system, and rename fails there.
-    """
-    routing = app.routing
-    spool = Spool(str(app.config.root), Role.INTAKE, routing.inboxes, routing.executors)
-    home = spool.path(Place("tmp"))
-    probe = fs.Unsynced(spool.root).write(home, ".check", b"")
-    there = ""
-    try:
-        for place in spool.places():
-            there = os.path.join(spool.path(place), f".check.{os.getpid()}")
-            fs.rename_new(probe, there)
-            fs.rename_new(there, probe)
-    except OSError as error:
-        fs.remove(there)
-        raise ConfigError(
-            f"cannot rename between {home} and {os.path.dirname(there)}: {error.strerror}. All "
-            "folders of a spool must be on one mount of a file system with RENAME_NOREPLACE "
-            "(ext4, xfs, btrfs, tmpfs), and yours to write to"
-        ) from error
-    finally:
-        fs.remove(probe)

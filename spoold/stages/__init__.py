@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from spoold.locks import FolderLock
 from spoold.routing import Routing
 from spoold.spool import Place, Spool
+from spoold.stages._arrivals import Arrivals as Arrivals
 from spoold.states import Role
 
 #: Files that share their syncs. Larger groups gain little and make the first file wait.
@@ -43,6 +44,7 @@ class Surroundings:
     wake: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
     stop_now: threading.Event = field(default_factory=threading.Event)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def spool(self, role: Role, drafts: str = "") -> Spool:
         """The spool, in the hands of `role`; `drafts` tells its processes apart."""
@@ -52,7 +54,7 @@ class Surroundings:
 
     def for_stage(self) -> "Surroundings":
         """The same, with a wake-up of its own."""
-        return Surroundings(self.routing, self.clock, threading.Event(), self.stop, self.stop_now)
+        return replace(self, wake=threading.Event())
 
     def age(self, since: float) -> float:
         """Seconds since a file system time; a time in the future counts as long ago."""

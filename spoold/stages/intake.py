@@ -148,8 +148,10 @@ class Intake:
 
     def _by_age(self, place: Place, wanted: Callable[[str], bool] = bool) -> list[tuple[str, bool]]:
         """Names, oldest first, and whether they are regular files."""
-        found = []
-        for entry in fs.entries(self.spool.path(place)):
+        folder, arrivals = self.spool.path(place), self.around.arrivals
+        since = arrivals.scanning(folder)
+        found, news = [], []
+        for entry in fs.entries(folder):
             if not wanted(entry.name):
                 continue
             try:
@@ -157,6 +159,9 @@ class Intake:
             except FileNotFoundError:
                 continue
             found.append((status.st_mtime_ns, entry.name, fs.kind_of(status) == "file"))
+            if status.st_ctime >= since:
+                news.append(entry.name)
+        arrivals.found(folder, news)
         return [(name, is_regular) for _, name, is_regular in sorted(found)]
 
     def _claim(self, inbox: Inbox, name: str, *, is_regular: bool) -> Claim | None:
