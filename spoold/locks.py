@@ -50,6 +50,14 @@ class FolderLock:
             raise TryLater(f"another process works on {self._path}") from None
         self._descriptor = descriptor
 
+    @property
+    def in_place(self) -> bool:
+        """Whether what is locked is still the folder of that name, and not one that was moved."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Give it back; not holding it is fine."""
         if self._descriptor >= 0:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
-from spoold.errors import NoRoom, SpooldError, TryLater, explained
+from spoold.errors import NoRoom, SpooldError, StorageError, TryLater, explained
 from spoold.room import ran_out
 from spoold.spool import Place
 from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
@@ -168,7 +168,12 @@ class _Work:
 
 
 def _mend(stage: Stage, folders: Sequence[str]) -> None:
-    """A folder that somebody removed is made again, and said."""
+    """A folder that somebody removed is made again, and said; without its lock a stage stops."""
+    if not stage.lock.in_place:
+        raise StorageError(
+            f"the folder that {stage.name} has locked was moved or removed, so that another "
+            "instance could work beside this one. Start it again"
+        )
     if not all(os.path.isdir(folder) for folder in folders):
         log.error("a folder of the spool is gone; laying it out anew")
         stage.spool.lay_out()

@@ -12,7 +12,7 @@ from spoold.cli._app import App
 from spoold.cli._find import Found, find
 from spoold.errors import ADVICE, NotPossible, SpooldError
 from spoold.record import JsonObject
-from spoold.spool import Place
+from spoold.spool import Place, Spool
 from spoold.stages._slips import correct_slip, publish_slip, user_name
 from spoold.states import REASON_SUFFIX, STATES, targets
 
@@ -109,6 +109,7 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
     spool.sync()
     name = publish_slip(spool, draft, found.shown[:_SLIP_NAME])
     spool.sync()
+    earlier = Beside(spool, found)
     try:
         _rename(app, found, target)
     except NotPossible:
@@ -125,8 +126,8 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
         if not spool.exists(target, found.name):
             # Somebody has moved it on already, and would leave a reason that is about nothing.
             fs.remove(spool.path(target, found.name + REASON_SUFFIX))
-    fs.remove(spool.path(found.place, found.name + REASON_SUFFIX))
     spool.sync()
+    earlier.remove()
     row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(target), "by": who}
     app.row(row, f"{found.shown}: {found.place} → {app.styled(str(target), bold=True)}")
 
@@ -145,6 +146,26 @@ def _rename(app: App, found: Found, target: Place) -> None:
         ) from None
     if not moved:
         raise NotPossible(f"{found.shown} has just been moved by somebody else; look again")
+
+
+class Beside:
+    """The reason beside a file that is about to leave its folder."""
+
+    def __init__(self, spool: Spool, found: Found) -> None:
+        self._path = spool.path(found.place, found.name + REASON_SUFFIX)
+        self._seen = self._inode()
+
+    def _inode(self) -> int | None:
+        try:
+            return fs.status(self._path).st_ino
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        """Remove it, once the file has durably left; not the next one, if that came back."""
+        if self._seen is not None and self._inode() == self._seen:
+            fs.remove(self._path)
+            fs.sync_folder(os.path.dirname(self._path))
 
 
 def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:

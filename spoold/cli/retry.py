@@ -2,14 +2,12 @@
 
 import click
 
-from spoold import fs
 from spoold.cli._app import App, pass_app
-from spoold.cli._decide import decide, for_each, ids_argument, reason_option
+from spoold.cli._decide import Beside, decide, for_each, ids_argument, reason_option
 from spoold.cli._find import Found, find
 from spoold.errors import Ambiguous, NotPossible, UsageError
 from spoold.names import shown
 from spoold.spool import Place
-from spoold.states import REASON_SUFFIX
 
 
 @click.command(params=[ids_argument(), reason_option()])
@@ -52,6 +50,7 @@ def _quarantined(app: App, part: str) -> Found | None:
 
 def _drop_again(app: App, found: Found) -> None:
     inbox = Place("inbox", found.place.key)
+    beside = Beside(app.spool, found)
     try:
         moved = app.spool.move(found.place, inbox, found.name)
     except FileExistsError:
@@ -60,7 +59,7 @@ def _drop_again(app: App, found: Found) -> None:
         ) from None
     if not moved:
         raise NotPossible(f"{shown(found.name)} has just been moved by somebody else; look again")
-    fs.remove(app.spool.path(found.place, found.name + REASON_SUFFIX))
     app.spool.sync()
+    beside.remove()
     row = {"file": found.name, "from": str(found.place), "to": str(inbox)}
     app.row(row, f"{shown(found.name)}: {found.place} → {app.styled(str(inbox), bold=True)}")

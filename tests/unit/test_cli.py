@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoold import cli
+from spoold import cli, fs
 from spoold.cli import _app, _find
 from spoold.cli._app import App, age
 from spoold.errors import UsageError
-from spoold.spool import Place
+from spoold.spool import Place, Spool
 from spoold.states import Role
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -475,3 +475,38 @@ def test_ages_do_not_change_places(one, two):
     low, high = sorted((one, two))
     shown = [float(age(s)[:-1]) * units[age(s)[-1]] for s in (low, high)]
     assert shown[0] <= shown[1] or high - low < units[age(high)[-1]]
+
+
+def test_a_reason_that_came_back_with_its_file_stays(lab, spoold, monkeypatch):
+    """`retry` removes the reason it saw, and not that of an intake that was faster."""
+    lab.drop("decisions", "bad.json", b"[]")
+    lab.drain()
+    original = Spool.move
+
+    def move_and_be_overtaken(self, source, target, *names):
+        moved = original(self, source, target, *names)
+        if source.folder == "quarantine":
+            monkeypatch.setattr(Spool, "move", original)
+            lab.drain()
+        return moved
+
+    monkeypatch.setattr(Spool, "move", move_and_be_overtaken)
+    assert spoold("retry", "bad.json").code == 0
+    assert lab.reason(lab.only("quarantine"))["code"] == "not-an-object"
+
+
+def test_a_reason_goes_after_its_file(lab, spoold, monkeypatch):
+    """A retried file has left quarantine/ durably before the reason beside it is removed."""
+    lab.drop("decisions", "bad.json", b"[]")
+    lab.drain()
+    steps = []
+    for where, name in ((Spool, "move"), (Spool, "sync"), (fs, "remove")):
+        original = getattr(where, name)
+
+        def noting(*args, name=name, original=original):
+            steps.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(where, name, noting)
+    assert spoold("retry", "bad.json").code == 0
+    assert steps == ["move", "sync", "remove"]
