@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from spoold.errors import SpooldError, Transient
 from spoold.states import REASON_SUFFIX
 from spoold.testing import Clock, Lab
 from tests.crash._power_disk import Disk, Image, choices
@@ -50,11 +51,13 @@ class Tally:
         cuts: moments at which the power went.
         states: different disks after that.
         wrong: what did not hold, with the moment and what was left.
+        missed: where the real disk is not as the record says: the recorder has a gap.
     """
 
     cuts: int = 0
     states: int = 0
     wrong: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
 
 
 class Recovery:
@@ -62,13 +65,19 @@ class Recovery:
 
     Args:
         folder: an empty folder, on a fast file system.
+
+    Attributes:
+        may_repeat: the far side remembers keys, so the probe allows to repeat what nobody saw end.
+        repeats: how often that was done.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.may_repeat = False
+        self.repeats = 0
         self.calls: list[tuple[str, int, bytes]] = []
         self.clock = Clock()
-        far = FarSide(lambda *call: self.calls.append(call))
-        self.lab = Lab(folder, TOML, ROUTES, self.clock, far)
+        self.far = FarSide(lambda *call: self.calls.append(call))
+        self.lab = Lab(folder, TOML, ROUTES, self.clock, self.far)
 
     def judge(self, image: Image, world: World, *, redeliver: bool = False) -> list[str]:
         """Recover what the disk has; every law that is broken then, a sentence each.
@@ -84,9 +93,11 @@ class Recovery:
         if world.now:
             self.clock.now = world.now + timedelta(seconds=1)
         self.calls.clear()
+        if self.may_repeat:
+            self.far.probed = Transient("safe", "It may be done again.", retry_after=0)
         before = by_id(root)
-        if code := self.lab.drain():
-            return [f"the restart ended with {code}"]
+        if trouble := self._drain():
+            return [f"the restart {trouble}"]
         after = by_id(root)
         found = violations(root, world.dropped, self._bodies(world))
         found += _kept(root, after, world.promised)
@@ -94,18 +105,25 @@ class Recovery:
         found += _explained(root)
         found += self._effects(world, before, after)
         seen, calls = picture(root), len(self.calls)
-        if code := self.lab.drain():
-            found.append(f"the second restart ended with {code}")
+        if trouble := self._drain():
+            found.append(f"the second restart {trouble}")
         changed = sorted(path for path, _ in seen.items() ^ picture(root).items())
         if changed or len(self.calls) != calls:
             found.append(f"a second restart changed {changed or 'nothing, but acted again'}")
         return found or (self._redelivered(world, after) if redeliver else [])
 
+    def _drain(self) -> str:
+        try:
+            code = self.lab.drain()
+        except SpooldError as error:
+            return f"failed: {error}"
+        return f"ended with {code}" if code else ""
+
     def _redelivered(self, world: World, known: Requests) -> list[str]:
         for number, data in enumerate(world.dropped):
             self.lab.drop("decisions", f"again-{number}.json", data)
-        if code := self.lab.drain():
-            return [f"the drain after a second delivery ended with {code}"]
+        if trouble := self._drain():
+            return [f"the drain after a second delivery {trouble}"]
         new = by_id(self.lab.root).keys() - known.keys()
         return [f"a second delivery made {one}" for one in sorted(new)]
 
@@ -125,6 +143,8 @@ class Recovery:
                 yield f"attempt {number} of {key} took effect a second time"
             earlier = before[key].fields["attempts"] if key in before else []
             if earlier and earlier[-1]["outcome"] is None:
+                self.repeats += 1
+            if earlier and earlier[-1]["outcome"] is None and not self.may_repeat:
                 yield f"attempt {number} of {key} was made although nobody knew how the last ended"
             numbers[key].add(number)
         for key, seen in numbers.items():
@@ -145,7 +165,7 @@ def run(
         count: how many such choices at each moment.
         enough: stop when so much is wrong.
     """
-    tally, seen = Tally(), set()
+    tally, seen, disk = Tally(), set(), Disk()
     for number, (disk, world) in enumerate(record.cuts()):
         tally.cuts += 1
         for name, kept in choices(disk, chance, count):
@@ -159,10 +179,11 @@ def run(
             tally.wrong += [f"cut {number}, left: {name}: {what}" for what in wrong]
             if len(tally.wrong) >= enough:
                 return tally
+    tally.missed = _differences(disk, record.root)  # by now it has everything
     return tally
 
 
-def differences(disk: Disk, root: Path) -> list[str]:
+def _differences(disk: Disk, root: Path) -> list[str]:
     """Where the model of the disk and the real folder differ: what the recorder has missed."""
     real: dict[bytes, bytes | None] = {}
     for path in root.rglob("*"):

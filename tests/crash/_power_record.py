@@ -107,6 +107,10 @@ class _Playing:
             kept = dict.fromkeys(self.disk.unsure.keys() - self._by_person, WHOLE)
             self.world.promised = self.disk.image(kept)
             self.world.promises += 1
+        elif what == "deciding":
+            about, promised = mark["about"].encode(), self.world.promised
+            self.world.promised = {k: v for k, v in promised.items() if about not in k}
+            self.world.promises += 1
         elif what == "settled":
             self.disk.sync()
             self._begun = True

@@ -6,7 +6,8 @@ to the spool, it writes to FOLDER/marks what the world outside saw, a JSON objec
 * `drop`: bytes that a producer drops; they are durable at once, for the promise begins later;
 * `settled`: what is there now is where the scene begins;
 * `effect`: an action had its effect on the far side;
-* `acknowledged`: a drain has ended well, so what can be seen now is promised;
+* `acknowledged`: a drain or a verb has ended well, so what can be seen now is promised;
+* `deciding`: a person decides about a file, so where it was is not promised any more;
 * `clock`: the time.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 import orjson
 
 from spoold import service
+from spoold.cli import main
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
 from spoold.testing import Clock, Lab, Recorder
@@ -162,6 +164,17 @@ class Play:
             for file in files:
                 file.rename(self.lab.root / target / file.name)
 
+    def verb(self, verb: str, file: Path, *more: str) -> None:
+        """`spoold VERB ID`: it may be done or not until that ends, and then it is promised."""
+        self.mark("deciding", about=file.stem)
+        sys.argv = ["spoold", "--config", str(self.lab.file), verb, file.stem, *more]
+        try:
+            main()
+        except SystemExit as end:
+            if end.code:
+                raise
+        self.mark("acknowledged")
+
     def later(self, seconds: float) -> None:
         """Time goes by."""
         self.lab.clock.advance(seconds)
@@ -288,39 +301,45 @@ def everything(play: Play) -> None:
 
 
 def by_verbs(play: Play) -> None:
-    """People decide with `spoold approve`, `reject` and `hold`; when it says so it is so."""
+    """People decide with `spoold approve`, `reject` and so on; when it says so it is so."""
     play.drop("plain/ok-1", "plain/ok-2", "plain/ok-3")
     play.drain()
     play.begin()
-    for verb, file in zip(
-        ("approve", "reject", "hold"), play.lab.files("awaiting-approval"), strict=True
-    ):
-        _verb(play, verb, file.stem)
-        play.mark("acknowledged")
+    first, second, third = play.lab.files("awaiting-approval")
+    play.verb("approve", first)
+    play.verb("cancel", first)
+    play.verb("reject", second)
+    play.verb("hold", third)
+    play.verb("release", third)
+    play.verb("approve", third)
     play.drain()
 
 
-def _verb(play: Play, *words: str) -> None:
-    from spoold.cli import main
-
-    sys.argv = ["spoold", "--config", str(play.lab.file), *words]
-    try:
-        main()
-    except SystemExit as end:
-        if end.code:
-            raise
+def by_verbs_afterwards(play: Play) -> None:
+    """People deal with what failed, what nobody knows of, what is tried later, and a bad drop."""
+    play.drop("plain/fail-1", "plain/lost-2", "plain/defer-3")
+    play.drop("plain/bad-4", data=b"[]")
+    play.drain()
+    play.decide("awaiting-approval", "approved", 3)
+    play.drain()
+    play.begin()
+    play.verb("retry", play.lab.only("failed"))
+    play.verb("resolve", play.lab.only("unknown"), "--as", "done")
+    play.verb("retry", play.lab.only("deferred"))
+    play.verb("retry", play.lab.only("quarantine"))
+    play.drain()
 
 
 SCENES: Mapping[str, Callable[[Play], None]] = {
     scene.__name__: scene
     for scene in (
         first_start, three, twenty, folding, folding_while_a_person_decides, superseding,
-        quarantine, approval, executing, sweeping, everything, by_verbs,
+        quarantine, approval, executing, sweeping, everything, by_verbs, by_verbs_afterwards,
     )
 }  # fmt: skip
 
 
-def main(name: str, folder: str, law: str = "") -> None:
+def play_one(name: str, folder: str, law: str = "") -> None:
     """Play a scene, with a law broken on purpose if one is named."""
     if law:
         BREAKS[law]()
@@ -328,4 +347,4 @@ def main(name: str, folder: str, law: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    play_one(*sys.argv[1:])
