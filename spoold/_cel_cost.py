@@ -4,8 +4,10 @@ Security: records are hostile, authors are not. CEL stops after 10,000 steps, bu
 megabyte: what was measured is beside each limit in rules.py.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from spoold._cel_text import Token, is_selected
 
@@ -14,6 +16,32 @@ _COLLECTING = {"map", "filter"}
 _BINDING = _LOOPS | {"optMap", "optFlatMap"}
 _LITERAL_ONLY = {"matches", "split", "join", "replace"}
 _SEARCHING = {"contains", "indexOf", "lastIndexOf"}
+
+#: The parts of a regular expression, and what each adds to the program that it is compiled to.
+_PART = re.compile(
+    r"""(?P<quoted>\\Q.*?(?:\\E|\Z)) | (?P<script>\\[pP](?:\{[^}]*\}|.))
+      | (?P<kind>\\[dDwWsSCX]|\.) | (?P<escape>\\x\{[^}]*\}|\\.)
+      | (?P<set>\[\^?\]?(?:\[:[^\]]*:\]|\\[pP]\{[^}]*\}|\\.|[^\]\\])*\])
+      | (?P<times>\{(?P<low>[0-9]+)(?P<range>,(?P<high>[0-9]*))?\})
+      | (?P<opens>\((?:\?(?:P?<\w+>|[a-zA-Z-]*:?))?) | (?P<closes>\)) | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_SCRIPT, _SET = 1500, 8
+
+
+class Extent(NamedTuple):
+    """The entries of the largest list or object; the bytes of all, and of the longest text."""
+
+    widest: int
+    size: int
+    longest: int
+
+
+class Pattern(NamedTuple):
+    """A regular expression as it is written, and whether a loop applies it."""
+
+    text: str
+    in_loop: bool
 
 
 @dataclass(slots=True)
@@ -36,7 +64,7 @@ class Cost:
     crosses: bool = False
     searches: bool = False
     literals: int = 0
-    patterns: list[str] = field(default_factory=list)
+    patterns: list[Pattern] = field(default_factory=list)
     refusal: str | None = None
 
 
@@ -66,7 +94,7 @@ def cost_of(tokens: Sequence[Token]) -> Cost:
         elif token.kind == "op" and token.text == ",":
             inner.argument += 1
         else:
-            _note_argument(cost, inner, token)
+            _note_argument(cost, stack, token)
             if token.opens:
                 stack.append(_bracket(tokens, index))
                 _note_call(cost, stack)
@@ -93,7 +121,8 @@ def _note_call(cost: Cost, stack: Sequence[_Bracket]) -> None:
         cost.refusal = "format() is not available; put texts together with + or join()"
 
 
-def _note_argument(cost: Cost, inner: _Bracket, token: Token) -> None:
+def _note_argument(cost: Cost, stack: Sequence[_Bracket], token: Token) -> None:
+    inner = stack[-1]
     is_literal = token.kind in {"string", "number"}
     # The function matches(text, pattern) has the text as its first argument.
     if inner.call in _LITERAL_ONLY and (inner.is_member or inner.argument > 0):
@@ -101,7 +130,7 @@ def _note_argument(cost: Cost, inner: _Bracket, token: Token) -> None:
         if not is_literal:
             cost.refusal = f"{inner.call}() takes only literals; data there could cost too much"
         elif inner.call == "matches":
-            cost.patterns.append(token.text)
+            cost.patterns.append(Pattern(token.text, any(around.is_body for around in stack)))
     elif inner.call in _SEARCHING and not is_literal:
         cost.searches = True
 
@@ -118,3 +147,54 @@ def _note_name(
     if any(bracket.call in _LOOPS for bracket in bodies) and not is_function:
         own = {bodies[-1].variable, "true", "false", "null", "in"}
         cost.crosses |= name not in own
+
+
+def weight_of(pattern: str) -> int:
+    """About how large the program is that a regular expression is compiled to, `{n}` unrolled."""
+    sums, last = [0], 0
+    for part in _PART.finditer(pattern):
+        if part["opens"]:
+            sums.append(0)
+            last = 0
+        elif part["times"]:
+            times = max(int(part["low"]), int(part["high"] or 0)) * (3 if part["range"] else 1)
+            sums[-1] += last * (times - 1)
+            last *= times
+        else:
+            last = sums.pop() + 2 if part["closes"] and len(sums) > 1 else _weight(part)
+            sums[-1] += last
+    return sum(sums)
+
+
+def _weight(part: re.Match[str]) -> int:
+    text = part[0]
+    if part["script"] or (part["set"] and not (text.isascii() and r"\p" not in text.lower())):
+        return _SCRIPT
+    if part["set"] or part["kind"]:
+        return _SET
+    return len(text) if part["quoted"] else len(text.encode("utf-8", "surrogatepass"))
+
+
+def extent_of(record: Any) -> Extent:
+    """How much of a record an expression could look at."""
+    widest = size = longest = 0
+    for value in _values(record):
+        size += 1
+        if isinstance(value, str):
+            length = len(value) if value.isascii() else len(value.encode(errors="replace"))
+            size, longest = size + length, max(longest, length)
+        elif isinstance(value, dict | list):
+            widest = max(widest, len(value))
+    return Extent(widest, size, longest)
+
+
+def _values(record: Any) -> Iterator[Any]:
+    """All values and keys, at any depth; nothing recurses."""
+    waiting: list[Any] = [record]
+    while waiting:
+        value = waiting.pop()
+        yield value
+        if isinstance(value, dict | list):
+            waiting += value
+            if isinstance(value, dict):
+                waiting += value.values()

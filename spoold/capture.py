@@ -1,5 +1,6 @@
 """Bytes of a running attempt → a capped file, a count, and the end of it as text."""
 
+import json
 import os
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def printable(data: bytes | str) -> str:
         c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]  # `\x1b`, `\u202e`
         for c in text
     )
+
+
+def escaped(line: str) -> str:
+    """The same JSON on one line, without a character that could steer a terminal."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 class Capture:

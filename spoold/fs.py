@@ -19,7 +19,6 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -76,9 +75,12 @@ def replace(source: str, target: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Unlink a temporary file; gone already is fine."""
-    with suppress(FileNotFoundError):
+    """Unlink a temporary file; gone already is fine, and so is a name that no file can have."""
+    try:
         os.unlink(path)  # noqa: TID251 - this module is where it belongs
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise
 
 
 def make_folder(path: str, mode: int, *, durable: bool = True) -> None:

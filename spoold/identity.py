@@ -4,6 +4,9 @@ import hashlib
 from datetime import UTC, datetime
 from functools import lru_cache
 
+#: Characters of what identifies a delivery or an intent; a request holds a hundred of them.
+LONGEST_KEY = 1024
+
 
 def digest(*parts: str) -> bytes:
     """SHA-256 over parts that cannot run into each other."""

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 from pythonjsonlogger.core import BaseJsonFormatter
 
+from spoold.capture import escaped, printable
+
 
 def log_to_stderr(*, as_json: bool) -> None:
     """Set up logging of the whole process."""
@@ -43,9 +45,10 @@ class _Json(BaseJsonFormatter):
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """One line, whatever characters a stranger's file name has."""
         try:
-            return orjson.dumps(log_data, default=str).decode()
+            line = orjson.dumps(log_data, default=str).decode()
         except TypeError:
-            return json.dumps(log_data, default=str)
+            line = json.dumps(log_data, default=str)
+        return escaped(line)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """UTC, in the form that request files have."""
@@ -67,4 +70,4 @@ class _Line(logging.Formatter):
         line = f"{clock} {_stage(record):<8}{level}{subject}{message}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line.replace("\n", "\n  ")
+        return printable(line).replace("\n", "\n  ")

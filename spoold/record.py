@@ -1,9 +1,13 @@
 """What a drop says: strict JSON in, one `Record` out, whatever system it came from."""
 
+import gc
 import json
 import math
 import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import orjson
@@ -15,42 +19,47 @@ JsonObject = dict[str, Any]
 #: Beyond this CEL, JavaScript and orjson no longer agree on an integer's value.
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
-# Possessive quantifiers throughout: a hostile megabyte must not make the matcher backtrack.
-_STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+'
-_DIGITS = r"-?(?:0|[1-9][0-9]*+)"
-_TOKEN = re.compile(
-    rf"""[ \t\n\r]*+(?:
-      (?P<end>\Z)
-    | (?P<cut_string>{_STRING}(?:\\(?:u[0-9a-fA-F]{{0,3}})?)?\Z)
-    | (?P<cut_value>(?:-|{_DIGITS}(?:\.|(?:\.[0-9]++)?[eE][+-]?)|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z)
-    | (?P<string>{_STRING}")
-    | (?P<real>{_DIGITS}(?:\.[0-9]++(?:[eE][+-]?[0-9]++)?|[eE][+-]?[0-9]++))
-    | (?P<nan>NaN|-?Infinity)
-    | (?P<integer>{_DIGITS})
-    | (?P<literal>true|false|null)
-    | (?P<mark>[\[\]{{}}:,])
-    | (?P<bad>.))""",
-    re.VERBOSE | re.DOTALL,
+# Possessive quantifiers throughout: a hostile megabyte must not make a matcher backtrack.
+_SOUND = (
+    r"[^\"\\]++ | \\[^u] | \\u(?![dD][89a-fA-F])"
+    r" | \\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-_OPEN_STRING = re.compile(_STRING)
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: In a text with the grammar of JSON: what is sound, then the first thing that may not be.
+_ODD = re.compile(
+    rf"""(?: [^"0-9NI-]++
+           | "(?:{_SOUND})*+"
+           | -?[0-9]{{1,18}}+(?:\.[0-9]++)?+(?:[eE](?:-[0-9]++|\+?[0-9]{{1,2}}+))?+(?![0-9.eE])
+         )*+
+    (?: (?P<end>\Z)
+      | (?P<real>-?[0-9]++(?:\.[0-9]++(?:[eE][+-]?[0-9]++)?+|[eE][+-]?[0-9]++))
+      | (?P<integer>-?[0-9]++)
+      | (?P<nan>NaN|-?Infinity)
+      | "(?:{_SOUND})*+(?P<half>\\u) )""",
+    re.VERBOSE,
+)
+_ESCAPE = re.compile(rb"\\.")
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}:"'))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_DIGITS = b"0" * 19  # of the smallest integer that does not fit
+_NUMBER = re.compile(_DIGITS + rb"(?<=[-:,\[ \t\n\r]" + _DIGITS + b")")
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_CUT_WORD = re.compile("-|t|tr|tru|f|fa|fal|fals|n|nu|nul")
+_CUT_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.|(?:\.[0-9]++)?+[eE][+-]?)")
+_CUT_ESCAPE = re.compile(r"[^\\]?\\(?:u[0-9a-fA-F]{0,4})?")
 
-# What may come next: the kinds of token, then the words for whoever must mend the file.
-_Expected = tuple[frozenset[str], str]
-_STRINGS = frozenset({"string", "cut_string"})
-_VALUES = _STRINGS | {"real", "integer", "literal", "nan", "cut_value", "[", "{"}
-_CHECKED = _VALUES - {"literal"}
-_DOCUMENT: _Expected = (_VALUES, "a JSON object")
-_VALUE: _Expected = (_VALUES, "a value")
-_ITEM: _Expected = (_VALUES | {"]"}, "a value or ]")
-_KEY: _Expected = (_STRINGS, "a key in double quotes")
-_FIRST_KEY: _Expected = (_STRINGS | {"}"}, "a key in double quotes or }")
-_COLON: _Expected = (frozenset({":"}), "a colon")
-_NEXT_ITEM: _Expected = (frozenset({",", "]"}), "a comma or ]")
-_NEXT_KEY: _Expected = (frozenset({",", "}"}), "a comma or }")
-_END: _Expected = (frozenset({"end"}), "the end of the file")
+#: It reads JSON in C and says where the grammar breaks, which orjson cannot be held to.
+_GRAMMAR = json.JSONDecoder(parse_int=bool, parse_float=bool, parse_constant=bool)
+#: What it misses, by how its message begins, in words for whoever must mend the file.
+_MISSED = {
+    "Expecting value": "a value",
+    "Expecting property": "a key in double quotes",
+    "Expecting ':'": "a colon",
+    "Expecting ','": "a comma or a closing bracket",
+    "Extra data": "the end of the file",
+    "Invalid": "more of a string",
+    "Unterminated": "the end of a string",
+}
 
-_HARMLESS = frozenset({str, bool, type(None)})
 _QUOTED_AT_MOST = 40  # characters of a stranger's text in a message
 _INTEGER_AT_MOST = 20  # characters in 64 bits; int() refuses a few thousand
 
@@ -105,16 +114,29 @@ def parse(raw: bytes, *, max_depth: int = 64) -> JsonObject:
         BadInput: with code `empty`, `not-utf8`, `truncated`, `not-json`, `not-an-object`,
             `duplicate-key`, `nul-character`, `not-a-number`, `number-out-of-range` or `too-deep`.
     """
+    # JSON has no cycles; to look for some while half a million lists are made takes longer than
+    # to make them.
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _parse(raw, max_depth)
+    finally:
+        if is_collecting:
+            gc.enable()
+
+
+def _parse(raw: bytes, max_depth: int) -> JsonObject:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        _SecondReader(_decode(raw), max_depth).read()
-        raise BadInput("not-json", f"The JSON is wrong: {error.msg}.") from error
+        text = _decode(raw)
+        _refuse_grammar(text)
+        _refuse_odd(text)
+        raise BadInput("too-deep", "The nesting is too deep to be read.") from error
     if type(document) is not dict:
         kind = "an array" if type(document) is list else "a single value"
         raise BadInput("not-an-object", f"The file holds {kind}, not an object.")
-    if not _is_plain(document, max_depth) or not _has_distinct_keys(document, raw):
-        _SecondReader(_decode(raw), max_depth).read()
+    _refuse_what_orjson_takes(document, raw, max_depth)
     if b"\\u0000" in raw and _holds_nul(document):
         raise BadInput("nul-character", "A text in it holds the character \\u0000.")
     return document
@@ -134,40 +156,65 @@ def _holds_nul(document: JsonObject) -> bool:
     return False
 
 
-def _is_plain(document: JsonObject, max_depth: int) -> bool:
-    """False when depth or a number needs the slow look; level by level, so never recursing."""
+def _refuse_what_orjson_takes(document: JsonObject, raw: bytes, max_depth: int) -> None:
+    r"""Refuse too many levels, integers that became floats, and keys that come twice.
+
+    Each member costs one colon. orjson never adds or escapes one, so a colon that is missing when
+    the document is written again went away with a member; unless one was spelled `\u003a`.
+    """
+    marks = b""
+    if raw.count(b"[") + raw.count(b"{") > max_depth:
+        marks = _marks(raw)
+        if max(accumulate(memoryview(marks.translate(_STEPS, b":")).cast("b"))) > max_depth:
+            raise BadInput("too-deep", f"The nesting is deeper than {max_depth} levels.")
+    zeros = raw.translate(_DIGITS_AS_ZEROS)
+    if _DIGITS in zeros and _NUMBER.search(zeros):
+        _refuse_odd(raw.decode())
+    written = b""
+    if not (b"\\" in raw and (b"\\u003a" in raw or b"\\u003A" in raw)):
+        with suppress(orjson.JSONEncodeError):  # it writes 254 levels, and reads more
+            written = orjson.dumps(document)
+    if written.count(b":") != raw.count(b":"):
+        marks = marks or _marks(raw)
+        if marks.count(b":") != _members(document):
+            _refuse_repeat(raw)
+
+
+def _marks(raw: bytes) -> bytes:
+    """The brackets and colons of a sound text that are not in its strings."""
+    if b"\\" in raw:
+        raw = _ESCAPE.sub(b"", raw)
+    return b"".join(raw.translate(None, _NO_MARKS).split(b'"')[::2])
+
+
+def _members(document: JsonObject) -> int:
+    """How many members all objects of a document have together."""
+    count = 0
     level: list[Any] = [document]
-    for _ in range(max_depth):
-        others = [
+    while level:
+        count += sum(len(container) for container in level if type(container) is dict)
+        level = [
             value
             for container in level
             for value in (container.values() if type(container) is dict else container)
-            if type(value) not in _HARMLESS
+            if type(value) is dict or type(value) is list
         ]
-        level = []
-        for value in others:
-            if type(value) is dict or type(value) is list:
-                level.append(value)
-            # orjson makes a float of an integer that does not fit, so a large float may be one.
-            elif not _INT_MIN < value <= _INT_MAX:
-                return False
-        if not level:
-            return True
-    return False
+    return count
 
 
-def _has_distinct_keys(document: JsonObject, raw: bytes) -> bool:
-    r"""False when a repeated key is possible.
+def _refuse_repeat(raw: bytes) -> NoReturn:
+    with suppress(RecursionError):
+        json.loads(raw, object_pairs_hook=_distinct)
+    raise BadInput("duplicate-key", "A key comes twice in one object.")
 
-    Each member costs one colon and orjson never adds or escapes one, so a colon that is missing
-    when the document is written again went away with a member; unless one was spelled `\u003a`.
-    """
-    if b"\\" in raw and (b"\\u003a" in raw or b"\\u003A" in raw):
-        return False
-    try:
-        return orjson.dumps(document).count(b":") == raw.count(b":")
-    except orjson.JSONEncodeError:  # it writes 254 levels, and reads more
-        return False
+
+def _distinct(members: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(members)
+    if len(found) == len(members):
+        return found
+    counts = Counter(key for key, _ in members)
+    twice = next(key for key, count in counts.items() if count > 1)
+    raise BadInput("duplicate-key", f"The key {_short(twice)} comes twice in one object.")
 
 
 def _decode(raw: bytes) -> str:
@@ -187,94 +234,64 @@ def _decode(raw: bytes) -> str:
         raise BadInput("not-utf8", f"Byte {error.start + 1} is not valid UTF-8.") from error
 
 
-class _SecondReader:
-    """Names the first thing wrong with a JSON text.
-
-    orjson says neither whether the text could have gone on nor which key came twice; this reader
-    does, slower and in Python, without recursion and in time linear in the text.
-    """
-
-    def __init__(self, text: str, max_depth: int) -> None:
-        self._text = text
-        self._max_depth = max_depth
-        self._start = 0  # of the token in hand
-        self._keys: list[set[str] | None] = []  # of each open container; None for an array
-        self._expected = _DOCUMENT
-
-    def read(self) -> None:
-        """Return if the text is sound, or raise `BadInput`."""
-        for found in _TOKEN.finditer(self._text):
-            kind = found.lastgroup or "bad"
-            self._start = found.start(kind)
-            if kind == "mark":
-                kind = self._text[self._start]
-            if kind not in self._expected[0]:
-                self._refuse_token(kind)
-            if kind in _CHECKED:
-                self._check(kind, self._text[self._start : found.end()])
-            self._move(kind)
-
-    def _move(self, kind: str) -> None:
-        """Set what may come after a token of this kind."""
-        keys = self._keys
-        if kind in {"{", "["}:
-            keys.append(set() if kind == "{" else None)
-            self._expected = _FIRST_KEY if kind == "{" else _ITEM
-        elif kind == ",":
-            self._expected = _VALUE if keys[-1] is None else _KEY
-        elif kind == ":":
-            self._expected = _VALUE
-        elif kind == "string" and (self._expected is _KEY or self._expected is _FIRST_KEY):
-            self._expected = _COLON
-        else:
-            if kind in {"}", "]"}:
-                keys.pop()
-            self._expected = _END if not keys else _NEXT_ITEM if keys[-1] is None else _NEXT_KEY
-
-    def _check(self, kind: str, token: str) -> None:
-        """Refuse what the grammar would take, or would take if there were more of it."""
-        if kind == "string":
-            self._check_string(token)
-        elif kind == "integer":
-            if len(token) > _INTEGER_AT_MOST or not _INT_MIN <= int(token) <= _INT_MAX:
-                self._refuse("number-out-of-range", f"{_short(token)} does not fit in 64 bits")
-        elif kind == "nan":
-            self._refuse("not-a-number", f"there is {token}")
-        elif kind == "real":
-            if math.isinf(float(token)):
-                self._refuse("not-a-number", f"{_short(token)} is too large for a float")
-        elif kind in {"cut_string", "cut_value"}:
-            what = kind.removeprefix("cut_")
-            self._refuse("truncated", f"the file ends inside the {what} that begins there")
-        elif len(self._keys) == self._max_depth:
-            self._refuse("too-deep", f"the nesting becomes deeper than {self._max_depth} levels")
-
-    def _check_string(self, token: str) -> None:
-        text = json.loads(token) if "\\" in token else token[1:-1]
-        if _SURROGATE.search(text):
-            self._refuse("not-utf8", "a string has one half of a surrogate pair")
-        keys = self._keys[-1] if self._keys else None
-        if keys is None or self._expected is _VALUE:
-            return
-        if text in keys:
-            self._refuse("duplicate-key", f"the key {_short(text)} comes again in one object")
-        keys.add(text)
-
-    def _refuse_token(self, kind: str) -> NoReturn:
-        expected = self._expected[1]
-        if kind == "end":
-            self._refuse("truncated", f"the file ends before {expected}")
-        if kind == "bad" and (opened := _OPEN_STRING.match(self._text, self._start)):
-            self._start = opened.end()
-            expected = "more of a string"
-        rest = self._text[self._start : self._start + _QUOTED_AT_MOST]
+def _refuse_grammar(text: str) -> None:
+    """Return if the text has the grammar of JSON, also with `NaN`; else say where it breaks."""
+    try:
+        _GRAMMAR.decode(text)
+    except RecursionError:
+        raise BadInput("too-deep", "The nesting is too deep to be read.") from None
+    except json.JSONDecodeError as error:
+        missed = (words for begins, words in _MISSED.items() if error.msg.startswith(begins))
+        expected = next(missed, "what JSON allows")
+        if _is_cut(text, error):
+            raise _bad("truncated", text, error.pos, f"the file ends before {expected}") from None
+        rest = text[error.pos : error.pos + _QUOTED_AT_MOST]
         found = _short(rest.split("\n")[0] or "\n")
-        self._refuse("not-json", f"there is {found} instead of {expected}")
+        what = f"there is {found} instead of {expected}"
+        raise _bad("not-json", text, error.pos, what) from None
 
-    def _refuse(self, code: str, what: str) -> NoReturn:
-        line = self._text.count("\n", 0, self._start) + 1
-        column = self._start - self._text.rfind("\n", 0, self._start)
-        raise BadInput(code, f"At line {line}, column {column}, {what}.")
+
+def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
+    """Whether a text with this mistake would be sound if it went on."""
+    at, missed = error.pos, error.msg
+    if missed.startswith("Extra"):
+        return False
+    if missed.startswith("Unterminated") or at == len(text):
+        return True
+    if missed.startswith("Invalid"):
+        return _CUT_ESCAPE.fullmatch(text, at - 1) is not None
+    if missed.startswith("Expecting value"):
+        return _CUT_WORD.fullmatch(text, at) is not None
+    number = len(text.rstrip("0123456789+-.eE"))
+    return number < at and _CUT_NUMBER.fullmatch(text, number) is not None
+
+
+def _refuse_odd(text: str) -> None:
+    """Refuse numbers that would change their value, and halves of surrogate pairs.
+
+    Args:
+        text: has the grammar of JSON, also with `NaN`.
+    """
+    at = 0
+    while (found := _ODD.match(text, at)) and (kind := found.lastgroup or "end") != "end":
+        token, start, at = found[kind], found.start(kind), found.end()
+        if kind == "half":
+            raise _bad("not-utf8", text, start, "a string has one half of a surrogate pair")
+        if kind == "nan":
+            raise _bad("not-a-number", text, start, f"there is {token}")
+        if kind == "real":
+            if math.isinf(float(token)):
+                what = f"{_short(token)} is too large for a float"
+                raise _bad("not-a-number", text, start, what)
+        elif len(token) > _INTEGER_AT_MOST or not _INT_MIN <= int(token) <= _INT_MAX:
+            what = f"{_short(token)} does not fit in 64 bits"
+            raise _bad("number-out-of-range", text, start, what)
+
+
+def _bad(code: str, text: str, at: int, what: str) -> BadInput:
+    line = text.count("\n", 0, at) + 1
+    column = at - text.rfind("\n", 0, at)
+    return BadInput(code, f"At line {line}, column {column}, {what}.")
 
 
 def _short(text: str) -> str:

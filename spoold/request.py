@@ -273,8 +273,10 @@ def _first(error: Exception) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that can be written as UTF-8, whatever bytes a file name had."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that can be written as UTF-8 and steers no terminal; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def now() -> datetime:

@@ -15,6 +15,7 @@ from spoold.config import Config, RouteFile, RouteTable
 from spoold.errors import BadInput, ConfigError
 from spoold.executors import _instance
 from spoold.executors._instance import Instance
+from spoold.identity import LONGEST_KEY
 from spoold.record import Record
 from spoold.rules import EvalError, Expression, RuleError, Scope, Template
 from spoold.sources import _inbox
@@ -70,7 +71,7 @@ class Route:
             targets = {k: _text(k, v) for k, v in self.targets.render(scope).items()}
             given = self.params.render(scope)
             preflight = [command.render(scope) for command in self.preflight]
-            keys = {name: _text(name, e.value(scope)) for name, e in self.keys.items()}
+            keys = {name: _key(name, e.value(scope)) for name, e in self.keys.items()}
         except EvalError as error:
             what = f"Route {self.table.name} matches, but {error}."
             raise BadInput("route-error", what) from None
@@ -105,6 +106,13 @@ def _text(name: str, value: object) -> str | None:
     if isinstance(value, int):
         return str(value)
     raise EvalError(f"{name} is a {type(value).__name__}, where a string is needed")
+
+
+def _key(name: str, value: object) -> str | None:
+    key = _text(name, value)
+    if key and len(key) > LONGEST_KEY:
+        raise EvalError(f"{name} has {len(key)} characters, more than {LONGEST_KEY}")
+    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
-from spoold._cel_cost import cost_of
+from spoold._cel_cost import Extent, Pattern, cost_of, extent_of, weight_of
 from spoold._cel_text import record_paths, tokenize
 from spoold._cel_words import compile_problem, eval_problem, shown, without_status
 
@@ -27,6 +27,13 @@ MAX_COLLECTED = 500
 MAX_TOUCHED = 256 * 1024 * 1024
 #: The size of a record in which data is searched for data: 750 kB took 2.6 s, quadratically.
 MAX_SEARCHED = 256 * 1024
+#: The weight of regular expressions times what they look at: 1 GB took 28 s.
+MAX_MATCHED = 64 * 1024 * 1024
+#: A loop compiles a regular expression at every step; so many bytes could be looked at meanwhile.
+_COMPILING = 100
+#: The characters of a result, and so many for each value in it: 9 MB in 4.5 million took 30 s.
+MAX_RESULT = 4 * 1024 * 1024
+_VALUE = 80
 
 _ENV = cel.NewEnv(
     variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
@@ -80,21 +87,9 @@ class Scope:
         self.activation = _ENV.Activation({"record": record})
 
     @cached_property
-    def extent(self) -> tuple[int, int]:
-        """The entries of the largest list or object; the number of characters and values."""
-        widest = size = 0
-        waiting: list[Any] = [self.record]
-        while waiting:
-            value = waiting.pop()
-            size += 1
-            if isinstance(value, str):
-                size += len(value)
-            elif isinstance(value, dict | list):
-                widest = max(widest, len(value))
-                waiting += value
-                if isinstance(value, dict):
-                    waiting += value.values()
-        return widest, size
+    def extent(self) -> Extent:
+        """How much there is to look at."""
+        return extent_of(self.record)
 
 
 class Expression:
@@ -129,13 +124,17 @@ class Expression:
         self._cost = cost_of(tokens)
         if self._cost.refusal:
             raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
-        for pattern in self._cost.patterns:
-            tried = _ENV.compile(f'"".matches({pattern})').eval(data={"record": {}})
-            if tried.type() == _ERROR:
-                raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(text)}")
+        self._weights = [(self._weigh(one), one.in_loop) for one in self._cost.patterns]
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
+
+    def _weigh(self, pattern: Pattern) -> int:
+        """The weight of a regular expression; raises `RuleError` if it is none."""
+        tried = _ENV.compile(f'"".matches({pattern.text})').eval(data={"record": {}})
+        if tried.type() == _ERROR:
+            raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(self.text)}")
+        return weight_of(str(_ENV.compile(pattern.text).eval(data={"record": {}}).value()))
 
     def value(self, scope: Scope) -> Any:
         """The result as JSON data: times as RFC 3339 in UTC, durations like `3.5s`, keys sorted.
@@ -145,7 +144,7 @@ class Expression:
         """
         result, kind = self._evaluate(scope)
         try:
-            return _json(result, kind)
+            return _Writer().json(result, kind)
         except RecursionError:
             raise EvalError("the result is nested too deeply") from None
         except (RuntimeError, TypeError, SystemError):
@@ -183,9 +182,9 @@ class Expression:
 
     def _refuse_if_costly(self, scope: Scope) -> None:
         cost = self._cost
-        if not (cost.collects or cost.crosses or cost.searches):
+        if not (cost.collects or cost.crosses or cost.searches or self._weights):
             return
-        widest, size = scope.extent
+        widest, size, longest = scope.extent
         if cost.collects and widest > MAX_COLLECTED:
             raise EvalError(
                 f"map() and filter() are for records with at most {MAX_COLLECTED} entries "
@@ -196,6 +195,10 @@ class Expression:
             raise EvalError("the record is too large for a loop that uses more than its variable")
         if cost.searches and size > MAX_SEARCHED:
             raise EvalError("the record is too large to be searched for a text from the record")
+        looped = (steps * longest if cost.crosses else size) + steps * _COMPILING
+        matched = sum(weight * (looped if inside else longest) for weight, inside in self._weights)
+        if matched > MAX_MATCHED:
+            raise EvalError("the record is too large for a regular expression this long")
 
 
 class Template:
@@ -277,27 +280,43 @@ def _dotted(name: str, place: Place) -> str:
     return text.removeprefix(".") + ": " if text else ""
 
 
-def _json(value: cel.Value, kind: cel.Type) -> Any:
-    # Asking a null for its value takes a reference from Python's None that nobody gave: before
-    # Python 3.12 a few thousand nulls end the process.
-    if kind == _NULL:
-        return None
-    if kind == _ERROR:
-        raise EvalError(f"{shown(repr(value))} cannot be written as JSON")
-    match plain := value.value():
-        case list():
-            return [_json(inner, inner.type()) for inner in plain]
-        case dict():
-            for key in plain:
-                if not isinstance(key, str):
-                    raise EvalError(f"the keys of an object are strings, but one is {key!r}")
-            # CEL keeps no order, and two renderings of one record must have the same digest.
-            return {key: _json(plain[key], plain[key].type()) for key in sorted(plain)}
-    return _scalar(plain)
+class _Writer:
+    """Writes one result, which can be far larger than the record, within a limit."""
+
+    def __init__(self) -> None:
+        self._left = MAX_RESULT
+
+    def json(self, value: cel.Value, kind: cel.Type) -> Any:
+        # Asking a null for its value takes a reference from Python's None that nobody gave: before
+        # Python 3.12 a few thousand nulls end the process.
+        if kind == _NULL:
+            return None
+        if kind == _ERROR:
+            raise EvalError(f"{shown(repr(value))} cannot be written as JSON")
+        match plain := value.value():
+            case str():
+                self._take(len(plain))
+                return plain
+            case list():
+                self._take(_VALUE * len(plain))
+                return [self.json(inner, inner.type()) for inner in plain]
+            case dict():
+                for key in plain:
+                    if not isinstance(key, str):
+                        raise EvalError(f"the keys of an object are strings, but one is {key!r}")
+                    self._take(_VALUE + len(key))
+                # CEL keeps no order, and two renderings of one record must have the same digest.
+                return {key: self.json(plain[key], plain[key].type()) for key in sorted(plain)}
+        return _scalar(plain)
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise EvalError("the result is too large")
 
 
 def _scalar(value: Any) -> Any:
-    if isinstance(value, str | int):
+    if isinstance(value, int):
         return value
     match value:
         case float() if math.isfinite(value):

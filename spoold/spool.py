@@ -245,7 +245,13 @@ class Spool:
 
     def add_reason(self, draft: str, place: Place, name: str) -> None:
         """Put a reason beside a file, before or after the file itself gets there."""
-        self.overwrite(draft, place, name + REASON_SUFFIX)
+        try:
+            self.overwrite(draft, place, name + REASON_SUFFIX)
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.ENAMETOOLONG):
+                raise
+            # A folder is in its way, or a foreign name has no room for it: the file counts more.
+            self.discard(draft)
 
     def discard(self, draft: str) -> None:
         """Throw a draft away."""
@@ -308,9 +314,10 @@ class Spool:
     def free_name(self, name: str, *places: Place) -> str:
         """`name`, or if one of the places has it already, one like it that none has."""
         name = printable(name)
-        if not any(self.exists(place, name) for place in places):
-            return name
-        return another(name)
+        beside = name + REASON_SUFFIX
+        if any(self.exists(p, name) or os.path.isdir(self.path(p, beside)) for p in places):
+            return another(name)
+        return name
 
     def _must_be_allowed(self, source: str, target: str) -> None:
         if not allowed(source, target, self.role):

@@ -10,8 +10,10 @@ import click
 import orjson
 
 from spoold import __version__
+from spoold.capture import escaped
 from spoold.cli._app import App
 from spoold.errors import SpooldError, StorageError, explained
+from spoold.request import plain
 
 #: The order of a day's work, for `--help`.
 _ORDER = (
@@ -100,8 +102,8 @@ def main() -> None:
 
 def _say(message: str, code: int, *, as_json: bool) -> None:
     if as_json:
-        line = orjson.dumps({"error": message, "exit_code": code}).decode()
-        click.echo(line, err=True)
+        line = orjson.dumps({"error": plain(message), "exit_code": code}).decode()
+        click.echo(escaped(line), err=True)
     else:
-        for line in message.splitlines():
+        for line in plain(message).splitlines():
             click.echo(f"spoold: {line}", err=True)

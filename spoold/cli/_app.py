@@ -10,6 +10,7 @@ import click
 import orjson
 
 from spoold import config
+from spoold.capture import escaped
 from spoold.spool import Spool
 from spoold.states import Role
 
@@ -49,7 +50,7 @@ class App:
 
     def row(self, data: Mapping[str, Any], text: str) -> None:
         """One result: `data` as a JSON line, or `text` for a person."""
-        click.echo(orjson.dumps(data).decode() if self.as_json else text)
+        click.echo(escaped(orjson.dumps(data).decode()) if self.as_json else text)
 
     @property
     def coloured(self) -> bool:

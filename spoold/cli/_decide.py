@@ -158,7 +158,7 @@ class Beside:
     def _inode(self) -> int | None:
         try:
             return fs.status(self._path).st_ino
-        except FileNotFoundError:
+        except OSError:  # also where the name of a stranger's file leaves no room for it
             return None
 
     def remove(self) -> None:

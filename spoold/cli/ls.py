@@ -65,7 +65,7 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
     if FOLDERS[place.folder].holds_requests:
         row |= _about(app, place, name)
     if code := (app.spool.reason(place, name) or {}).get("code"):
-        row["code"] = str(code)
+        row["code"] = shown(str(code))
     return row
 
 
@@ -99,11 +99,12 @@ def _line(row: dict[str, Any]) -> str:
         left = request.moment(row["expires_at"]).timestamp() - time.time()
         notes.append(f"expires in {age(left)}")
     is_request = row["id"].startswith("dispatch-")
-    return _COLUMNS.format(
+    line = _COLUMNS.format(
         row["id"][-8:] if is_request else "-",
         row["folder"],
         age(row["age_s"]),
         shown(row.get("route") or "-"),
         shown(row.get("target") or ("-" if is_request else row["id"])),
         ", ".join(notes),
-    ).rstrip()
+    )
+    return shown(line.rstrip())

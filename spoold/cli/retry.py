@@ -61,5 +61,5 @@ def _drop_again(app: App, found: Found) -> None:
         raise NotPossible(f"{shown(found.name)} has just been moved by somebody else; look again")
     app.spool.sync()
     beside.remove()
-    row = {"file": found.name, "from": str(found.place), "to": str(inbox)}
+    row = {"file": shown(found.name), "from": str(found.place), "to": str(inbox)}
     app.row(row, f"{shown(found.name)}: {found.place} → {app.styled(str(inbox), bold=True)}")

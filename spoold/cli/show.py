@@ -36,7 +36,7 @@ def command(app: App, ids: tuple[str, ...]) -> None:
             continue
         click.echo(app.styled(f"{found.place}/{shown(found.name)}", bold=True), err=True)
         if why:
-            text = f"{why.get('code')}: {why.get('what')} {why.get('advice')}"
+            text = shown(f"{why.get('code')}: {why.get('what')} {why.get('advice')}")
             click.echo(app.styled(text, fg="yellow"), err=True)
         # A stranger's bytes may steer a terminal; a pipe gets them as they are.
         shown_data = printable(data) if sys.stdout.isatty() else data

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ValidationError
 
 from spoold import sources
 from spoold.config import Config, SourceTable
+from spoold.errors import BadInput
+from spoold.identity import LONGEST_KEY
 from spoold.record import JsonObject, Record
 from spoold.toml import complaints
 
@@ -25,7 +27,11 @@ class Inbox:
         Raises:
             BadInput: it lacks what the format needs.
         """
-        return self.module.read(document, sources.Origin(self.name, file, self.options))
+        found = self.module.read(document, sources.Origin(self.name, file, self.options))
+        if found.id is not None and len(found.id) > LONGEST_KEY:
+            what = f"Its id has {len(found.id)} characters, and an id has at most {LONGEST_KEY}."
+            raise BadInput("bad-record", what)
+        return found
 
 
 def configure(config: Config, problems: list[str]) -> dict[str, Inbox]:

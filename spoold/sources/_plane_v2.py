@@ -76,12 +76,11 @@ def _without_none(data: JsonObject) -> JsonObject:
     todo: list[Any] = [copy]
     while todo:
         container = todo.pop()
-        for key, value in list(
-            container.items() if isinstance(container, dict) else enumerate(container)
-        ):
-            if isinstance(value, dict | list):
-                container[key] = value.copy()
-                todo.append(container[key])
-            else:
-                container[key] = _not_none(value)
+        # No key comes or goes, so it may be changed while it is read.
+        for key, value in container.items() if type(container) is dict else enumerate(container):
+            if type(value) is dict or type(value) is list:
+                container[key] = inner = value.copy()
+                todo.append(inner)
+            elif value == "None":
+                container[key] = None
     return copy

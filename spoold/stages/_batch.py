@@ -28,8 +28,6 @@ log = logging.getLogger("spoold.intake")
 
 _AWAITING, _PRE_APPROVED = Place("awaiting-approval"), Place("pre-approved")
 _EXPIRED = Place("expired")
-#: A drop this large (bytes) may become more than a request can hold, once it is written for people.
-_LARGE = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ class Batch:
             self._fold(claim, record, action, event, waiting)
             return
         made = build(claim, record, action, self._free_id(claim, action, event, taken))
-        if len(claim.data) > _LARGE and len(made.to_bytes()) > request.MAX_BYTES // 2:
+        if len(made.to_bytes()) > request.MAX_BYTES // 2:
             what = "The request that it makes would be too large to be read back."
             raise BadInput("too-large", what)
         if waiting:
@@ -240,7 +238,7 @@ class Batch:
         if not self.after_crash:
             return None
         if self._truth is None:
-            self._truth = Truth(self.spool)
+            self._truth = Truth(self.spool, self.key)
         return self._truth.made_from(claim.inbox.name, event_key, event)
 
     def _is_ours(self, made: Request, claim: Claim) -> bool:
@@ -257,9 +255,10 @@ class Batch:
         if known is None or known in self._new or self.spool.exists(_AWAITING, f"{known}.json"):
             return None
         found = load_anywhere(self.spool, f"{known}.json")
-        if found and any(repeat.event_key == action.event_key for repeat in found.repeats):
-            return found
-        return None
+        if found is None or not found.seal_holds(self.key):
+            return None
+        is_counted = any(repeat.event_key == action.event_key for repeat in found.repeats)
+        return found if is_counted else None
 
     # Carrying out
 

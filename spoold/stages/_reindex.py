@@ -1,11 +1,13 @@
 """The index, from the files: requests in every state, and reasons beside archived repeats."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 
 from spoold import fs, request
 from spoold.identity import event_digest, intent_digest
 from spoold.index import Entry, Index
+from spoold.names import is_odd
 from spoold.spool import Place, Spool, json_object
 from spoold.states import REASON_SUFFIX, STATES
 
@@ -23,12 +25,19 @@ def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
             fields = json_object(spool.path(place, name), request.MAX_BYTES) or {}
             with suppress(KeyError, TypeError, AttributeError):
                 known = str(fields["dispatch_id"])
+                if is_odd(known) or "/" in known:
+                    continue  # nobody who makes ids: it would be a path to somewhere else
                 yield event_digest(fields["source"]["inbox"], fields["event_key"]), known
                 if place == Place("awaiting-approval") and fields["intent_key"]:
                     intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
     for place in spool.places("archive"):
-        for day in sorted(entry.path for entry in fs.entries(spool.path(place)) if entry.is_dir()):
-            yield from _repeats(day)
+        for day in sorted(filter(_is_day, fs.entries(spool.path(place))), key=lambda day: day.name):
+            yield from _repeats(day.path)
+
+
+def _is_day(entry: os.DirEntry[str]) -> bool:
+    """Not what is being taken: that has reasons only where a stranger wrote them."""
+    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
 
 
 def _repeats(day: str) -> Iterator[Entry]:

@@ -33,10 +33,11 @@ def load_anywhere(spool: Spool, name: str) -> Request | None:
 
 
 class Truth:
-    """All requests there are, found by the event digits in their names."""
+    """All requests that intake sealed, found by the event digits in their names."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, key: bytes) -> None:
         self._spool = spool
+        self._key = key
         self._names: dict[str, set[str]] = {}
         # The folders are read in the order of a request's life, so that what moves on is seen at
         # least once; the second look is for what moved back.
@@ -53,6 +54,8 @@ class Truth:
         """The request that this delivery made, in whatever state it is."""
         for name in self.named(event):
             found = load_anywhere(self._spool, name)
-            if found and (found.source.inbox, found.event_key) == (source, event_key):
+            same = found and (found.source.inbox, found.event_key) == (source, event_key)
+            # Else whoever can write to a state could say where the original goes.
+            if found and same and found.seal_holds(self._key):
                 return found
         return None

@@ -144,7 +144,7 @@ class Gate:
         """
         found = self.spool.request(claim.place, claim.name)
         if found.name != claim.name:
-            what = f"The file is named {shown(claim.name)}, but is {found.dispatch_id}."
+            what = f"The file is named {shown(claim.name)}, but is {shown(found.dispatch_id)}."
             raise BadInput("renamed", what)
         if not found.seal_holds(self._key):
             raise BadInput("altered", "The seal does not fit the content.")

@@ -29,7 +29,7 @@ from spoold.states import Role
 log = logging.getLogger("spoold.intake")
 
 #: A group also ends when it holds this many bytes, so that memory stays bounded.
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 1 << 20
 #: Where only time can tell whether a writer is done, it gets this many times `settle`.
 _UNASKABLE = 15
 

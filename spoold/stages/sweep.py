@@ -11,6 +11,7 @@ import time
 
 from spoold import fs, request
 from spoold.errors import ADVICE
+from spoold.names import shown
 from spoold.spool import Place, json_object
 from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
@@ -104,7 +105,7 @@ class Sweep:
                 queued = Place("queued", place.key)
                 moved += 1
                 if self.spool.move_or_hold(place, queued, name, self.around.clock()):
-                    log.info("queued again", extra={"dispatch_id": name.removesuffix(".json")})
+                    log.info("queued again", extra={"dispatch_id": shown(name[:-5])})
         self.spool.sync()
         return moved, coming
 
@@ -164,7 +165,7 @@ class Sweep:
             # A person may decide at this very moment: the one rename that wins decides.
             if self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.around.clock()):
                 self.spool.add_reason(draft, _EXPIRED, name)
-                log.info("expired", extra={"dispatch_id": name.removesuffix(".json")})
+                log.info("expired", extra={"dispatch_id": shown(name[:-5])})
                 moved += 1
             else:
                 self.spool.discard(draft)
