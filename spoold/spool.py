@@ -308,8 +308,20 @@ class Spool:
         kept = self.free_name(name, _HELD)
         self.add_reason(draft, _HELD, kept)
         self.sync()
-        self.move(source, _HELD, name, kept)
+        self.set_aside(source, _HELD, name, kept, text)
         self.sync()
+
+    def set_aside(self, source: Place, target: Place, name: str, kept: str, why: bytes) -> None:
+        """Move a file beside its reason; if a person has put one of that name there since, on."""
+        try:
+            self.move(source, target, name, kept)
+        except FileExistsError:
+            fs.remove(self.path(target, kept + REASON_SUFFIX))
+            kept, draft = another(kept), self.draft(why)
+            self.sync()
+            self.add_reason(draft, target, kept)
+            self.sync()
+            self.set_aside(source, target, name, kept, why)
 
     def free_name(self, name: str, *places: Place) -> str:
         """`name`, or if one of the places has it already, one like it that none has."""

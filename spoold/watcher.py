@@ -5,9 +5,11 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import watchfiles
+from watchfiles._rust_notify import RustNotify
+from watchfiles.main import FileChange
 
 from spoold import fs
 from spoold.stages import Arrivals
@@ -15,7 +17,9 @@ from spoold.stages import Arrivals
 log = logging.getLogger("spoold.service")
 
 #: Milliseconds between two looks at what the kernel said: the price of latency in idle wake-ups.
-_STEP = 5
+_STEP = 6
+#: The same for so many seconds after something has changed.
+_QUICK_STEP, _QUICK_FOR = 1, 3.0
 #: Milliseconds without a change after which the library shows that it has begun to watch.
 _IDLE = 50
 #: Seconds before watching anew.
@@ -79,17 +83,7 @@ class Watcher:
     def _pass_on(self, stop: threading.Event) -> None:
         """Wake whom a change may concern, until a folder is gone."""
         begun = False
-        for changes in watchfiles.watch(
-            *filter(os.path.isdir, self._folders),
-            watch_filter=None,
-            debounce=_STEP,
-            step=_STEP,
-            stop_event=stop,
-            rust_timeout=_IDLE,
-            yield_on_timeout=True,
-            recursive=False,
-            raise_interrupt=False,
-        ):
+        for changes in _changes(list(filter(os.path.isdir, self._folders)), stop):
             if not begun:
                 # What changed between the last scan and now was announced to nobody.
                 begun = True
@@ -105,7 +99,7 @@ class Watcher:
             if gone & self._folders.keys():
                 return
 
-    def _announce(self, changes: set[watchfiles.main.FileChange]) -> None:
+    def _announce(self, changes: set[FileChange]) -> None:
         named = defaultdict(list)
         for kind, path in changes:
             if kind is not watchfiles.Change.deleted:
@@ -137,6 +131,26 @@ class Watcher:
         if self._pause > _REFUSED:
             self._pause, self._quiet_until = _REFUSED, 0.0
             log.info("watching again")
+
+
+def _changes(folders: list[str], stop: threading.Event) -> Iterator[set[FileChange]]:
+    """Changes as they come, or none every `_IDLE` ms; ends when it is told to.
+
+    watchfiles.watch looks at one pace. Where something has just happened more will, and the second
+    one should not wait as long as the first.
+    """
+    quick_until = 0.0
+    with RustNotify(folders, False, False, 0, False, False) as notify:  # noqa: FBT003 - its signature
+        while True:
+            step = _QUICK_STEP if time.monotonic() < quick_until else _STEP
+            found = notify.watch(step, step, _IDLE, stop)
+            if found == "timeout":
+                yield set()
+            elif isinstance(found, str):
+                return
+            else:
+                quick_until = time.monotonic() + _QUICK_FOR
+                yield {(watchfiles.Change(kind), path) for kind, path in found}
 
 
 def _identity(folder: str) -> tuple[int, int]:

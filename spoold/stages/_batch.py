@@ -315,7 +315,11 @@ class Batch:
 
     def _end(self, ending: _Ending) -> None:
         taking = Place("taking", ending.claim.inbox.name)
-        self.spool.move(taking, ending.place, ending.claim.file, ending.name)
+        if ending.place.folder == "quarantine" and ending.why:
+            name, why = ending.claim.file, ending.why
+            self.spool.set_aside(taking, ending.place, name, ending.name, why)
+        else:
+            self.spool.move(taking, ending.place, ending.claim.file, ending.name)
         ending.say()
 
     def _retire(self, newer: Request) -> None:

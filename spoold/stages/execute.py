@@ -95,7 +95,8 @@ class Execute:
     def _recovered(self, found: Request) -> Verdict | None:
         """None if it had not started, so that it can simply be queued again."""
         last = found.attempts[-1] if found.attempts else None
-        if found.status == "queued" or last is None:
+        # An attempt without an end may have had its effect, whatever the status says.
+        if last is None or (found.status == "queued" and last.outcome is not None):
             return None
         if last.outcome is None:
             log.warning("its executor died; asking the probe", extra=_about(found))

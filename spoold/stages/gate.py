@@ -102,7 +102,7 @@ class Gate:
 
     def _check(self, claims: list[_Claim]) -> None:
         passed: list[tuple[_Claim, Request, str]] = []
-        held: list[tuple[_Claim, BadInput, str]] = []
+        held: list[tuple[_Claim, BadInput, bytes]] = []
         for claim in claims:
             try:
                 checked = self._verify(claim)
@@ -115,24 +115,25 @@ class Gate:
                     self.around.clock(),
                     came_from=str(claim.door),
                 )
-                held.append((claim, problem, self.spool.draft(why)))
+                held.append((claim, problem, why))
+        setting_aside = [
+            (claim, found, why, self.spool.free_name(claim.name, _HELD))
+            for claim, found, why in held
+        ]
+        reasons = [(self.spool.draft(why), name) for _, _, why, name in setting_aside]
         self.spool.sync()
         for claim, _, draft in passed:
             self.spool.overwrite(draft, claim.place, claim.name)
-        setting_aside = [
-            (claim, found, said, self.spool.free_name(claim.name, _HELD))
-            for claim, found, said in held
-        ]
-        for _, _, said, name in setting_aside:
-            self.spool.add_reason(said, _HELD, name)
+        for draft, name in reasons:
+            self.spool.add_reason(draft, _HELD, name)
         self.spool.sync()
         for claim, checked, _ in passed:
             queued = Place("queued", checked.executor)
             if self.spool.move_or_hold(claim.place, queued, claim.name, self.around.clock()):
                 fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
                 log.info("passed to %s", checked.executor, extra=fields)
-        for claim, found, _, name in setting_aside:
-            self.spool.move(claim.place, _HELD, claim.name, name)
+        for claim, found, why, name in setting_aside:
+            self.spool.set_aside(claim.place, _HELD, claim.name, name, why)
             log.error("held %s: %s", shown(claim.name), found, extra={"code": found.code})
         self.spool.sync()
 

@@ -104,9 +104,8 @@ def failing(error, monkeypatch):
     def watch(*_, **__):
         times.append(time.monotonic())
         raise error
-        yield
 
-    monkeypatch.setattr(watcher.watchfiles, "watch", watch)
+    monkeypatch.setattr(watcher, "RustNotify", watch)
     return times
 
 
