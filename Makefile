@@ -10,7 +10,7 @@ PY     := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-crash bench lint clean venv-run venv-dev venv-bench
+.PHONY: help demo test test-crash bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,10 +25,10 @@ demo: venv-run ## watch spoold at work in a temporary folder; takes a few second
 test: lint ## lint, then all tests
 	$(PY) -m pytest -n 2
 
-test-crash: venv-dev ## kills, faults, power cuts, file systems, hostile input; root and strace
+test-crash: venv-all ## kills, faults, power cuts, file systems, hostile input; root and strace
 	$(PY) -m pytest -n 2 tests/crash
 
-bench: venv-bench ## spoold, bare system calls and peers, measured in one run [BENCH=--quick]
+bench: venv-all ## spoold, bare system calls and peers, measured in one run [BENCH=--quick]
 	$(PY) -m benchmarks $(BENCH)
 
 lint: venv-dev ## style, types, and who may import whom
@@ -42,13 +42,13 @@ clean: ## remove .venv and every cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv-run:
-	@$(call install,.run .dev .bench,.run,-e .)
+	@$(call install,.run .dev .all,.run,-e .)
 
 venv-dev:
-	@$(call install,.dev .bench,.dev,-e '.[dev]')
+	@$(call install,.dev .all,.dev,-e '.[dev]')
 
-venv-bench:
-	@$(call install,.bench,.bench,-e '.[dev,bench]')
+venv-all:
+	@$(call install,.all,.all,-e '.[dev,bench,fuzz]')
 
 # $(call install,STAMPS,STAMP,WHAT): .venv has WHAT installed, which any of STAMPS says.
 #
@@ -78,7 +78,7 @@ if ! works; then \
   "$(PYTHON)" -m venv $(VENV); \
   printf '%s' "$$here" >$(VENV)/.checkout; \
 fi; \
-: >$(VENV)/.unfinished; rm -f $(VENV)/.run $(VENV)/.dev $(VENV)/.bench; \
+: >$(VENV)/.unfinished; rm -f $(VENV)/.run $(VENV)/.dev $(VENV)/.all; \
 echo "Installing into $(VENV) ..."; \
 $(PY) -m pip install --quiet $(3) >$(VENV)/install.log 2>&1 </dev/null || \
   { cat $(VENV)/install.log >&2; fail "the installation failed; its messages are above"; }; \
