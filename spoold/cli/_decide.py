@@ -102,7 +102,8 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
         "dispatch_id": found.shown, "decision": verb, "by": who, "reason": why,
         "at": request.timestamp(now), "from": str(found.place), "to": str(target),
     }  # fmt: skip
-    code = _CODES.get(verb)
+    # Beside what goes on it would stay behind, and be about nothing.
+    code = None if target.folder == "awaiting-approval" else _CODES.get(verb)
     draft = spool.draft(_json(slip))
     what = f"{who} said so" + (f": {why}" if why else ", and gave no reason.")
     beside = spool.draft(request.reason(code, what, ADVICE[code], now, by=who)) if code else None

@@ -156,6 +156,15 @@ def test_what_had_not_started_is_queued_again_and_runs(lab):
     assert len(lab.request("done")["attempts"]) == 1
 
 
+def test_an_attempt_without_an_end_had_started_whatever_the_status_says(lab):
+    """What lies in running/ with an open attempt is not run again, though it says it is queued."""
+    lab.recorder.probed = OutcomeUnknown("died", "?")
+    running(lab, status="queued", attempts=[BEGUN])
+    lab.drain()
+    assert lab.recorder.calls == []
+    assert lab.request("unknown")["attempts"][0]["outcome"] == "unknown"
+
+
 @pytest.mark.parametrize(
     ("says", "folder", "runs"),
     [
@@ -272,6 +281,30 @@ def test_a_reason_is_durable_before_what_it_is_about_gets_there(make_lab, monkey
     for number in explained:
         following = [step[0] for step in steps[number:]]
         assert "sync" in following[: following.index("move")], steps[number]
+
+
+@pytest.mark.parametrize("folder", ["quarantine/decisions", "held"])
+def test_a_name_that_is_taken_at_the_last_moment_stops_nothing(lab, monkeypatch, folder):
+    """Where somebody puts a file of the same name a moment before the move, both are kept."""
+    lab.drop("decisions", "c.json", b"[]" if folder != "held" else CUTOVER)
+    if folder == "held":
+        lab.drain()
+        lab.only("awaiting-approval").write_bytes(b"{}")
+        lab.approve()
+    original = Spool.move
+
+    def move(self, source, target, name, new_name=None):
+        if str(target) == folder:
+            monkeypatch.setattr(Spool, "move", original)
+            (lab.root / folder / (new_name or name)).write_bytes(b"somebody's")
+        return original(self, source, target, name, new_name)
+
+    monkeypatch.setattr(Spool, "move", move)
+    assert lab.drain() == 0
+    theirs, ours = sorted(lab.files(folder.split("/")[0]), key=lambda path: len(path.name))
+    assert theirs.read_bytes() == b"somebody's"
+    assert lab.reason(ours)["code"] in ("not-an-object", "not-a-request")
+    assert not theirs.with_name(theirs.name + ".reason.json").exists()
 
 
 def lab_with_preflight():
