@@ -4,6 +4,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,7 +115,8 @@ def undo():
 @pytest.fixture
 def folder(undo, tmp_path):
     """Where the disks lie: in memory, if there is room."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
+    roomy = os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2 << 30
+    memory = "/dev/shm" if roomy else tmp_path
     return Path(undo.enter_context(tempfile.TemporaryDirectory(dir=memory)))
 
 

@@ -21,6 +21,7 @@ from tests.crash._power_play import Recovery, run
 from tests.crash._power_record import play
 from tests.crash._power_scenes import SCENES
 
+pytestmark = pytest.mark.timeout(600)
 CHOICES = int(os.environ.get("SPOOLD_POWER_CHOICES", "2"))
 
 
@@ -50,7 +51,6 @@ def folder(tmp_path):
     return made
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scene", SCENES)
 def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery, chance):
     """Whatever was not synced is lost: nothing promised is, nothing is doubled, no law broken."""
@@ -64,7 +64,6 @@ def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery, chance):
     assert tally.states > 50
 
 
-@pytest.mark.timeout(600)
 def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery, chance):
     """Where the probe allows a repeat, it is one more attempt with the same key and body."""
     recovery.may_repeat = True
