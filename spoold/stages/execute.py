@@ -169,10 +169,10 @@ class Execute:
         # What cannot be recorded need not be waited for.
         if not self.spool.broken:
             self._wait(self.around.routing.config.settings.stop_grace)
-        if self._busy and not self.spool.broken:
-            self.around.stop_now.set()
-            self._wait(5.0)
-        self.spool.sync()
+            if self._busy:
+                self.around.stop_now.set()
+                self._wait(5.0)
+            self.spool.sync()
         for name in self._busy:
             log.warning("left running; the next start decides", extra={"dispatch_id": name})
 

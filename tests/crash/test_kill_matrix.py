@@ -1,0 +1,73 @@
+"""SIGKILL at every call that a stage makes: nothing lost, nothing twice, nothing half done."""
+
+import pytest
+
+from spoold.states import FOLDERS, MOVES, Role
+from tests.crash.matrix_laws import moved, unsynced
+from tests.crash.matrix_run import workshop
+from tests.crash.matrix_scenarios import STAGES, VERBS
+
+pytestmark = pytest.mark.timeout(900)
+
+EVERYTHING = (*STAGES, *VERBS)
+#: Threads make their calls in another order each time, so that some points do not come up again.
+MAY_MISS = 0.15
+
+
+@pytest.fixture(scope="module")
+def matrix(strace):
+    """Makes the matrix of a scenario."""
+    with workshop(strace) as make:
+        yield make
+
+
+@pytest.mark.parametrize("scenario", EVERYTHING, ids=str)
+def test_a_kill_at_any_call_breaks_no_law(matrix, scenario):
+    """Killed anywhere and restarted, each drop, request and effect is where it should be, once."""
+    made = matrix(scenario)
+    assert made.judge() == []
+    report = made.kill(made.changing)
+    print(report)
+    assert not report.problems, report
+    missed = len(report.missed) / len(made.changing)
+    assert missed <= (MAY_MISS if scenario.role is Role.EXECUTE else 0), report
+
+
+@pytest.fixture(scope="module")
+def traces(matrix):
+    """What strace saw of each scenario when nothing was disturbed."""
+    return [
+        (scenario.name, scenario.role, made.clean.calls, str(made.site.root))
+        for scenario in EVERYTHING
+        for made in [matrix(scenario)]
+    ]
+
+
+def test_the_matrix_has_every_arrow_of_the_table(traces):
+    """Together the scenarios make every move that the table gives to a stage or a person."""
+    made = {(role, *arrow) for _, role, calls, root in traces for arrow in moved(calls, root)}
+    for _, source, target in made:
+        assert source in FOLDERS
+        assert target in FOLDERS
+    assert made == {(move.who, move.source, move.target) for move in MOVES}
+
+
+def test_nothing_gets_a_name_before_its_content_is_durable(traces):
+    """In the trace of every stage each draft is synced between its last write and its rename."""
+    assert {name: [*unsynced(calls, root)] for name, _, calls, root in traces} == {
+        name: [] for name, *_ in traces
+    }
+
+
+def test_a_kill_comes_before_the_call_that_it_is_for(matrix):
+    """A stage that is killed at a rename has made every call before it, and not that one."""
+    (sweep,) = (scenario for scenario in STAGES if scenario.name == "sweep")
+    made = matrix(sweep)
+    (rename,) = (p for p in made.changing if p.signature.startswith("renameat2(~/deferred/"))
+    assert made.kill([rename]).missed == []
+    made.leave(rename)
+    (path,) = made.site.find("later-1")
+    assert path.parent.parent.name == "deferred"
+    made.leave(made.changing[made.changing.index(rename) + 1])
+    (path,) = made.site.find("later-1")
+    assert path.parent.parent.name == "queued"
