@@ -1,7 +1,7 @@
 """CEL text → tokens, and the places in the record that they name."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 _TOKEN = re.compile(
@@ -94,6 +94,14 @@ def is_selected(tokens: Sequence[Token], index: int) -> bool:
 def record_paths(tokens: Sequence[Token]) -> tuple[Path, ...]:
     """Every different place in the record that is named, in the order of the text."""
     found: dict[str, Path] = {}
+    for path in _mentions(tokens):
+        if path.steps:
+            found.setdefault(str(path), path)
+    return tuple(found.values())
+
+
+def _mentions(tokens: Sequence[Token]) -> Iterator[Path]:
+    """Every use of the record; without steps where it is used as a whole."""
     for index, token in enumerate(tokens):
         if token.text == "record" and token.kind == "name" and not is_selected(tokens, index):
             steps: list[tuple[str | int, str]] = []
@@ -102,9 +110,62 @@ def record_paths(tokens: Sequence[Token]) -> tuple[Path, ...]:
                 key, shown, at = step
                 text += shown
                 steps.append((key, text))
-            if steps:
-                found.setdefault(text, Path(tuple(steps)))
-    return tuple(found.values())
+            yield Path(tuple(steps))
+
+
+def keys_of(tokens: Sequence[Token]) -> tuple[str, ...]:
+    """The keys, if all that an expression does is to name one place by keys; else none."""
+    match record_paths(tokens):
+        case (path,) if str(path) == "".join(token.text for token in tokens):
+            keys = tuple(key for key, _ in path.steps if isinstance(key, str))
+            return keys if len(keys) == len(path.steps) else ()
+    return ()
+
+
+#: Keys of the record, each with what is needed below it; None is everything.
+Needs = dict[str, "Needs | None"]
+
+
+def needs_of(tokens: Sequence[Token]) -> Needs | None:
+    """What of the record an expression can see; None is everything."""
+    needs: Needs = {}
+    for path in _mentions(tokens):
+        one: Needs | None = None
+        for key, _ in reversed(path.steps):
+            one = {key: one} if isinstance(key, str) else None
+        if one is None:
+            return None
+        needs = _both(needs, one)
+    return needs
+
+
+def all_needs(several: Iterable[Needs | None]) -> Needs | None:
+    """What expressions can see together."""
+    found: Needs = {}
+    for needs in several:
+        if needs is None:
+            return None
+        found = _both(found, needs)
+    return found
+
+
+def _both(one: Needs, other: Needs) -> Needs:
+    found = dict(one)
+    for key, below in other.items():
+        here = found.get(key, below)
+        found[key] = None if here is None or below is None else _both(here, below)
+    return found
+
+
+def pruned(value: Any, needs: Needs) -> Any:
+    """A copy of an object with no more than is needed; what is no object stays as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: value[key] if below is None else pruned(value[key], below)
+        for key, below in needs.items()
+        if key in value
+    }
 
 
 def _step(tokens: Sequence[Token], at: int) -> tuple[str | int, str, int] | None:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from spoold._cel_json import EvalError
 from spoold._cel_text import Path, Token, tokenize, with_depth
 from spoold._cel_words import shown
-from spoold.rules import EvalError, Expression, NotBoolean, Scope
+from spoold.rules import Expression, NotBoolean, Scope
 
 Outcome = Literal["true", "false", "error", "not a boolean"]
 

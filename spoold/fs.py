@@ -23,10 +23,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from spoold.errors import StorageError
+from spoold.values import value
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+#: What `os.fsencode` does on Linux, at a tenth of its price.
+_NAMES = ("utf-8", "surrogateescape")
 _libc = ctypes.CDLL(None, use_errno=True)
 _call_renameat2 = _libc.renameat2
 _call_renameat2.argtypes = (
@@ -42,7 +45,7 @@ _SYNCFS_FROM = 16
 
 
 def _renameat2(source: str, target: str, flags: int) -> None:
-    old, new = os.fsencode(source), os.fsencode(target)
+    old, new = source.encode(*_NAMES), target.encode(*_NAMES)
     if _call_renameat2(_AT_FDCWD, old, _AT_FDCWD, new, flags) == 0:
         return
     code = ctypes.get_errno()
@@ -120,7 +123,7 @@ def create(path: str, data: bytes) -> None:
     sync_folder(os.path.dirname(path))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Read:
     """A regular file's bytes and what it looked like when they were read."""
 
@@ -296,6 +299,8 @@ class Unsynced:
         try:
             if len(drafts) >= _SYNCFS_FROM:
                 self._sync_all()
+                # It wrote the folders out too.
+                self._folders.clear()
             else:
                 for path, descriptor in drafts.items():
                     _sync(descriptor, path)

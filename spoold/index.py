@@ -8,7 +8,7 @@ damaged or half-built index is rebuilt from the files.
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from urllib.parse import quote
 
@@ -21,7 +21,13 @@ _VERSION = 1
 #: The digits of an event that are in the ids of its requests come from this many bytes.
 _IN_IDS = 4
 
-_NEAR = "SELECT digest, id FROM events WHERE digest BETWEEN ? AND ?"
+_LAST = b"\xff" * 32
+_NEAR = (
+    "WITH span(first, last) AS (VALUES %s) "
+    "SELECT digest, id FROM span CROSS JOIN events WHERE digest BETWEEN first AND last"
+)
+#: Spans in one query.
+_AT_ONCE = 64
 _QUERIES = {
     "events": "SELECT id FROM events WHERE digest = ?",
     "intents": "SELECT id FROM intents WHERE digest = ?",
@@ -83,25 +89,31 @@ class Index:
 
     def event(self, digest: bytes) -> str | None:
         """The request that this delivery made or was folded into."""
-        return self.events_near(digest).get(digest)
+        return self.events_near([digest]).get(digest)
 
-    def events_near(self, digest: bytes) -> dict[bytes, str]:
-        """The same for all events whose requests could have the id of this event's request."""
-        first = digest[:_IN_IDS]
-        with _errors(self._path):
-            # One transaction for all looks until the next `add`: taking one costs more than a look.
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN")
-            return dict(self._db.execute(_NEAR, (first, first + b"\xff" * len(digest))))
+    def events_near(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        """The same for all events whose requests could have the id of one of these events'."""
+        found: dict[bytes, str] = {}
+        with self._reading():
+            for start in range(0, len(digests), _AT_ONCE):
+                some = digests[start : start + _AT_ONCE]
+                spans = [end for d in some for end in (d[:_IN_IDS], d[:_IN_IDS] + _LAST)]
+                found.update(self._db.execute(_NEAR % ",".join(["(?, ?)"] * len(some)), spans))
+        return found
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""
-        return self._one("intents", digest)
-
-    def _one(self, table: str, digest: bytes) -> str | None:
-        with _errors(self._path):
-            row = self._db.execute(_QUERIES[table], (digest,)).fetchone()
+        with self._reading():
+            row = self._db.execute(_QUERIES["intents"], (digest,)).fetchone()
         return None if row is None else str(row[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One transaction for all looks until the next `add`: taking one costs more than a look."""
+        with _errors(self._path):
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
+            yield
 
     def add(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
         """Note what is durable by now; durable itself when this returns."""

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -16,9 +17,7 @@ def log_to_stderr(*, as_json: bool) -> None:
     """Set up logging of the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     if as_json:
-        fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
-        names = {"asctime": "at", "levelname": "level", "name": "stage"}
-        handler.setFormatter(_Json(fields, rename_fields=names))
+        handler.setFormatter(_Json("%(asctime)s"))
     else:
         handler.setFormatter(_Line())
     root = logging.getLogger("spoold")
@@ -37,10 +36,16 @@ def _stage(record: logging.LogRecord) -> str:
 class _Json(BaseJsonFormatter):
     """`{"at": …, "level": …, "stage": "intake", "message": …, "dispatch_id": …}`."""
 
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """The stage is the last part of the logger's name."""
-        log_data["stage"] = log_data["stage"].rpartition(".")[2]
-        return log_data
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """What every line has, and what the caller added: the library asks for more than that."""
+        log_data["at"] = record.asctime
+        log_data["level"] = record.levelname
+        log_data["stage"] = _stage(record)
+        log_data["message"] = record.message
+        log_data |= {k: v for k, v in vars(record).items() if k not in self.reserved_attrs}
+        log_data |= message_dict
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """One line, whatever characters a stranger's file name has."""
@@ -53,8 +58,12 @@ class _Json(BaseJsonFormatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """UTC, in the form that request files have."""
         del datefmt
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{at}.{int(record.msecs):03d}Z"
+        return f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 class _Line(logging.Formatter):

@@ -8,7 +8,7 @@ and decides nothing.
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,6 +17,7 @@ import orjson
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from spoold.errors import BadInput
+from spoold.values import value
 
 _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -57,14 +58,14 @@ Moment = Annotated[str, AfterValidator(_must_be_a_moment)]
 class Model:
     """Read strictly; a key nobody knows is an error, because somebody else wrote it.
 
-    Dataclasses, because intake builds one for every drop: pydantic checks what is read, and what
-    our own code builds is checked by its types.
+    Intake builds one for every drop: pydantic checks what is read, and what our own code builds is
+    checked by its types.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
 
-@dataclass(frozen=True)
+@value
 class Source(Model):
     """The drop a request was made from.
 
@@ -80,7 +81,7 @@ class Source(Model):
     archived: str
 
 
-@dataclass(frozen=True)
+@value
 class Policy(Model):
     """What has to happen before it may run, and until when (`expires_at`, UTC)."""
 
@@ -90,7 +91,7 @@ class Policy(Model):
     expires_at: Moment
 
 
-@dataclass(frozen=True)
+@value
 class Repeat(Model):
     """A later record with the same intent that was folded into this request."""
 
@@ -100,7 +101,7 @@ class Repeat(Model):
     archived: str
 
 
-@dataclass(frozen=True)
+@value
 class Approval(Model):
     """One yes, as the gate saw it.
 
@@ -116,7 +117,7 @@ class Approval(Model):
     seal: str
 
 
-@dataclass(frozen=True)
+@value
 class Attempt(Model):
     """One try. `outcome` is null from before the effect starts until its end is recorded."""
 
@@ -129,7 +130,7 @@ class Attempt(Model):
     data: JsonObject | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Result(Model):
     """How it ended, for good or until somebody decides."""
 
@@ -140,10 +141,11 @@ class Result(Model):
     data: JsonObject
 
 
-@dataclass(frozen=True, kw_only=True)
+@value
 class Request(Model):
     """One action, complete: nothing is looked up later. The fields are in the file's order."""
 
+    _: KW_ONLY
     schema: Literal["spoold.request/1"]
     dispatch_id: str
     timestamp_utc: Moment

@@ -5,27 +5,31 @@ typed expression, as one JSON value in one place; nothing is pasted into a comma
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import orjson
 
+from spoold._cel_json import EvalError
+from spoold._cel_text import Needs, all_needs
 from spoold.config import Config, RouteFile, RouteTable
 from spoold.errors import BadInput, ConfigError
 from spoold.executors import _instance
 from spoold.executors._instance import Instance
 from spoold.identity import LONGEST_KEY
 from spoold.record import Record
-from spoold.rules import EvalError, Expression, RuleError, Scope, Template
+from spoold.rules import Expression, RuleError, Scope, Template
 from spoold.sources import _inbox
 from spoold.sources._inbox import Inbox
+from spoold.values import value
 
 _FIELDS = tuple(field.name for field in fields(Record))
 _TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane", "rationale")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Action:
     """What a route renders from a record; the parameters are complete and accepted."""
 
@@ -55,6 +59,14 @@ class Route:
     params: Template
     preflight: tuple[Template, ...]
     expires_after: float
+
+    def expressions(self) -> Iterator[Expression]:
+        """Everything that is evaluated for a record."""
+        yield self.match
+        yield from self.keys.values()
+        for template in (self.targets, self.params, *self.preflight):
+            for _, expression in template.compiled():
+                yield expression
 
     @property
     def table(self) -> RouteTable:
@@ -115,7 +127,7 @@ def _key(name: str, value: object) -> str | None:
     return key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Routing:
     """A configuration, ready for use: inboxes, executors, routes in their order."""
 
@@ -128,6 +140,22 @@ class Routing:
     def named(self, name: str) -> Route | None:
         """The route of that name."""
         return next((route for route in self.routes if route.table.name == name), None)
+
+    def scope(self, record: Record) -> Scope:
+        """A record as the routes of its source look at it."""
+        return Scope(record.as_dict(), self._needs.get(record.source))
+
+    @cached_property
+    def _needs(self) -> dict[str, Needs | None]:
+        return {
+            source: all_needs(
+                expression.needs
+                for route in self.routes
+                if route.table.source == source
+                for expression in route.expressions()
+            )
+            for source in self.inboxes
+        }
 
     def match(self, record: Record, scope: Scope) -> Route:
         """The first route, in file-name order, whose expression is exactly true.

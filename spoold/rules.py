@@ -15,7 +15,8 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 from spoold._cel_cost import Extent, Pattern, cost_of, extent_of, weight_of
-from spoold._cel_text import record_paths, tokenize
+from spoold._cel_json import EvalError, NotPlain, Writer
+from spoold._cel_text import Needs, keys_of, needs_of, pruned, record_paths, tokenize
 from spoold._cel_words import compile_problem, eval_problem, shown, without_status
 
 #: CEL stops an evaluation after this many steps of all its loops together.
@@ -31,18 +32,13 @@ MAX_SEARCHED = 256 * 1024
 MAX_MATCHED = 64 * 1024 * 1024
 #: A loop compiles a regular expression at every step; so many bytes could be looked at meanwhile.
 _COMPILING = 100
-#: The characters of a result, and so many for each value in it: 9 MB in 4.5 million took 30 s.
-MAX_RESULT = 4 * 1024 * 1024
-_VALUE = 80
 
 _ENV = cel.NewEnv(
     variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
 # Each look at these through the binding costs as much as a comparison.
-_BOOL, _NULL, _ERROR, _UNKNOWN = (
-    cel.Type.BOOL, cel.Type.NULL, cel.Type.ERROR, cel.Type.UNKNOWN,
-)  # fmt: skip
+_BOOL, _ERROR, _UNKNOWN = cel.Type.BOOL, cel.Type.ERROR, cel.Type.UNKNOWN
 _NOT_JSON = re.compile(r"BYTES|TYPE<|optional_type|ERROR|MAP<(?:INT|UINT|BOOL)\b")
 
 #: Where a value stands inside a TOML value: `("body", "labels", 0)`.
@@ -64,10 +60,6 @@ class RuleError(ValueError):
         super().__init__(message)
 
 
-class EvalError(ValueError):
-    """An expression that has no usable value for this record; the message is one line."""
-
-
 class NotBoolean(EvalError):
     """A condition that is neither true nor false for this record."""
 
@@ -80,11 +72,18 @@ class Scope:
 
     Args:
         record: JSON data from a parser with a depth limit; it must not change afterwards.
+        needs: all that the expressions look at which will be evaluated; None if that is not known.
     """
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    def __init__(self, record: Mapping[str, Any], needs: Needs | None = None) -> None:
         self.record = record
-        self.activation = _ENV.Activation({"record": record})
+        self._needs = needs
+
+    @cached_property
+    def activation(self) -> cel.Activation:
+        """The record in CEL's hands; what nobody looks at need not be converted."""
+        known = self.record if self._needs is None else pruned(self.record, self._needs)
+        return _ENV.Activation({"record": known})
 
     @cached_property
     def extent(self) -> Extent:
@@ -121,6 +120,9 @@ class Expression:
             raise RuleError(f"{given} cannot be written as JSON{hint}\n    {shown(text)}")
         tokens = tokenize(text)
         self.paths = record_paths(tokens)
+        #: What it looks at; None is the record as a whole.
+        self.needs = needs_of(tokens)
+        self._keys = keys_of(tokens)
         self._cost = cost_of(tokens)
         if self._cost.refusal:
             raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
@@ -142,13 +144,25 @@ class Expression:
         Raises:
             EvalError: if there is no result, or if it is not JSON.
         """
-        result, kind = self._evaluate(scope)
         try:
-            return _Writer().json(result, kind)
+            return self._selected(scope)
+        except (KeyError, TypeError, NotPlain, RecursionError):
+            result, kind = self._evaluate(scope)
+        try:
+            return Writer().result(result, kind)
         except RecursionError:
             raise EvalError("the result is nested too deeply") from None
         except (RuntimeError, TypeError, SystemError):
             raise EvalError(f"{shown(repr(result))} cannot be written as JSON") from None
+
+    def _selected(self, scope: Scope) -> Any:
+        """The value, if the expression does no more than to name a place in the record."""
+        if not self._keys:
+            raise NotPlain
+        value: Any = scope.record
+        for key in self._keys:
+            value = value[key]
+        return Writer().copy(value)
 
     def test(self, scope: Scope) -> bool:
         """Whether the result is exactly true.
@@ -278,57 +292,3 @@ def _filled(compiled: Any, scope: Scope) -> Any:
 def _dotted(name: str, place: Place) -> str:
     text = name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
     return text.removeprefix(".") + ": " if text else ""
-
-
-class _Writer:
-    """Writes one result, which can be far larger than the record, within a limit."""
-
-    def __init__(self) -> None:
-        self._left = MAX_RESULT
-
-    def json(self, value: cel.Value, kind: cel.Type) -> Any:
-        # Asking a null for its value takes a reference from Python's None that nobody gave: before
-        # Python 3.12 a few thousand nulls end the process.
-        if kind == _NULL:
-            return None
-        if kind == _ERROR:
-            raise EvalError(f"{shown(repr(value))} cannot be written as JSON")
-        match plain := value.value():
-            case str():
-                self._take(len(plain))
-                return plain
-            case list():
-                self._take(_VALUE * len(plain))
-                return [self.json(inner, inner.type()) for inner in plain]
-            case dict():
-                for key in plain:
-                    if not isinstance(key, str):
-                        raise EvalError(f"the keys of an object are strings, but one is {key!r}")
-                    self._take(_VALUE + len(key))
-                # CEL keeps no order, and two renderings of one record must have the same digest.
-                return {key: self.json(plain[key], plain[key].type()) for key in sorted(plain)}
-        return _scalar(plain)
-
-    def _take(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise EvalError("the result is too large")
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, int):
-        return value
-    match value:
-        case float() if math.isfinite(value):
-            return value
-        case dt.datetime():
-            return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-        case dt.timedelta():
-            return _seconds(value)
-    raise EvalError(f"{shown(str(value))} cannot be written as JSON")
-
-
-def _seconds(value: dt.timedelta) -> str:
-    whole, part = divmod(abs(value // dt.timedelta(microseconds=1)), 1_000_000)
-    fraction = f".{part:06}".rstrip("0") if part else ""
-    return f"{'-' if value < dt.timedelta() else ''}{whole}{fraction}s"

@@ -18,7 +18,7 @@ from spoold.request import Request
 from spoold.routing import Action, Route
 from spoold.rules import Scope
 from spoold.sources._inbox import Inbox
-from spoold.stages._claim import Claim, build, look, odd_name
+from spoold.stages._claim import Claim, build, claimed, look
 from spoold.stages.intake import index_path
 
 
@@ -73,9 +73,7 @@ def _claim(inbox: Inbox, file: str) -> Claim:
         drop = look(inbox, file)
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
-    data = drop.read.data if drop.read else b""
-    problem = drop.problem or odd_name(name)
-    return Claim(inbox, name, name, request.now(), data, drop.document, problem)
+    return claimed(inbox, name, name, request.now(), drop)
 
 
 def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:

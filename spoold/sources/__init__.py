@@ -2,15 +2,15 @@
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from spoold.record import JsonObject, Record, parse
+from spoold.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Origin:
     """Where a record came from: the source's name, the file's name, the source's options."""
 

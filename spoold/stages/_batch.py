@@ -6,21 +6,20 @@ plans it again; then the files themselves say what the dead run had finished.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
-from spoold.identity import dispatch_id, event_digest, intent_digest
+from spoold.identity import dispatch_id, intent_digest
 from spoold.index import Index
-from spoold.record import Record
 from spoold.request import Repeat, Request
 from spoold.routing import Action
-from spoold.rules import Scope
 from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
-from spoold.stages._claim import Claim, build
+from spoold.stages._claim import Claim, Ending, Routed, build, route
 from spoold.stages._truth import Truth, load, load_anywhere
 from spoold.states import REASON_SUFFIX
 
@@ -30,19 +29,11 @@ _AWAITING, _PRE_APPROVED = Place("awaiting-approval"), Place("pre-approved")
 _EXPIRED = Place("expired")
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Where a claimed original goes once everything else is durable, and what is said then.
+class _Planned(NamedTuple):
+    """A request as it will be written."""
 
-    `needs` is the waiting request that it was folded into: if that is gone, the plan is void.
-    """
-
-    claim: Claim
-    place: Place
-    name: str
-    say: Callable[[], None]
-    why: bytes | None = None
-    needs: str | None = None
+    request: Request
+    data: bytes
 
 
 @dataclass(slots=True)
@@ -62,48 +53,44 @@ class Batch:
     index: Index
     key: bytes
     after_crash: bool = False
-    _new: dict[str, Request] = field(default_factory=dict)
-    _folded: dict[str, Request] = field(default_factory=dict)
+    _new: dict[str, _Planned] = field(default_factory=dict)
+    _folded: dict[str, _Planned] = field(default_factory=dict)
     _events: dict[bytes, str] = field(default_factory=dict)
     _intents: dict[bytes, str] = field(default_factory=dict)
-    _endings: list[_Ending] = field(default_factory=list)
+    _endings: list[Ending] = field(default_factory=list)
     _days: set[str] = field(default_factory=set)
     _truth: Truth | None = None
 
     # Planning, which writes nothing
 
-    def add(self, claim: Claim) -> None:
-        """Decide what becomes of a drop."""
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Decide what becomes of drops."""
+        routed = [found for claim in claims if (found := self._routed(claim))]
+        if self.after_crash:
+            # What the dead run had published is what the others may fold into.
+            routed.sort(key=lambda found: not self._published(found))
+        near = self.index.events_near([found.event for found in routed])
+        for found in routed:
+            try:
+                self._decide(found, near)
+            except BadInput as problem:
+                self._set_aside(found.claim, problem)
+
+    def _routed(self, claim: Claim) -> Routed | None:
         try:
-            record, action = self._route(claim)
-            event = event_digest(claim.inbox.name, action.event_key)
-            near = self.index.events_near(event)
-            known = self._events.get(event) or near.get(event)
-            earlier = self._on_disk(claim, action.event_key, event)
-            if earlier and self._is_ours(earlier, claim):
-                self._finish(claim, event, earlier)
-            elif known or earlier:
-                known = known or (earlier.dispatch_id if earlier else "")
-                self._repeat(claim, event, action, known)
-            else:
-                self._ask(claim, record, action, event, set(near.values()))
+            return route(claim, self.around.routing)
         except BadInput as problem:
             self._set_aside(claim, problem)
+            return None
 
-    def was_published(self, claim: Claim) -> bool:
-        """After a crash: whether the dead run had made this drop's request."""
-        try:
-            _, action = self._route(claim)
-        except BadInput:
-            return False
-        event = event_digest(claim.inbox.name, action.event_key)
-        earlier = self._on_disk(claim, action.event_key, event)
-        return earlier is not None and self._is_ours(earlier, claim)
-
-    def _route(self, claim: Claim) -> tuple[Record, Action]:
-        record = claim.read()
-        scope = Scope(record.as_dict())
-        return record, self.around.routing.match(record, scope).render(record, scope)
+    def _decide(self, found: Routed, near: Mapping[bytes, str]) -> None:
+        known = self._events.get(found.event) or near.get(found.event)
+        if earlier := self._published(found):
+            self._finish(found, earlier)
+        elif known := known or self._known_on_disk(found):
+            self._repeat(found, known)
+        else:
+            self._ask(found, near.values())
 
     def _set_aside(self, claim: Claim, problem: BadInput) -> None:
         place = Place("quarantine", claim.inbox.name)
@@ -114,13 +101,14 @@ class Batch:
             log.warning("quarantined %s: %s", claim.shown, problem, extra=fields)
 
         name = self.spool.free_name(claim.file, place)
-        self._endings.append(_Ending(claim, place, name, say, why))
+        self._endings.append(Ending(claim, place, name, say, why))
 
-    def _repeat(self, claim: Claim, event: bytes, action: Action, known: str) -> None:
-        self._events[event] = known
+    def _repeat(self, found: Routed, known: str) -> None:
+        claim = found.claim
+        self._events[found.event] = known
         what = f"The same delivery made {known} before."
         why = claim.reason("repeat", what, self.around.clock(), dispatch_id=known,
-                           event_key=action.event_key)  # fmt: skip
+                           event_key=found.action.event_key)  # fmt: skip
 
         def say() -> None:
             fields = claim.log_fields(dispatch_id=known, code="repeat")
@@ -128,25 +116,21 @@ class Batch:
 
         self._archive(claim, claim.archived, say, why)
 
-    def _ask(
-        self, claim: Claim, record: Record, action: Action, event: bytes, taken: set[str]
-    ) -> None:
+    def _ask(self, found: Routed, taken: Iterable[str]) -> None:
+        claim, action = found.claim, found.action
         intent = intent_digest(action.route, action.intent_key) if action.intent_key else None
         waiting = self._waiting(intent) if intent and action.on_repeat != "separate" else None
         if intent and (folded := self._folded_before(intent, action)):
-            self._repeat(claim, event, action, folded.dispatch_id)
+            self._repeat(found, folded.dispatch_id)
             return
         if waiting and action.on_repeat == "fold":
-            self._fold(claim, record, action, event, waiting)
+            self._fold(found, waiting)
             return
-        made = build(claim, record, action, self._free_id(claim, action, event, taken))
-        if len(made.to_bytes()) > request.MAX_BYTES // 2:
-            what = "The request that it makes would be too large to be read back."
-            raise BadInput("too-large", what)
+        made = build(claim, found.record, action, self._free_id(found, taken))
         if waiting:
             made = made.with_(supersedes=[waiting.dispatch_id])
-        self._new[made.dispatch_id] = made
-        self._events[event] = made.dispatch_id
+        self._plan(self._new, made)
+        self._events[found.event] = made.dispatch_id
         if intent:
             self._intents[intent] = made.dispatch_id
 
@@ -156,9 +140,16 @@ class Batch:
 
         self._archive(claim, claim.archived, say)
 
-    def _fold(
-        self, claim: Claim, record: Record, action: Action, event: bytes, waiting: Request
-    ) -> None:
+    def _plan(self, group: dict[str, _Planned], made: Request) -> None:
+        made = made.sealed(self.key)
+        data = made.to_bytes()
+        if len(data) > request.MAX_BYTES // 2:
+            what = "The request that it makes would be too large to be read back."
+            raise BadInput("too-large", what)
+        group[made.dispatch_id] = _Planned(made, data)
+
+    def _fold(self, found: Routed, waiting: Request) -> None:
+        claim, record, action, _ = found
         same = waiting.dispatch_id
         # After a crash the dead run may have counted this one already.
         if not any(repeat.event_key == action.event_key for repeat in waiting.repeats):
@@ -167,8 +158,8 @@ class Batch:
             waiting = waiting.with_(
                 asked=waiting.asked + 1, repeats=request.latest(waiting.repeats, repeat)
             )
-        (self._new if same in self._new else self._folded)[same] = waiting
-        self._events[event] = same
+        self._plan(self._new if same in self._new else self._folded, waiting)
+        self._events[found.event] = same
         what = f"{same} still waits and asks for the same; it was asked {waiting.asked} times now."
         why = claim.reason("folded", what, self.around.clock(), dispatch_id=same,
                            event_key=action.event_key)  # fmt: skip
@@ -179,9 +170,10 @@ class Batch:
 
         self._archive(claim, claim.archived, say, why, needs=same)
 
-    def _finish(self, claim: Claim, event: bytes, earlier: Request) -> None:
+    def _finish(self, found: Routed, earlier: Request) -> None:
         """The dead run had published this drop's request; only what comes after is missing."""
-        self._events[event] = earlier.dispatch_id
+        claim = found.claim
+        self._events[found.event] = earlier.dispatch_id
         if earlier.intent_key:
             intent = intent_digest(earlier.route, earlier.intent_key)
             self._intents.setdefault(intent, earlier.dispatch_id)
@@ -206,14 +198,14 @@ class Batch:
         if day not in self._days:
             fs.make_folder(day, 0o750)
             self._days.add(day)
-        self._endings.append(_Ending(claim, place, name, say, why, needs))
+        self._endings.append(Ending(claim, place, name, say, why, needs))
 
-    def _free_id(self, claim: Claim, action: Action, event: bytes, taken: set[str]) -> str:
+    def _free_id(self, found: Routed, taken: Iterable[str]) -> str:
         """The event's id; a second later where another event has it, which eight digits allow."""
-        when = claim.at
-        on_disk = self._truth.named(event) if self._truth else set()
+        when = found.claim.at
+        on_disk = self._truth.named(found.event) if self._truth else set()
         while True:
-            chosen = dispatch_id(when, action.route, event)
+            chosen = dispatch_id(when, found.action.route, found.event)
             if not (chosen in self._new or chosen in taken or f"{chosen}.json" in on_disk):
                 return chosen
             when += timedelta(seconds=1)
@@ -224,7 +216,7 @@ class Batch:
         if found is None:
             return None
         if planned := self._new.get(found) or self._folded.get(found):
-            return planned
+            return planned.request
         waiting = load(self.spool, _AWAITING, f"{found}.json")
         # Sealing a file that somebody had changed would make the change ours.
         if waiting is None or not waiting.seal_holds(self.key):
@@ -234,18 +226,25 @@ class Batch:
 
     # What a dead run had finished
 
-    def _on_disk(self, claim: Claim, event_key: str, event: bytes) -> Request | None:
+    def _on_disk(self, found: Routed) -> Request | None:
         if not self.after_crash:
             return None
         if self._truth is None:
             self._truth = Truth(self.spool, self.key)
-        return self._truth.made_from(claim.inbox.name, event_key, event)
+        return self._truth.made_from(found.claim.inbox.name, found.action.event_key, found.event)
 
-    def _is_ours(self, made: Request, claim: Claim) -> bool:
-        """Whether this very file made the request, rather than an earlier delivery of the same."""
+    def _known_on_disk(self, found: Routed) -> str | None:
+        made = self._on_disk(found)
+        return made.dispatch_id if made else None
+
+    def _published(self, found: Routed) -> Request | None:
+        """The request that this very file made, rather than an earlier delivery of the same."""
+        claim, made = found.claim, self._on_disk(found)
+        if made is None:
+            return None
         place, name = Place("archive", claim.inbox.name), _below(made.source.archived)
         same = (made.source.sha256, made.source.file) == (claim.sha256, claim.file)
-        return same and not self.spool.exists(place, name)
+        return made if same and not self.spool.exists(place, name) else None
 
     def _folded_before(self, intent: bytes, action: Action) -> Request | None:
         """The request that the dead run had folded this delivery into, if it has moved on since."""
@@ -263,13 +262,13 @@ class Batch:
     # Carrying out
 
     def commit(self) -> list[Claim]:
-        """Do what was planned.
+        """Do what was planned; that the originals have left `taking` is not durable yet.
 
         Returns:
             Claims to plan again: a person moved the request that they were to be folded into.
         """
-        new = [(made, self._draft(made)) for made in self._new.values()]
-        folded = [(asked, self._draft(asked)) for asked in self._folded.values()]
+        new = [(made, self.spool.draft(data)) for made, data in self._new.values()]
+        folded = [(asked, self.spool.draft(data)) for asked, data in self._folded.values()]
         reasons = [self.spool.draft(e.why) if e.why else None for e in self._endings]
         self.spool.sync()
         gone = {a.dispatch_id for a, d in folded if not self.spool.swap(d, _AWAITING, a.name)}
@@ -277,7 +276,7 @@ class Batch:
             self._publish(made, draft)
         for ending, why in zip(self._endings, reasons, strict=True):
             self._explain(ending, why, void=ending.needs in gone)
-        if any(made.supersedes for made in self._new.values()):
+        if any(made.supersedes for made, _ in new):
             # What replaces a request is durable before that leaves, or a restart could not say why.
             self.spool.sync()
         for made, _ in new:
@@ -291,11 +290,7 @@ class Batch:
         for ending in self._endings:
             if ending.needs not in gone:
                 self._end(ending)
-        self.spool.sync()
         return again
-
-    def _draft(self, made: Request) -> str:
-        return self.spool.draft(made.sealed(self.key).to_bytes())
 
     def _publish(self, made: Request, draft: str) -> None:
         target = _AWAITING if made.requires_approval else _PRE_APPROVED
@@ -306,14 +301,14 @@ class Batch:
             self.spool.hold(target, made.name, problem, self.around.clock())
             self.spool.publish(draft, target, made.name)
 
-    def _explain(self, ending: _Ending, why: str | None, *, void: bool) -> None:
+    def _explain(self, ending: Ending, why: str | None, *, void: bool) -> None:
         """A reason is durable before the original that it is about gets there."""
         if why and void:
             self.spool.discard(why)
         elif why:
             self.spool.add_reason(why, ending.place, ending.name)
 
-    def _end(self, ending: _Ending) -> None:
+    def _end(self, ending: Ending) -> None:
         taking = Place("taking", ending.claim.inbox.name)
         if ending.place.folder == "quarantine" and ending.why:
             name, why = ending.claim.file, ending.why

@@ -1,20 +1,23 @@
 """A drop in intake's hands, and the request that it becomes."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cached_property
+from typing import NamedTuple
 
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput
+from spoold.identity import event_digest
 from spoold.names import is_odd, shown
 from spoold.record import JsonObject, Record, parse
 from spoold.request import Policy, Request, Source
-from spoold.routing import Action
+from spoold.routing import Action, Routing
 from spoold.sources._inbox import Inbox
+from spoold.spool import Place
+from spoold.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drop:
     """A file as it lay there, or what is wrong with it."""
 
@@ -49,25 +52,27 @@ def odd_name(name: str) -> BadInput | None:
     return BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
 
 
-@dataclass(frozen=True)
+@value
 class Claim:
     """A claimed drop.
 
     Attributes:
         inbox: where it was dropped.
         file: the name it came with.
-        kept: the name that its original gets in `archive`.
+        archived: where its original goes, from the spool root.
         at: when it was claimed.
         data: its bytes; empty if they could not be read.
+        sha256: their digest, in hex.
         document: what they say, if they are good JSON.
         problem: what is wrong with it, if anything.
     """
 
     inbox: Inbox
     file: str
-    kept: str
+    archived: str
     at: datetime
     data: bytes
+    sha256: str
     document: JsonObject | None
     problem: BadInput | None
 
@@ -75,21 +80,6 @@ class Claim:
     def shown(self) -> str:
         """The name it came with, fit for a terminal and for JSON."""
         return shown(self.file)
-
-    @property
-    def day(self) -> str:
-        """The folder of `archive` that its original goes to."""
-        return self.at.date().isoformat()
-
-    @cached_property
-    def sha256(self) -> str:
-        """The digest of its bytes, in hex."""
-        return hashlib.sha256(self.data).hexdigest()
-
-    @cached_property
-    def archived(self) -> str:
-        """Where the original goes, from the spool root."""
-        return f"archive/{self.inbox.name}/{self.day}/{self.kept}"
 
     def read(self) -> Record:
         """What it says.
@@ -111,6 +101,57 @@ class Claim:
     def log_fields(self, **more: str) -> dict[str, str]:
         """What a log line says about it."""
         return {"source": self.inbox.name, "file": self.shown, **more}
+
+
+@value
+class Ending:
+    """Where a claimed original goes once everything else is durable, and what is said then.
+
+    `needs` is the waiting request that it was folded into: if that is gone, the plan is void.
+    """
+
+    claim: Claim
+    place: Place
+    name: str
+    say: Callable[[], None]
+    why: bytes | None = None
+    needs: str | None = None
+
+
+class Routed(NamedTuple):
+    """What a claim asks for."""
+
+    claim: Claim
+    record: Record
+    action: Action
+    event: bytes
+
+
+def route(claim: Claim, routing: Routing) -> Routed:
+    """What it says, and what the first route that matches makes of it.
+
+    Raises:
+        BadInput: what is wrong with it.
+    """
+    record = claim.read()
+    scope = routing.scope(record)
+    action = routing.match(record, scope).render(record, scope)
+    return Routed(claim, record, action, event_digest(claim.inbox.name, action.event_key))
+
+
+def claimed(inbox: Inbox, file: str, kept: str, at: datetime, drop: Drop) -> Claim:
+    """A claim of what lay there; its original gets the name `kept` in `archive`."""
+    data = drop.read.data if drop.read else b""
+    return Claim(
+        inbox=inbox,
+        file=file,
+        archived=f"archive/{inbox.name}/{at.date().isoformat()}/{kept}",
+        at=at,
+        data=data,
+        sha256=hashlib.sha256(data).hexdigest(),
+        document=drop.document,
+        problem=drop.problem or odd_name(file),
+    )
 
 
 def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Request:

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from spoold import fs
 from spoold.errors import BadInput
@@ -22,7 +21,7 @@ from spoold.sources._inbox import Inbox
 from spoold.spool import Place
 from spoold.stages import BATCH, Step, Surroundings, earliest
 from spoold.stages._batch import Batch
-from spoold.stages._claim import Claim, Drop, look, odd_name
+from spoold.stages._claim import Claim, Drop, claimed, look
 from spoold.stages._reindex import reindex
 from spoold.states import Role
 
@@ -80,6 +79,7 @@ class Intake:
         if claims:
             log.warning("%d claimed files were left by a crash; finishing them", len(claims))
             self._answer_for(claims, after_crash=True)
+            self.spool.sync()
 
     def step(self) -> Step:
         """Take every drop that is whole."""
@@ -87,11 +87,15 @@ class Intake:
         for inbox in self._inboxes.values():
             for claims in self._claims(inbox):
                 moved += len(claims)
+                # Where its originals went becomes durable with the next group, or with the last.
                 self._answer_for(claims)
                 if self.around.stop.is_set():
-                    return Step(moved)
+                    break
             due = earliest(due, self._due)
             look_again = earliest(look_again, self._look_again)
+            if self.around.stop.is_set():
+                break
+        self.spool.sync()
         return Step(moved, due=due, look_again=look_again)
 
     def close(self) -> None:
@@ -105,11 +109,7 @@ class Intake:
             index = self._index = self._index or self._open_index()
             try:
                 batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
-                if after_crash:
-                    # What the dead run had published is what the others may fold into.
-                    claims.sort(key=lambda claim: not batch.was_published(claim))
-                for claim in claims:
-                    batch.add(claim)
+                batch.add(claims)
                 claims = batch.commit()
             except IndexDamaged:
                 log.warning("the index is damaged; building it anew from the files")
@@ -188,14 +188,11 @@ class Intake:
         path = self.spool.path(Place("taking", inbox.name), name)
         return self._claimed(inbox, name, self._look(inbox, path, published=True))
 
-    def _claimed(self, inbox: Inbox, name: str, peek: Drop) -> Claim:
-        problem = peek.problem or odd_name(name)
-        data = peek.read.data if peek.read else b""
-        claim = Claim(
-            inbox, name, printable(name), self.around.clock(), data, peek.document, problem
-        )
-        if self.spool.exists(Place("archive", inbox.name), f"{claim.day}/{claim.kept}"):
-            return replace(claim, kept=another(claim.kept))
+    def _claimed(self, inbox: Inbox, name: str, drop: Drop) -> Claim:
+        kept, now = printable(name), self.around.clock()
+        claim = claimed(inbox, name, kept, now, drop)
+        if fs.exists(f"{self.spool.root}/{claim.archived}"):
+            return claimed(inbox, name, another(kept), now, drop)
         return claim
 
     def _peek(self, inbox: Inbox, path: str, *, is_regular: bool) -> Drop | None:

@@ -14,7 +14,7 @@ PACKAGE = Path(spoold.__file__).parent
 
 #: From bottom to top: a module imports only from its own layer's elders.
 LAYERS = [
-    {"states", "errors"},
+    {"states", "errors", "values"},
     {"fs", "locks", "names", "room"},
     {"identity", "request", "record"},
     {"spool", "index"},

@@ -203,7 +203,8 @@ class TestValues:
     @pytest.mark.parametrize("odd", ["\ud800", 2**64, -(2**63) - 1, (1, 2), object()])
     def test_a_record_that_cel_cannot_hold_is_an_error(self, odd: Any) -> None:
         """What no JSON parser of ours lets through still only raises EvalError."""
-        assert failure("record.other", {"odd": odd, "other": 1})
+        assert failure("record.odd", {"odd": odd, "other": 1})
+        assert failure("record.other == 1", {"odd": odd, "other": 1})
 
     def test_a_deep_result_is_an_error(self) -> None:
         """A result too deep for Python's stack raises EvalError."""
