@@ -2,17 +2,15 @@
 
 import argparse
 import json
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks import latency, machine, many, report, site
+from benchmarks import latency, machine, many, report, site, volume
 from benchmarks.rates import Rates, fastest_that_survives
 from benchmarks.report import Target
 from benchmarks.rounds import Contender, percentile, ratio
@@ -47,8 +45,8 @@ class Run:
         self.result["pipeline"] = report.rates_json(found)
         self.result["survival"] = report.survivals_json(survivals)
         peer = fastest_that_survives(found, survivals)
-        for key, how in (("pipeline", "64"), ("pipeline_four", "4")):
-            what = f"drop → done, {how} at a time ÷ "
+        for key, how in (("services", "services"), ("pipeline", "run")):
+            what = f"drop → done, {how} ÷ "
             self._ratio(f"{what}bare calls, each synced", found, key, "bare_pipeline", 2, 3)
             if peer:
                 self._ratio(f"{what}{peer.name}", found, key, peer.key, 1, 2)
@@ -126,7 +124,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer of everything")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be repeated")
-    parser.add_argument("--dir", type=Path, help="where to work; default: build/ of the checkout")
+    parser.add_argument(
+        "--dir", type=Path, help="an empty folder; default: a fresh ext4"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there; `-` is stdout")
     parser.add_argument("--check", action="store_true", help="exit 1 if a limit is missed")
     parser.add_argument("--seed", type=int, default=0, help="of the records")
@@ -139,16 +139,13 @@ def main() -> int:
     scale = Scale(**{**_fields(QUICK if given.quick else FULL), "seed": given.seed})
     above = given.dir or site.CHECKOUT / "build"
     above.mkdir(parents=True, exist_ok=True)
-    base = Path(tempfile.mkdtemp(prefix="bench-", dir=above))
     # What was started is ended, and what was written is removed, also when this is told to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
+    with nullcontext(above) if given.dir else volume.fresh(above) as base:
         # Where the figures go to stdout, the tables do not.
         with redirect_stdout(sys.stderr if given.json == "-" else sys.stdout):
             figures = _measure(scale, base, given.only or PARTS)
-    finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        shutil.rmtree(base, ignore_errors=True)
     text = json.dumps(figures, indent=2) + "\n"
     if given.json == "-":
         sys.stdout.write(text)

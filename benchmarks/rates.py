@@ -57,12 +57,16 @@ class Rates:
         scale = self._scale
         count, few = scale.records // 2, min(scale.few, scale.records) // 2
         found = [
+            Contender("services", "spoold, a service for each stage, 64 actions at a time", count,
+                      self._services(site.RECORDER_64, count), "each stage in a process"),
+            Contender("services_four", "the same, 4 actions at a time", few,
+                      self._services(site.RECORDER, few), "an executor's default"),
             Contender("pipeline", "spoold run, 64 actions at a time", count,
                       self._served(site.RECORDER_64, count), "each stage in a thread"),
             Contender("pipeline_drained", "spoold run --drain, 64 at a time", count,
                       self._drained(site.RECORDER_64, count), "one stage after the other"),
             Contender("pipeline_four", "spoold run, 4 actions at a time", few,
-                      self._served(site.RECORDER, few), "an executor's default"),
+                      self._served(site.RECORDER, few)),
             Contender("pipeline_four_drained", "spoold run --drain, 4 at a time", few,
                       self._drained(site.RECORDER, few)),
             self._bare("bare_pipeline", "bare calls of all arrows, each synced", few,
@@ -108,6 +112,15 @@ class Rates:
         def run(folder: Path) -> float:
             made = self._site(folder, executor, count, approval=False)
             seconds: float = made.worker("served", str(count))["seconds"]
+            _all_there(made, "done", count)
+            return seconds
+
+        return run
+
+    def _services(self, executor: str, count: int) -> Callable[[Path], float]:
+        def run(folder: Path) -> float:
+            made = self._site(folder, executor, count, approval=False)
+            seconds: float = made.services(count)["seconds"]
             _all_there(made, "done", count)
             return seconds
 

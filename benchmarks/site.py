@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -29,13 +30,6 @@ COMMAND = 'kind = "command"\nprograms = ["/usr/bin/true"]\n'
 #: Runs until it is killed.
 SLEEPER = 'kind = "command"\nprograms = ["/usr/bin/sleep"]\n'
 
-# Two routes are tried before the one that takes every record, as in a configuration of some age.
-_OTHERS = """\
-name = "{name}"
-source = "decisions"
-match = 'record.facts.decision_type == "{name}" && record.facts.degraded'
-executor = "worker"
-"""
 _ROUTE = """\
 name = "drill"
 source = "decisions"
@@ -46,7 +40,6 @@ target_kind = "blueprint"
 target_ref = "='dr/' + record.facts.decision_type + '@v1'"
 target_env = "=record.facts.runtime_env"
 rationale = "=record.facts.rationale"
-intent_key = "record.id"
 requires_approval = {requires_approval}
 expires_after = "7d"
 """
@@ -80,9 +73,6 @@ class Site:
         routes.mkdir(parents=True)
         self.root.mkdir()
         self.config.write_text(_SPOOLD + executor, encoding="utf-8")
-        for number, name in enumerate(("never", "no-such-decision"), 10):
-            route = _OTHERS.format(name=name) + _params(executor)
-            (routes / f"{number}-{name}.toml").write_text(route, encoding="utf-8")
         route = _ROUTE.format(requires_approval=str(approval).lower()) + _params(executor)
         (routes / "20-drill.toml").write_text(route, encoding="utf-8")
         self.inbox = self.root / "inbox" / SOURCE
@@ -134,8 +124,47 @@ class Site:
 
     def worker(self, *arguments: str) -> dict[str, Any]:
         """Run `benchmarks.worker` on this spool; returns what it measured."""
-        measured: dict[str, Any] = self._finished(self.worker_words(*arguments), json.loads)
+        return self._workers([arguments])[0]
+
+    def services(self, count: int) -> dict[str, Any]:
+        """Every stage in a process of its own, as on a host; returns what `execute` measured."""
+        stages = ("execute", "intake", "gate", "sweep")
+        return self._workers([("service", stage, str(count)) for stage in stages])[0]
+
+    def _workers(self, all_arguments: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+        """Begin together; what the first one measured ends the others."""
+        log = self._log()
+        with ExitStack() as stack:
+            errors = stack.enter_context(log.open("wb"))
+            running = [
+                stack.enter_context(
+                    subprocess.Popen(
+                        self.worker_words(*arguments), env=self.environment, cwd=self.folder,
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                    )
+                )
+                for arguments in all_arguments
+            ]  # fmt: skip
+            for process in running:
+                stack.callback(process.kill)
+            for process in running:
+                self._must_say(process, "ready", log)
+            for process in running:
+                process.stdin.write("\n")  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+            measured = [json.loads(self._must_say(running[0], "{", log))]
+            for process in running[1:]:
+                process.terminate()
+                measured.append(json.loads(self._must_say(process, "{", log)))
         return measured
+
+    @staticmethod
+    def _must_say(process: "subprocess.Popen[str]", word: str, log: Path) -> str:
+        line: str = process.stdout.readline()  # type: ignore[union-attr]
+        if not line.startswith(word):
+            said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise RuntimeError(f"a worker ended before its time:\n{said}")
+        return line
 
     def spoold(self, *verb: str) -> float:
         """Run a verb to its end; returns the seconds from its start to its exit."""

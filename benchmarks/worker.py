@@ -5,6 +5,7 @@ They are put together as `spoold intake` and `spoold run` do it, and log as thes
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -44,7 +45,27 @@ def _drain(stages: Sequence[Stage], around: Surroundings) -> Work:
 
 def served(around: Surroundings, recorder: Recorder, count: int) -> Work:
     """`spoold run`, each stage in a thread of its own, until `count` requests are done."""
-    stages = _all(around, around.for_stage)
+    return _until_done(_all(around, around.for_stage), around, recorder, count)
+
+
+def service_of(around: Surroundings, recorder: Recorder, name: str, count: int) -> Work:
+    """One stage as a service of its own; `execute` ends when `count` requests are done."""
+    if name == "execute":
+        (executor,) = around.routing.executors
+        return _until_done([Execute(around, executor)], around, recorder, count)
+    stage: Stage = {"intake": Intake, "sweep": Sweep, "gate": Gate}[name](around)
+    signal.signal(signal.SIGTERM, lambda *_: (around.stop.set(), around.wake.set()))
+
+    def run() -> float:
+        _must_be_ok(service.serve([stage], around))
+        return time.perf_counter()
+
+    return run
+
+
+def _until_done(
+    stages: Sequence[Stage], around: Surroundings, recorder: Recorder, count: int
+) -> Work:
     done = Path(around.routing.config.root) / "done"
     ended: list[float] = []
 
@@ -77,7 +98,10 @@ def _all(around: Surroundings, each: Callable[[], Surroundings]) -> list[Stage]:
 
 
 def main() -> None:
-    """Arguments: the configuration; what to run; for `served` how many must be done."""
+    """Arguments: the configuration; what to run; for services how many must be done.
+
+    It begins when it has read a line, so that several can begin at once.
+    """
     file, what, *more = sys.argv[1:]
     log_to_stderr(as_json=True)
     recorder = Recorder()
@@ -87,7 +111,10 @@ def main() -> None:
         "intake": lambda: intake(around),
         "drained": lambda: drained(around),
         "served": lambda: served(around, recorder, int(more[0])),
+        "service": lambda: service_of(around, recorder, more[0], int(more[1])),
     }[what]()
+    print("ready", flush=True)
+    sys.stdin.readline()
     used, begun = time.process_time(), time.perf_counter()
     seconds = run() - begun
     used = time.process_time() - used

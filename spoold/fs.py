@@ -40,8 +40,9 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-#: From this many files on, one `syncfs` is cheaper than an `fsync` each.
-_SYNCFS_FROM = 16
+#: From this many files and folders on, one `syncfs` is cheaper than an `fsync` each. Where others
+#: write a lot to the same disk it waits for them, which one request need not.
+_SYNCFS_FROM = 4
 
 
 def _renameat2(source: str, target: str, flags: int) -> None:
@@ -297,7 +298,7 @@ class Unsynced:
     def _flush(self) -> None:
         drafts, self._drafts = self._drafts, {}
         try:
-            if len(drafts) >= _SYNCFS_FROM:
+            if len(drafts) + len(self._folders) >= _SYNCFS_FROM:
                 self._sync_all()
                 # It wrote the folders out too.
                 self._folders.clear()

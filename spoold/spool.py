@@ -70,6 +70,7 @@ class Spool:
             Per.EXECUTOR: self._known(executors, "queued", "deferred", "running"),
         }
         self._paths: dict[Place, str] = {}
+        self._looks: dict[tuple[str, ...], list[tuple[str, Place]]] = {}
         self._drafts = drafts or role.value
         self._unsynced = fs.Unsynced(self.root)
         #: Where it has put files since somebody last asked and cleared it.
@@ -115,10 +116,11 @@ class Spool:
 
     def find(self, name: str, folders: Iterable[str] = STATES) -> Place | None:
         """The first place, in the order of a request's life, that holds `name`."""
-        for place in self.places(*folders):
-            if self.exists(place, name):
-                return place
-        return None
+        order = tuple(folders)
+        looks = self._looks.get(order)
+        if looks is None:
+            looks = self._looks[order] = [(self.path(p) + "/", p) for p in self.places(*order)]
+        return next((place for folder, place in looks if fs.exists(folder + name)), None)
 
     def request(self, place: Place, name: str) -> Request:
         """Read a request.

@@ -61,7 +61,7 @@ class Execute:
         self._queue = Lanes(self.spool, self._queued, in_use=in_use)
         self._workers = Workers(self.name)
         self._reports: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
-        self._ended: list[_Ended] = []
+        self._ended: dict[str, _Ended] = {}
 
     def inputs(self) -> list[Place]:
         """Its queue."""
@@ -112,8 +112,9 @@ class Execute:
         """Record what has ended and start what there is room for, with the same syncs."""
         self._collect()
         # Each is kept until it is on disk: one that is full now has room again some day.
-        verdicts = [self._judge(e.request, e.outcome) for e in self._ended if e.outcome is not None]
-        ready = [end.request for end in self._ended if end.outcome is None]
+        ended = list(self._ended.values())
+        verdicts = [self._judge(e.request, e.outcome) for e in ended if e.outcome is not None]
+        ready = [end.request for end in ended if end.outcome is None]
         ending = {verdict.request.name for verdict in verdicts}
         lanes = {found.lane for name, found in self._busy.items() if name not in ending}
         names: list[str] = []
@@ -267,12 +268,13 @@ class Execute:
     def _collect(self) -> None:
         while True:
             try:
-                self._ended.append(self._reports.get_nowait())
+                ended = self._reports.get_nowait()
             except queue.Empty:
                 return
+            self._ended[ended.request.name] = ended
 
     def _forget(self, name: str) -> None:
-        self._ended = [end for end in self._ended if end.request.name != name]
+        self._ended.pop(name, None)
         self._busy.pop(name, None)
         self._queue.forget(name)
 

@@ -166,6 +166,7 @@ def contents(root):
     found = {
         folder.name: [file.read_bytes() for file in sorted(folder.iterdir())]
         for folder in root.iterdir()
+        if folder.is_dir()
     }
     return {name: files for name, files in found.items() if files}
 
