@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spoold._cel_json import MAX_RESULT
-from spoold._cel_text import all_needs, needs_of, pruned, tokenize
+from spoold._cel_text import all_needs, keys_of, needs_of, pruned, tokenize
 from spoold.rules import EvalError, Expression, Scope
 
 KEYS = st.sampled_from(["a", "b", "c d", "ä"])
@@ -80,6 +80,24 @@ def test_a_place_that_is_named_needs_no_cel() -> None:
     assert "activation" not in vars(scope)
 
 
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("record.a['c d']", ("a", "c d")),
+        (" record . a // text", ("a",)),
+        ("record.a.size()", ()),
+        ("record.a == 1", ()),
+        ("!record.a", ()),
+        ("record.a[0]", ()),
+        ("record.?a", ()),
+        ("record", ()),
+    ],
+)
+def test_only_a_place_is_a_place(text: str, keys: tuple[str, ...]) -> None:
+    """Whatever does more than to name one place by its keys is left to CEL."""
+    assert keys_of(tokenize(text)) == keys
+
+
 def test_a_copy_is_bounded_like_a_result() -> None:
     """A place that holds more than a result may have is refused."""
     with pytest.raises(EvalError, match="too large"):
@@ -115,6 +133,8 @@ def test_what_no_expression_names_need_not_be_shown_to_cel(
     [
         ("record.a.b == 1", {"a": {"b": None}}),
         ("record.a.b == 1 && record.a", {"a": None}),
+        ("record.a && record.a.b == 1", {"a": None}),
+        ("record.a.b && record.a.c", {"a": {"b": None, "c": None}}),
         ("record.a[0].b", {"a": None}),
         ("record.a.exists(x, x)", {"a": None}),
         ("record.a[record.b]", {"a": None, "b": None}),
