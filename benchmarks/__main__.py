@@ -124,9 +124,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer of everything")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be repeated")
-    parser.add_argument(
-        "--dir", type=Path, help="an empty folder; default: a fresh ext4"
-    )
+    parser.add_argument("--dir", type=Path, help="an empty folder; default: a fresh ext4")
     parser.add_argument("--json", metavar="FILE", help="write the figures there; `-` is stdout")
     parser.add_argument("--check", action="store_true", help="exit 1 if a limit is missed")
     parser.add_argument("--seed", type=int, default=0, help="of the records")

@@ -2,10 +2,11 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from benchmarks import bare, crowd, records, report, site
+from benchmarks import bare, crowd, records, report, site, volume
 from benchmarks.report import Survival, Target
 from benchmarks.rounds import Contender, percentile, ratio, take_turns
 
@@ -169,6 +170,25 @@ def contents(root):
         if folder.is_dir()
     }
     return {name: files for name, files in found.items() if files}
+
+
+def test_a_fresh_file_system_is_gone_afterwards(tmp_path):
+    """Where the bench works is empty, and what was mounted and written for it does not stay."""
+    with volume.fresh(tmp_path) as folder:
+        assert set(os.listdir(folder)) <= {"lost+found"}
+        (folder / "file").write_bytes(b"x")
+        assert tmp_path in folder.parents
+    assert os.listdir(tmp_path) == []
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+
+
+def test_services_do_what_is_measured(tmp_path):
+    """A process for each stage takes every drop to done, and all of them end."""
+    made = site.Site(tmp_path / "site", site.RECORDER_64, approval=False)
+    made.drop_all(records.names(3, "w"), records.decisions(3, "w"))
+    measured = made.services(3)
+    assert measured["calls"] == len(made.names("done")) == 3
+    assert measured["seconds"] > 0
 
 
 @pytest.mark.parametrize("how", ["drained", "served"])

@@ -517,9 +517,13 @@ def test_a_folder_is_synced_once_for_many_files(tmp_path, synced):
     assert len(synced) == 2
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 64])
-def test_every_draft_is_synced_in_the_cheaper_way(tmp_path, count):
-    """Few drafts cost a sync each, many cost one for all; either way none is left out."""
+@pytest.mark.parametrize(
+    ("drafts", "folders", "expected"),
+    [(1, 0, (1, 0)), (3, 0, (3, 0)), (1, 2, (3, 0)), (4, 0, (0, 1)), (2, 2, (0, 1)),
+     (64, 2, (0, 1)), (0, 4, (0, 1)), (0, 3, (3, 0))],
+)  # fmt: skip
+def test_everything_is_synced_in_the_cheaper_way(tmp_path, drafts, folders, expected):
+    """Few drafts and folders cost a sync each, many cost one for all, and none is left out."""
     if not shutil.which("strace"):
         pytest.skip("no strace here")
     text = """
@@ -527,6 +531,9 @@ import os, sys
 from spoold import fs, locks
 unsynced = fs.Unsynced(sys.argv[1])
 drafts = [unsynced.write(sys.argv[1], "x", b"data") for _ in range(int(sys.argv[2]))]
+for number in range(int(sys.argv[3])):
+    os.mkdir(f"{sys.argv[1]}/{number}")
+    unsynced.renamed(f"{sys.argv[1]}/x", f"{sys.argv[1]}/{number}/x", temporary=True)
 os.write(2, b"flush\\n")
 unsynced.flush()
 for draft in drafts:
@@ -534,7 +541,7 @@ for draft in drafts:
 """
     log = tmp_path / "log"
     words = ["strace", "-f", "-o", str(log), "-e", "trace=write,fsync,fdatasync,syncfs,sync"]
-    words += [sys.executable, "-c", text, str(tmp_path), str(count)]
+    words += [sys.executable, "-c", text, str(tmp_path), str(drafts), str(folders)]
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     ran = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     if "ptrace" in ran.stderr.lower():
@@ -542,7 +549,7 @@ for draft in drafts:
     assert ran.returncode == 0, ran.stderr
     _, _, after = log.read_text().partition('"flush')
     few, many = after.count(" fsync("), after.count(" syncfs(")
-    assert (few, many) == ((count, 0) if count < 16 else (0, 1))
+    assert (few, many) == expected
 
 
 @pytest.mark.parametrize("count", [1, 40])
