@@ -81,6 +81,9 @@ class Execute:
             try:
                 found = self._read(name)
                 self._must_not_have_ended(found)
+            except FileNotFoundError:
+                self._say_gone(name)
+                continue
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
@@ -204,6 +207,9 @@ class Execute:
                 found = self._read(name)
                 self._must_be_alone(found)
                 self._instance.complete(found.params)
+            except FileNotFoundError:
+                self._say_gone(name)
+                continue
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
@@ -232,6 +238,10 @@ class Execute:
         if key and not (found.seal_holds(key) and found.approvals_hold(key)):
             raise BadInput("altered", "The seal does not fit the content.")
         return found
+
+    def _say_gone(self, name: str) -> None:
+        log.error("%s/%s was taken away", self._running, shown(name))
+        self._forget(name)
 
     def _must_be_alone(self, found: Request) -> None:
         self._must_not_have_ended(found)

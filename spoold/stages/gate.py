@@ -96,6 +96,10 @@ class Gate:
             return claim if self.spool.move(door, claim.place, name) else None
         except FileNotFoundError:
             return None
+        except FileExistsError:
+            # Somebody has put one of that name there; it is dealt with as after a crash.
+            self._check([_Claim(name, door)])
+            return self._claim(door, name)
         except PermissionError as error:
             log.error("cannot take %s/%s: %s", door, shown(name), error.strerror)  # noqa: TRY400
             return None
@@ -106,7 +110,8 @@ class Gate:
         for claim in claims:
             try:
                 checked = self._verify(claim)
-                passed.append((claim, checked, self.spool.draft(checked.to_bytes())))
+            except FileNotFoundError:
+                log.error("%s/%s was taken away", claim.place, shown(claim.name))  # noqa: TRY400
             except BadInput as problem:
                 why = request.reason(
                     problem.code,
@@ -116,6 +121,8 @@ class Gate:
                     came_from=str(claim.door),
                 )
                 held.append((claim, problem, why))
+            else:
+                passed.append((claim, checked, self.spool.draft(checked.to_bytes())))
         setting_aside = [
             (claim, found, why, self.spool.free_name(claim.name, _HELD))
             for claim, found, why in held

@@ -72,9 +72,10 @@ class Intake:
         self.spool.remove_drafts()
         self._index = self._open_index()
         claims = [
-            self._reclaim(inbox, name)
+            claim
             for inbox in self._inboxes.values()
             for name, _ in self._by_age(Place("taking", inbox.name))
+            if (claim := self._reclaim(inbox, name))
         ]
         if claims:
             log.warning("%d claimed files were left by a crash; finishing them", len(claims))
@@ -180,13 +181,22 @@ class Intake:
             self._give_up(inbox, name, path, error)
             return None
         path = self.spool.path(taking, name)
-        if peek.read and _changed(path, peek.read.status):
-            peek = self._look(inbox, path)
+        try:
+            if peek.read and _changed(path, peek.read.status):
+                peek = self._look(inbox, path)
+        except FileNotFoundError:
+            _say_gone(taking, name)
+            return None
         return self._claimed(inbox, name, peek)
 
-    def _reclaim(self, inbox: Inbox, name: str) -> Claim:
-        path = self.spool.path(Place("taking", inbox.name), name)
-        return self._claimed(inbox, name, self._look(inbox, path, published=True))
+    def _reclaim(self, inbox: Inbox, name: str) -> Claim | None:
+        taking = Place("taking", inbox.name)
+        try:
+            found = self._look(inbox, self.spool.path(taking, name), published=True)
+        except FileNotFoundError:
+            _say_gone(taking, name)
+            return None
+        return self._claimed(inbox, name, found)
 
     def _claimed(self, inbox: Inbox, name: str, drop: Drop) -> Claim:
         kept, now = printable(name), self.around.clock()
@@ -253,6 +263,10 @@ class Intake:
 def index_path(root: str) -> str:
     """Where the index of a spool lies."""
     return os.path.join(root, "archive", ".index.sqlite3")
+
+
+def _say_gone(taking: Place, name: str) -> None:
+    log.error("%s/%s was taken away", taking, shown(name))
 
 
 def _changed(path: str, before: os.stat_result) -> bool:

@@ -6,6 +6,7 @@ import shutil
 import orjson
 import pytest
 
+from spoold.spool import Spool
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -159,6 +160,48 @@ def test_a_writer_that_keeps_the_file_open_changes_nothing(lab, waiting):
         lab.drain()
     assert len(lab.recorder.calls) == 1
     assert b"XXX" not in lab.only("done").read_bytes()
+
+
+@pytest.mark.parametrize("copied", [b"", b"{}", None])
+def test_what_somebody_put_into_the_gates_hands_stops_nothing(lab, waiting, copied):
+    """A file in checking/ that has the name of an approved one is answered for, and so is that."""
+    (gate,) = (stage for stage in lab.stages() if stage.name == "gate")
+    gate.recover()
+    data = waiting.read_bytes() if copied is None else copied
+    (lab.root / "checking" / waiting.name).write_bytes(data)
+    lab.approve()
+    gate.step()
+    assert lab.files("approved") == lab.files("checking") == []
+    assert len(lab.files("queued")) == len(lab.files("held")) == 1
+
+
+@pytest.mark.parametrize("folder", ["archive/decisions/.taking", "checking", "running/rec"])
+def test_a_file_that_is_taken_from_a_stage_stops_nothing(lab, waiting, monkeypatch, folder):
+    """Where somebody takes a claimed file away before it is read, the stage goes on with others."""
+    for number in range(2):
+        lab.drop("decisions", f"{number}.json", {**CUTOVER, "decision_id": f"d-{number}"})
+    is_late = not folder.startswith("archive")
+    if is_late:
+        lab.drain()
+        for path in lab.files("awaiting-approval"):
+            path.rename(lab.root / "approved" / path.name)
+    take_one(monkeypatch, lab.root / folder)
+    assert lab.drain() == 0
+    assert len(lab.files("done" if is_late else "awaiting-approval")) == 2
+
+
+def take_one(monkeypatch, folder):
+    """Make the next file that is moved into a folder go out of sight."""
+    original = Spool.move
+
+    def move(self, source, target, name, new_name=None):
+        moved = original(self, source, target, name, new_name)
+        if self.path(target) == str(folder):
+            monkeypatch.setattr(Spool, "move", original)
+            (folder / name).rename(folder / f".{name}")
+        return moved
+
+    monkeypatch.setattr(Spool, "move", move)
 
 
 def test_a_released_request_needs_a_new_yes_and_then_runs(lab, waiting):
