@@ -149,6 +149,10 @@ class BadInput(SpooldError):
         self.advice = ADVICE[code]
         super().__init__(f"{what} {self.advice}")
 
+    def to_keep(self) -> "BadInput":
+        """The same without a traceback, which would keep alive all that was read of the file."""
+        return BadInput(self.code, self.what)
+
 
 class ExecutionError(SpooldError):
     """How an attempt ended when it did not succeed.

@@ -93,12 +93,12 @@ class Batch:
             self._ask(found, near.values())
 
     def _set_aside(self, claim: Claim, problem: BadInput) -> None:
-        place = Place("quarantine", claim.inbox.name)
+        place, kept = Place("quarantine", claim.inbox.name), problem.to_keep()
         why = claim.reason(problem.code, problem.what, self.around.clock())
 
         def say() -> None:
-            fields = claim.log_fields(code=problem.code)
-            log.warning("quarantined %s: %s", claim.shown, problem, extra=fields)
+            fields = claim.log_fields(code=kept.code)
+            log.warning("quarantined %s: %s", claim.shown, kept, extra=fields)
 
         name = self.spool.free_name(claim.file, place)
         self._endings.append(Ending(claim, place, name, say, why))

@@ -42,7 +42,7 @@ def look(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
     try:
         return Drop(read, parse(read.data, max_depth=inbox.table.max_depth), None)
     except BadInput as problem:
-        return Drop(read, None, problem)
+        return Drop(read, None, problem.to_keep())
 
 
 def odd_name(name: str) -> BadInput | None:
@@ -87,8 +87,10 @@ class Claim:
         Raises:
             BadInput: what is wrong with it.
         """
-        if self.problem or self.document is None:
-            raise self.problem or BadInput("unreadable", "It could not be read.")
+        if self.problem:
+            raise self.problem.to_keep()
+        if self.document is None:
+            raise BadInput("unreadable", "It could not be read.")
         return self.inbox.read(self.document, self.file)
 
     def reason(self, code: str, what: str, when: datetime, **more: str) -> bytes:

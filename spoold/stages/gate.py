@@ -120,7 +120,7 @@ class Gate:
                     self.around.clock(),
                     came_from=str(claim.door),
                 )
-                held.append((claim, problem, why))
+                held.append((claim, problem.to_keep(), why))
             else:
                 passed.append((claim, checked, self.spool.draft(checked.to_bytes())))
         setting_aside = [

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -186,3 +187,18 @@ def test_hundreds_of_bad_files_do_not_keep_a_good_one_back(lab):
     settle(lab)
     assert len(lab.files("quarantine")) == 300
     assert len(lab.files("awaiting-approval")) == 1
+
+
+def test_what_was_read_of_bad_files_is_not_kept(lab):
+    """However many bad files come together, memory holds what was read of one of them."""
+    for number in range(40):
+        lab.drop("decisions", f"{number}.json", b'{"x":[' + b"[]," * 8_000 + b'0],"a":0,"a":0}')
+    lab.drop("decisions", "good.json", GOOD)
+    tracemalloc.start()
+    try:
+        lab.drain()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(lab.files("quarantine")) == 40
+    assert peak < 8 << 20
