@@ -169,6 +169,7 @@ class World:
             self.finish(call.id, "done")
         if name in self.running:
             stage = self.running[name]
+            stage.around.stop.set()
             self._watched(name, STAGES[name], stage.close, 0, None)
             del self.running[name]
             stage.lock.release()

@@ -8,4 +8,4 @@ from tests.crash.machine import explore
 @pytest.mark.timeout(600)
 def test_whatever_happens_in_whatever_order_every_law_holds():
     """A few spools live through anything, and at no moment is a law broken."""
-    explore(lives=20, steps=30)
+    explore(lives=25, steps=30)
