@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
+# Its commas would end an argument of `call`.
+EVERYTHING := -e '.[dev,bench,fuzz]'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -48,7 +50,7 @@ venv-dev:
 	@$(call install,.dev .all,.dev,-e '.[dev]')
 
 venv-all:
-	@$(call install,.all,.all,-e '.[dev,bench,fuzz]')
+	@$(call install,.all,.all,$(EVERYTHING))
 
 # $(call install,STAMPS,STAMP,WHAT): .venv has WHAT installed, which any of STAMPS says.
 #

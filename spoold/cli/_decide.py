@@ -10,7 +10,7 @@ import orjson
 from spoold import fs, request
 from spoold.cli._app import App
 from spoold.cli._find import Found, find
-from spoold.errors import ADVICE, NotPossible, SpooldError
+from spoold.errors import ADVICE, NotPossible, SpooldError, StorageError
 from spoold.record import JsonObject
 from spoold.spool import Place, Spool
 from spoold.stages._slips import correct_slip, publish_slip, user_name
@@ -58,7 +58,8 @@ def for_each(ids: Iterable[str], act: Callable[[str], None]) -> None:
     """Act on each id; one that cannot be decided does not keep the others back.
 
     Raises:
-        SpooldError: that of the last id that could not be decided, after trying all.
+        SpooldError: that of the last id that could not be decided, after trying all; a disk that
+            fails ends it at once.
     """
     failed: SpooldError | OSError | None = None
     for part in _each(ids):
@@ -68,6 +69,8 @@ def for_each(ids: Iterable[str], act: Callable[[str], None]) -> None:
             if failed:
                 click.echo(f"spoold: {failed}", err=True)
             failed = error
+            if isinstance(error, StorageError):
+                break  # after a failed sync nothing more may count as durable
     if failed:
         raise failed
 

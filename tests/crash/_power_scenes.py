@@ -19,8 +19,16 @@ def first_start(play: Play) -> None:
     play.drain()
 
 
+def one(play: Play) -> None:
+    """Intake takes one drop; its data and each folder are made durable by themselves."""
+    play.drain()
+    play.begin()
+    play.drop("plain/ok-1")
+    play.drain("intake")
+
+
 def three(play: Play) -> None:
-    """Intake takes three drops; each is made durable by itself."""
+    """Intake takes three drops, which with their folders share a sync."""
     play.drain()
     play.begin()
     play.drop("plain/ok-1", "plain/ok-2", "plain/ok-3")
@@ -165,7 +173,7 @@ def by_verbs_afterwards(play: Play) -> None:
 SCENES: Mapping[str, Callable[[Play], None]] = {
     scene.__name__: scene
     for scene in (
-        first_start, three, twenty, folding, folding_while_a_person_decides, superseding,
+        first_start, one, three, twenty, folding, folding_while_a_person_decides, superseding,
         quarantine, approval, executing, sweeping, everything, by_verbs, by_verbs_afterwards,
     )
 }  # fmt: skip

@@ -60,8 +60,8 @@ def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery, chance):
     print(f"{tally.cuts} cuts, {tally.states} disks")
     assert tally.wrong == []
     assert tally.missed == []
-    assert tally.cuts > 30
-    assert tally.states > 50
+    assert tally.cuts > 20
+    assert tally.states > 20
 
 
 def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery, chance):
@@ -75,7 +75,7 @@ def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery, 
 
 @pytest.mark.parametrize(
     ("call", "scene"),
-    [("fsync", "three"), ("fsync", "approval"), ("fsync", "executing"), ("syncfs", "twenty")],
+    [("fsync", "one"), ("fsync", "approval"), ("fsync", "executing"), ("syncfs", "twenty")],
 )
 def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery, chance):
     """A stage whose sync fails ends with 74, tries it no second time, and promises nothing more."""
@@ -94,16 +94,18 @@ def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery, ch
 
 #: Law → a scene in which it matters, and the kind of file whose sync fails.
 BROKEN = [
+    ("folders_are_not_synced", "one", ""),
     ("folders_are_not_synced", "three", ""),
     ("folders_are_not_synced", "twenty", ""),
     ("folders_are_not_synced", "executing", ""),
+    ("data_is_not_synced", "one", ""),
     ("data_is_not_synced", "three", ""),
     ("data_is_not_synced", "twenty", ""),
     ("data_is_not_synced", "approval", ""),
-    ("a_failed_sync_is_tried_again", "three", "/tmp/"),
+    ("a_failed_sync_is_tried_again", "one", "/tmp/"),
     ("a_failed_sync_is_tried_again", "three", "/awaiting-approval"),
-    ("a_failed_sync_is_ignored", "three", "/tmp/"),
-    ("a_failed_sync_is_ignored", "executing", "/tmp/"),
+    ("a_failed_sync_is_ignored", "one", "/tmp/"),
+    ("a_failed_sync_is_ignored", "one", "/awaiting-approval"),
     ("the_original_goes_first", "three", ""),
     ("the_original_is_removed_first", "three", ""),
     ("the_attempt_is_not_recorded", "executing", ""),
