@@ -232,3 +232,28 @@ def test_names_that_are_not_for_us_are_left_alone(lab):
     lab.drain()
     assert sorted(p.name for p in inbox.iterdir()) == [".c.json", "README", "c.JSON", "c.json.tmp"]
     assert len(lab.files("awaiting-approval")) == 1
+
+
+def test_a_stage_rests_with_everything_durable(lab):
+    """When intake and the gate have nothing more to move, no name and no draft awaits a sync."""
+    drops = ({**CUTOVER, "decision_id": f"c-{number}"} for number in range(70))
+    for number, drop in enumerate([*drops, CUTOVER, [], {"decision_type": "other"}]):
+        lab.drop("decisions", f"{number}.json", drop)
+    intake, _, gate, *_ = lab.stages()
+    for stage in (intake, gate):
+        with_lock(stage)
+        if stage is gate:
+            for file in lab.files("awaiting-approval"):
+                lab.approve(file)
+        while stage.step().moved:
+            continue
+        assert not stage.spool._unsynced._folders
+        assert not stage.spool._unsynced._drafts
+        stage.close()
+        stage.lock.release()
+
+
+def with_lock(stage):
+    """What a service does before the first step."""
+    stage.lock.acquire()
+    stage.recover()
