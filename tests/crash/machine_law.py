@@ -175,6 +175,8 @@ class Law:
         elsewhere = states_of(self.root, name) - {source}
         data = self._read(old)
         done = act()
+        if done == -1:
+            return done  # renameat2 failed, as where the name is taken: nothing has changed
         if source == "tmp" and not new_name.endswith(REASON_SUFFIX):
             self._written(target, new_name, data, mode)
         elif target.startswith("checking"):
