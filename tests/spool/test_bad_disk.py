@@ -10,7 +10,7 @@ from spoold import fs
 from spoold.errors import OutcomeUnknown
 from spoold.spool import Place
 from spoold.testing import Lab, Recorder
-from tests.conftest import route
+from tests.conftest import queue, route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
@@ -29,18 +29,6 @@ def fail_once(monkeypatch, owner, name, when):
 
     monkeypatch.setattr(owner, name, failing)
     return failed
-
-
-def queue(lab):
-    """Bring a request into its executor's queue."""
-    lab.drop("decisions", "c.json", CUTOVER)
-    lab.drain()
-    lab.approve()
-    gate = lab.stages()[2]
-    gate.lock.acquire()
-    gate.step()
-    gate.lock.release()
-    return lab.only("queued")
 
 
 def test_an_error_of_the_disk_is_said_in_words(lab, monkeypatch, caplog):
@@ -89,7 +77,7 @@ def test_output_that_cannot_be_kept_costs_the_output_and_not_the_attempt(tmp_pat
             return super().run(params, context)
 
     lab = Lab(tmp_path, routes={"10.toml": route()}, recorder=Talker())
-    queue(lab)
+    queue(lab, CUTOVER)
     failed = fail_once(monkeypatch, os, "makedirs", lambda path, *_: "/logs/" in path)
     assert lab.drain() == 0
     assert failed
@@ -98,7 +86,7 @@ def test_output_that_cannot_be_kept_costs_the_output_and_not_the_attempt(tmp_pat
 
 def test_a_copy_of_what_ended_is_held_also_after_a_crash(lab):
     """A crash between the claim of a copy and the look at it does not make its end unknown."""
-    queue(lab)
+    queue(lab, CUTOVER)
     lab.drain()
     lab.recorder.probed = OutcomeUnknown("died", "nobody saw the end")
     done = lab.only("done")
@@ -114,7 +102,7 @@ def test_a_copy_of_what_ended_is_held_also_after_a_crash(lab):
 
 def test_a_seal_key_that_cannot_be_read_now_switches_no_check_off(lab, monkeypatch):
     """What somebody has changed in the queue does not run while the disk keeps the key back."""
-    path = queue(lab)
+    path = queue(lab, CUTOVER)
     path.write_bytes(path.read_bytes().replace(b'"say": null', b'"say": "evil"'))
     execute = lab.stages()[3]
     failed = fail_once(monkeypatch, fs, "read_regular", lambda p, _: p.endswith(".seal.key"))

@@ -10,7 +10,7 @@ from spoold.executors import Result
 from spoold.spool import Spool
 from spoold.stages import BATCH
 from spoold.testing import Lab
-from tests.conftest import route
+from tests.conftest import queue, route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 
@@ -130,14 +130,7 @@ def test_the_gate_and_the_executor_may_die_at_any_step(make_lab, monkeypatch, me
 
 def running(lab, **changes):
     """Put the one waiting request into running/ as an executor that died left it."""
-    lab.drop("decisions", "c.json", CUTOVER)
-    lab.drain()
-    lab.approve()
-    gate = lab.stages()[2]
-    gate.lock.acquire()
-    gate.step()
-    gate.lock.release()
-    queued = lab.only("queued")
+    queued = queue(lab, CUTOVER)
     made = orjson.loads(queued.read_bytes()) | changes
     target = lab.root / "running" / "rec" / queued.name
     queued.rename(target)

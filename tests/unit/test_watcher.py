@@ -1,6 +1,5 @@
 """Whom the watcher wakes, what it announces, and what it does where it cannot watch."""
 
-import logging
 import os
 import threading
 import time
@@ -11,21 +10,6 @@ import pytest
 
 from spoold import watcher
 from spoold.watcher import Watcher
-
-
-@pytest.fixture
-def said():
-    """The records of this test's log."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    log = logging.getLogger("spoold")
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield records
-    log.removeHandler(handler)
-    log.setLevel(before)
 
 
 class Heard:

@@ -1,6 +1,5 @@
 """What events announce and what scans find: how many events were missed."""
 
-import logging
 import time
 
 import pytest
@@ -9,21 +8,6 @@ from spoold.stages import Arrivals, _arrivals
 from spoold.stages.intake import Intake
 
 INBOX = "/spool/inbox/decisions"
-
-
-@pytest.fixture
-def said():
-    """The records of this test's log."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
-    log = logging.getLogger("spoold")
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield records
-    log.removeHandler(handler)
-    log.setLevel(before)
 
 
 @pytest.fixture
