@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from spoold.states import REASON_SUFFIX
+from tests.crash import MEMORY
 from tests.crash.machine_data import AMID, ANY, AT, HANDS, JUMPS
 from tests.crash.machine_files import STATE_PATHS, Files, identity, look, request, sha, split
 from tests.crash.machine_kind import OUTCOMES
@@ -197,10 +197,9 @@ def explore(lives: int, steps: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     # In memory, where there is a folder for that, a sync costs nothing.
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
     logging.disable()
     try:
-        with tempfile.TemporaryDirectory(dir=memory) as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             shared = lab(Path(folder))
             run_state_machine_as_test(lambda: Machine(shared), settings=profile)
     finally:

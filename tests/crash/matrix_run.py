@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spoold.states import Role
+from tests.crash import MEMORY
 from tests.crash.matrix_bench import Run, Zygote
 from tests.crash.matrix_judge import judge
 from tests.crash.matrix_laws import kept_on
@@ -213,10 +214,6 @@ class Matrix:
         return self._zygote.run(self._argv, ["-e", narrow, *point.inject(what)])
 
 
-#: Where files are as fast as memory; what a kill leaves is the same on every file system.
-_MEMORY = "/dev/shm"
-
-
 @contextmanager
 def workshop(strace: str, sabotage: str = "nothing") -> Iterator[Callable[[Scenario], Matrix]]:
     """Makes matrices, one after the other, in one folder and with one zygote.
@@ -226,8 +223,8 @@ def workshop(strace: str, sabotage: str = "nothing") -> Iterator[Callable[[Scena
         sabotage: what is broken in the package.
     """
     with ExitStack() as ending:
-        where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-        temporary = tempfile.TemporaryDirectory(prefix="spoold-matrix-", dir=where)
+        # What a kill leaves is the same on every file system.
+        temporary = tempfile.TemporaryDirectory(prefix="spoold-matrix-", dir=MEMORY)
         folder = Path(ending.enter_context(temporary))
         receiver = ending.enter_context(receiving())
         zygote = Zygote(folder, strace, sabotage=sabotage)

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from tests.crash import MEMORY
+
 #: The least that mkfs takes.
 _SIZE = {"ext4": "64M", "xfs": "320M", "btrfs": "128M"}
 
@@ -50,8 +52,7 @@ class Mounts:
         make = shutil.which(f"mkfs.{kind}")
         self.require(make is not None, f"mkfs.{kind}")
         # In memory where that can be had: what is tried is the file system, not the disk.
-        memory = Path("/dev/shm")
-        with NamedTemporaryFile(dir=memory if memory.is_dir() else self.folder) as image:
+        with NamedTemporaryFile(dir=MEMORY or self.folder) as image:
             run("truncate", "-s", _SIZE[kind], image.name)
             run(make, "-q", image.name)
             # A loop device that mount made is detached with the mount.

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import MEMORY
 from tests.crash._power_play import Recovery, run
 from tests.crash._power_record import play
 from tests.crash._power_scenes import SCENES
@@ -37,8 +38,7 @@ def chance():
 def recovery():
     """A spool in memory, to recover in."""
     logging.disable(logging.CRITICAL)
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         yield Recovery(Path(folder))
     logging.disable(logging.NOTSET)
 

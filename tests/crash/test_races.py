@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from spoold.request import moment
+from tests.crash import MEMORY
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, decision, hook, read, route, until
 from tests.invariants import violations
@@ -36,8 +37,7 @@ _SLOWER = re.compile(
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A site in memory, where there is some: a sync costs nothing, so the races are close."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         made = Site(Path(folder))
         yield made
         made.close()

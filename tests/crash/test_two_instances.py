@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import MEMORY
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import PRE_APPROVED, Receiver, Site, hook, route, until
 from tests.invariants import picture, violations
@@ -23,8 +24,7 @@ ENDS = {"done", "unknown"}
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A site in memory, where there is some, so that many kills fit into a short time."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         made = Site(Path(folder))
         yield made
         made.close()

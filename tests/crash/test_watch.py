@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.crash import MEMORY
 from tests.e2e.conftest import Site, argv, command, decision, route, until
 
 MANY = 30_000
@@ -24,8 +25,7 @@ SOON = 2.0
 @pytest.fixture
 def site():
     """A site whose requests wait, in memory where that can be had: the disk is not the subject."""
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with TemporaryDirectory(dir=MEMORY) as folder:
         made = Site(Path(folder))
         true = Path("/bin/true")
         # A scan that nothing asked for comes too late for any of these tests.
