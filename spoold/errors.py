@@ -59,6 +59,11 @@ ADVICE: Mapping[str, str] = {
     "unknown-policy": "This build cannot check that approval policy; reject the request.",
     "preflight-failed": "Read the output named in the request, mend what it found, "
     "then `spoold release` and approve it again.",
+    "precondition-failed": "Nothing was run. Bring about the state that the request asks for, "
+    "then `spoold release` and approve it again.",
+    "no-evidence": "It ended without an error, and without the evidence that its route asks for. "
+    "Look at its output in logs/; `spoold resolve --as done` if it is done all the same, "
+    "`spoold release` and approve it to run it once more, or `spoold reject` it.",
     "held-by-person": "`spoold release` puts it back to wait for a decision.",
     # A person's or the clock's decision (rejected/, expired/, failed/ ...).
     "rejected": "Nothing to do: a person said no.",
@@ -159,15 +164,27 @@ class ExecutionError(SpooldError):
 
     Args:
         code: short and stable, such as `http-503` or `exit-3`; for programs.
-        detail: one or two sentences for the person who reads the request file.
-        data: what is worth keeping (answer, exit code, tails); plain JSON, without secrets.
+        summary: one or two sentences for the person who reads the request file.
+        details: what is worth keeping (answer, exit code); plain JSON, without secrets.
+        evidence: what was looked for as a sign that it is done, and what was found.
+        output: the ends of its streams.
     """
 
-    def __init__(self, code: str, detail: str, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        summary: str,
+        details: Mapping[str, Any] | None = None,
+        *,
+        evidence: Mapping[str, Any] | None = None,
+        output: Mapping[str, Any] | None = None,
+    ) -> None:
         self.code = code
-        self.detail = detail
-        self.data = dict(data or {})
-        super().__init__(f"{code}: {detail}")
+        self.summary = summary
+        self.details = dict(details or {})
+        self.evidence = None if evidence is None else dict(evidence)
+        self.output = None if output is None else dict(output)
+        super().__init__(f"{code}: {summary}")
 
 
 class Permanent(ExecutionError):
@@ -179,19 +196,35 @@ class Transient(ExecutionError):
 
     Args:
         retry_after: seconds the far side asked for, or None to use the executor's backoff.
+        counts: whether it uses up a try; not if what it needs is known to be away, so that
+            nothing was tried.
     """
 
     def __init__(
         self,
         code: str,
-        detail: str,
-        data: Mapping[str, Any] | None = None,
+        summary: str,
+        details: Mapping[str, Any] | None = None,
         *,
         retry_after: float | None = None,
+        counts: bool = True,
+        output: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(code, detail, data)
+        super().__init__(code, summary, details, output=output)
         self.retry_after = retry_after
+        self.counts = counts
 
 
 class OutcomeUnknown(ExecutionError):
     """It may have had its effect; only a person can say, so it is never repeated by itself."""
+
+
+class NeedsPerson(ExecutionError):
+    """It does not count as done until a person has looked: the request goes to held/.
+
+    The `code` is a key of `ADVICE`.
+    """
+
+
+class LeftRunning(SpooldError):
+    """The work goes on without this process, and the kind's `probe` will find it again."""

@@ -26,6 +26,8 @@ _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 SCHEMA: Literal["spoold.request/1"] = "spoold.request/1"
 
+_TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane")
+
 #: The largest request file that is read back; a request holds a drop's rendering, not the drop.
 MAX_BYTES = 8 << 20
 
@@ -119,26 +121,35 @@ class Approval(Model):
 
 @value
 class Attempt(Model):
-    """One try. `outcome` is null from before the effect starts until its end is recorded."""
+    """One try. `outcome` is null from before the effect starts until its end is recorded.
+
+    `progress` is what was last heard of it. One that was `handed-back` was not really made.
+    """
 
     number: int
     started_at: Moment
     ended_at: Moment | None = None
     outcome: Literal["done", "failed", "deferred", "unknown", "held", "handed-back"] | None = None
     code: str | None = None
-    detail: str | None = None
-    data: JsonObject | None = None
+    summary: str | None = None
+    evidence: JsonObject | None = None
+    output: JsonObject | None = None
+    details: JsonObject | None = None
+    progress: JsonObject | None = None
 
 
 @value
 class Result(Model):
-    """How it ended, for good or until somebody decides."""
+    """How the last attempt ended, for good or until somebody decides: for every kind the same."""
 
     outcome: Literal["done", "failed", "unknown", "held"]
     code: str
-    detail: str
-    at: Moment
-    data: JsonObject
+    started_at: Moment
+    ended_at: Moment
+    summary: str
+    evidence: JsonObject | None
+    output: JsonObject | None
+    details: JsonObject
 
 
 @value
@@ -181,6 +192,11 @@ class Request(Model):
     def name(self) -> str:
         """The file's name."""
         return f"{self.dispatch_id}.json"
+
+    @property
+    def targets(self) -> dict[str, str | None]:
+        """What it says about its target."""
+        return {name: getattr(self, name) for name in _TARGETS}
 
     def with_(self, **changes: Any) -> "Request":
         """A copy with some fields changed."""

@@ -87,18 +87,19 @@ class Route:
         except EvalError as error:
             what = f"Route {self.table.name} matches, but {error}."
             raise BadInput("route-error", what) from None
+        params = self.executor.complete(given, targets)
         return Action(
             route=self.table.name,
             executor=self.executor.name,
             targets=targets,
-            params=self.executor.complete(given),
-            preflight=[self.preflight_runner.complete(command) for command in preflight],
+            params=params,
+            preflight=[self.preflight_runner.complete(one, targets) for one in preflight],
             requires_approval=self.table.requires_approval,
             expires_after=self.expires_after,
             event_key=keys.get("event_key") or default_event_key(record),
             intent_key=keys.get("intent_key") or None,
             on_repeat=self.table.on_repeat,
-            lane=keys.get("lane") or None,
+            lane=keys.get("lane") or self.executor.lane(params),
         )
 
 
@@ -229,9 +230,12 @@ def _compile(
         for name in ("event_key", "intent_key", "lane")
         if (text := getattr(table, name)) is not None
     }
+    targets = _template(file, {name: getattr(table, name) for name in _TARGETS})
     preflight = tuple(
-        _parameters(file, runner, command.model_dump(exclude_none=True), "preflight", number)
-        for number, command in enumerate(table.preflight)
+        _parameters(file, runner, command, targets, "preflight", number)
+        for number, command in enumerate(
+            one.model_dump(exclude_none=True) for one in table.preflight
+        )
     )
     return Route(
         file=file,
@@ -239,8 +243,8 @@ def _compile(
         preflight_runner=runner,
         match=_expression(file, "match", table.match, boolean=True),
         keys=keys,
-        targets=_template(file, {name: getattr(table, name) for name in _TARGETS}),
-        params=_parameters(file, instance, table.params, "params"),
+        targets=targets,
+        params=_parameters(file, instance, table.params, targets, "params"),
         preflight=preflight,
         expires_after=(
             config.settings.expires_after if table.expires_after is None else table.expires_after
@@ -257,9 +261,11 @@ def _expression(file: RouteFile, key: str, text: str, *, boolean: bool = False) 
     return expression
 
 
-def _template(file: RouteFile, value: Any, *prefix: str | int) -> Template:
+def _template(
+    file: RouteFile, value: Any, *prefix: str | int, optional: frozenset[str] = frozenset()
+) -> Template:
     try:
-        template = Template(value, ".".join(str(part) for part in prefix))
+        template = Template(value, ".".join(str(part) for part in prefix), optional)
     except RuleError as error:
         path = (*prefix, *error.path)
         key = ".".join(str(part) for part in path)
@@ -279,11 +285,13 @@ def _must_name_fields(file: RouteFile, expression: Expression, *path: str | int)
             raise file.document.error(message, *path)
 
 
-def _parameters(file: RouteFile, instance: Instance, given: Any, *key: str | int) -> Template:
+def _parameters(
+    file: RouteFile, instance: Instance, given: Any, targets: Template, *key: str | int
+) -> Template:
     """Compiled parameters; what is wrong with them is found as far as it needs no record."""
-    template = _template(file, given, *key)
+    template = _template(file, given, *key, optional=instance.optional)
     _must_be_literal(file, instance, template, given, *key)
-    _check_early(file, instance, template, *key)
+    _check_early(file, instance, template, targets, *key)
     return template
 
 
@@ -294,7 +302,8 @@ def _must_be_literal(
     literals = getattr(instance.module, "LITERAL", {})
     for literal, allowed in literals.items():
         for path in template.expressions():
-            if path == literal[: len(path)]:
+            both = min(len(path), len(literal))
+            if path[:both] == literal[:both]:
                 where = ".".join(str(part) for part in (*key, *path))
                 message = f"{where}: must be literal in the route, not an expression"
                 raise file.document.error(message, *key, *path)
@@ -310,16 +319,18 @@ def _must_be_literal(
             raise file.document.error(f"{where}: {error}", *key, *literal) from None
 
 
-def _check_early(file: RouteFile, instance: Instance, template: Template, *key: str | int) -> None:
+def _check_early(
+    file: RouteFile, instance: Instance, template: Template, targets: Template, *key: str | int
+) -> None:
     """What can be known without a record is an error now, not in the first outage."""
     known: Iterable[str] = instance.module.Params.model_fields
-    given = template.render(Scope({})) if not list(template.expressions()) else None
+    is_literal = not [*template.expressions(), *targets.expressions()]
     for name in file.table.params if key == ("params",) else ():
         if name not in known:
             message = f"params.{name}: executor kind {instance.kind!r} has no such parameter"
             raise file.document.error(message, "params", name)
-    if given is not None:
+    if is_literal:
         try:
-            instance.complete(given)
+            instance.complete(template.render(Scope({})), targets.render(Scope({})))
         except BadInput as error:
             raise file.document.error(error.what, *key) from None

@@ -41,6 +41,8 @@ _ENV = cel.NewEnv(
 _BOOL, _ERROR, _UNKNOWN = cel.Type.BOOL, cel.Type.ERROR, cel.Type.UNKNOWN
 _NOT_JSON = re.compile(r"BYTES|TYPE<|optional_type|ERROR|MAP<(?:INT|UINT|BOOL)\b")
 
+_ABSENT = object()
+
 #: Where a value stands inside a TOML value: `("body", "labels", 0)`.
 Place = tuple[str | int, ...]
 
@@ -164,6 +166,15 @@ class Expression:
             value = value[key]
         return Writer().copy(value)
 
+    def names_nothing(self, scope: Scope) -> bool:
+        """Whether it does no more than to name a place in the record, and the record lacks it."""
+        value: Any = scope.record
+        for key in self._keys or ():
+            if not isinstance(value, dict) or key not in value:
+                return True
+            value = value[key]
+        return False
+
     def test(self, scope: Scope) -> bool:
         """Whether the result is exactly true.
 
@@ -223,13 +234,16 @@ class Template:
     Args:
         value: what tomllib gave.
         name: the place of the value in the route; messages of `render` begin with it.
+        optional: keys that are left out when their expression only names a field of the record,
+            and the record does not have it.
 
     Raises:
         RuleError: with its `path`, if an expression is wrong or a literal cannot be JSON.
     """
 
-    def __init__(self, value: Any, name: str = "") -> None:
+    def __init__(self, value: Any, name: str = "", optional: frozenset[str] = frozenset()) -> None:
         self._name = name
+        self._optional = optional
         self._expressions: dict[Place, Expression] = {}
         self._value = self._compile(value, ())
 
@@ -254,7 +268,11 @@ class Template:
         match value:
             case dict():
                 fields = {key: self._compile(inner, (*place, key)) for key, inner in value.items()}
-                return lambda scope: {key: _filled(one, scope) for key, one in fields.items()}
+                return lambda scope: {
+                    key: one
+                    for key, compiled in fields.items()
+                    if (one := _filled(compiled, scope)) is not _ABSENT
+                }
             case list():
                 items = [self._compile(inner, (*place, i)) for i, inner in enumerate(value)]
                 return lambda scope: [_filled(one, scope) for one in items]
@@ -276,7 +294,11 @@ class Template:
         except RuleError as error:
             raise RuleError(str(error), path=place, line=error.line) from None
 
+        is_optional = len(place) == 1 and place[0] in self._optional
+
         def value(scope: Scope) -> Any:
+            if is_optional and expression.names_nothing(scope):
+                return _ABSENT
             try:
                 return expression.value(scope)
             except EvalError as error:

@@ -399,7 +399,7 @@ class Demo:
         for folder in ("failed", "deferred/openclaw", "deferred/runner", "unknown", "held"):
             if self.has(folder, route):
                 said = self.request(folder, route)["attempts"] or [{}]
-                what = said[-1].get("detail", "its reason lies beside it")
+                what = said[-1].get("summary", "its reason lies beside it")
                 raise StepFailedError(f"{self.names[route]} is in {folder}/: {what}")
         return self.has("done", route)
 

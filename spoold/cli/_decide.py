@@ -86,10 +86,15 @@ def _each(ids: Iterable[str]) -> Iterable[str]:
 def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None = None) -> None:
     """Move one request the way a verb says."""
     found = find(app, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
+    if (verb, found.place.folder) == ("cancel", "running"):
+        _ask_to_stop(app, found, why)
+        return
     possible = targets(found.place.folder, verb)
-    if not possible:
+    if not possible or (outcome and outcome not in possible):
         raise NotPossible(f"{found.shown} is in {found.place}/: {_why_not(verb, found)}")
     folder = outcome or possible[0]
+    if found.place.folder == "held" and verb == "resolve":
+        _must_have_run(app, found)
     if folder in ("approved", "awaiting-approval"):
         _must_be_in_time(app, found, verb, folder)
     key = found.place.key if folder in ("queued", "deferred", "running") else ""
@@ -134,6 +139,38 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
     earlier.remove()
     row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(target), "by": who}
     app.row(row, f"{found.shown}: {found.place} → {app.styled(str(target), bold=True)}")
+
+
+def _ask_to_stop(app: App, found: Found, why: str | None) -> None:
+    """Leave word for the executor, which alone may touch what runs."""
+    spool, place = app.spool, Place("cancel", found.place.key)
+    who, now = user_name(os.getuid()), request.now()
+    slip = {
+        "dispatch_id": found.shown, "decision": "cancel", "by": who,
+        "reason": why and request.plain(why), "at": request.timestamp(now),
+        "from": str(found.place), "to": str(place),
+    }  # fmt: skip
+    wish, draft = spool.draft(_json(slip)), spool.draft(_json(slip))
+    spool.sync()
+    publish_slip(spool, draft, found.shown[:_SLIP_NAME])
+    try:
+        spool.publish(wish, place, found.name)
+    except FileExistsError:
+        spool.discard(wish)
+    spool.sync()
+    row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(place), "by": who}
+    told = f"{found.shown}: executor {found.place.key} is told to stop it; see `spoold show`"
+    app.row(row, told)
+
+
+def _must_have_run(app: App, found: Found) -> None:
+    """Only a person can say that it is done; but not of what was never begun."""
+    attempts = app.spool.request(found.place, found.name).attempts
+    if not attempts or attempts[-1].code != "no-evidence":
+        raise NotPossible(
+            f"{found.shown} is in held/, and not because it ended without evidence. "
+            "`spoold release` or `spoold reject` it"
+        )
 
 
 def _json(fields: JsonObject) -> bytes:
@@ -195,7 +232,6 @@ def _why_not(verb: str, found: Found) -> str:
         ("reject", "approved"): "use `spoold cancel`",
         ("reject", "queued"): "use `spoold cancel`",
         ("cancel", "awaiting-approval"): "use `spoold reject`",
-        ("cancel", "running"): "it runs; stop its executor if it must not go on",
         ("retry", "unknown"): "say how it ended with `spoold resolve`",
         ("retry", "held"): "use `spoold release`",
         ("retry", "awaiting-approval"): "it waits for a yes; use `spoold approve`",

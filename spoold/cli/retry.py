@@ -15,7 +15,8 @@ from spoold.spool import Place
 def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
     """Try again: failed → awaiting-approval, deferred → queued now, quarantine → inbox.
 
-    A request that failed needs a yes again. A quarantined file is named by its name.
+    A request that failed needs a yes again, if its route asks for one. A quarantined file is named
+    by its name.
     """
     for_each(ids, lambda part: _retry(app, part, why))
 
@@ -23,8 +24,20 @@ def command(app: App, ids: tuple[str, ...], why: str | None) -> None:
 def _retry(app: App, part: str, why: str | None) -> None:
     if quarantined := _quarantined(app, part):
         _drop_again(app, quarantined)
-    else:
-        decide(app, "retry", part, why)
+        return
+    decide(app, "retry", part, why)
+    # Whoever may approve has just said that it shall run; its route asks for no more.
+    if not _asks_for_a_yes(app, part):
+        decide(app, "approve", part, why)
+
+
+def _asks_for_a_yes(app: App, part: str) -> bool:
+    """Whether what waits now under that name waits for a person by its route's wish."""
+    try:
+        found = find(app, part, ["awaiting-approval"])
+        return app.spool.request(found.place, found.name).requires_approval
+    except (UsageError, FileNotFoundError):
+        return True
 
 
 def _quarantined(app: App, part: str) -> Found | None:

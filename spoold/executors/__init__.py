@@ -1,8 +1,8 @@
 """The contract of an executor kind: one module with `Config`, `Params`, `check`, `run`, `probe`.
 
 A kind never touches the spool. It gets its parameters, already approved, and a `Context`; it
-returns a `Result` or raises `Permanent`, `Transient` or `OutcomeUnknown`. Any other exception
-counts as `OutcomeUnknown`, because nobody can say what had happened by then.
+returns a `Result` or raises `Permanent`, `Transient`, `OutcomeUnknown` or `NeedsPerson`. Any other
+exception counts as `OutcomeUnknown`, because nobody can say what had happened by then.
 
 Security: an executor trusts that what it is given was approved byte for byte, and nothing else.
 """
@@ -34,13 +34,24 @@ class Result:
 
     Attributes:
         code: short and stable, such as `http-200` or `exit-0`.
-        detail: one sentence for the person who reads the request file.
-        data: what is worth keeping, plain JSON, without secrets.
+        summary: one sentence for the person who reads the request file.
+        details: what is worth keeping, plain JSON, without secrets.
+        evidence: by what it was judged to be done.
+        output: the ends of its streams, see `ends_of`.
     """
 
     code: str
-    detail: str
-    data: dict[str, Any] = field(default_factory=dict)
+    summary: str
+    details: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] | None = None
+    output: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `probe` says of an attempt that goes on without the executor that began it."""
+
+    summary: str
 
 
 class Output(Protocol):
@@ -48,6 +59,11 @@ class Output(Protocol):
 
     name: str
     total: int
+
+    @property
+    def truncated(self) -> bool:
+        """Whether bytes were seen that were not kept."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Append; never blocks on the cap and never raises for it."""
@@ -58,6 +74,17 @@ class Output(Protocol):
         ...
 
 
+def ends_of(out: Output, err: Output) -> dict[str, Any]:
+    """What a result says of two streams."""
+    return {
+        "stdout_tail": out.tail(),
+        "stderr_tail": err.tail(),
+        "stdout_bytes": out.total,
+        "stderr_bytes": err.total,
+        "truncated": out.truncated or err.truncated,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """All that an attempt may use.
@@ -66,31 +93,54 @@ class Context:
         dispatch_id: the request's id, also its idempotency key.
         number: this attempt's number, from 1.
         first_started: when attempt 1 started (UTC): the age of the idempotency key.
+        started: when this attempt started (UTC).
         config: the instance's `Config`, as the kind's model.
         open_output: opens `logs/<dispatch_id>/<prefix>.<stream>`; the caller closes nothing.
         secret: reads a secret by reference; raises `Transient` that says what is missing.
-        stopping: set when the service is being stopped and will not wait any longer.
+        files: path (without an ending) of files of this attempt's own, in that folder of logs/,
+            which may not be there yet; the same for `run`, `probe` and `resume`.
+        report: tells what is known of an attempt that takes long, as plain JSON; it is shown in
+            the request file as `progress`, every few seconds at most.
+        stopping: set when this attempt must end now: the service is being stopped and will not wait
+            any longer, or a person has cancelled the request.
+        cancelled: set in the second case.
         in_doubt: an earlier attempt may have had its effect: one that ended in a `Transient` whose
-            data say `"in_doubt": true`, which a kind raises when only the far side's memory of the
-            idempotency key makes a repeat safe.
+            details say `"in_doubt": true`, which a kind raises when only the far side's memory of
+            the idempotency key makes a repeat safe.
     """
 
     dispatch_id: str
     number: int
     first_started: datetime
+    started: datetime
     config: Any
     open_output: Callable[[str], Output]
     secret: Callable[[SecretRef], str]
+    files: str
     stopping: threading.Event
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    report: Callable[[dict[str, Any]], None] = lambda _: None
     in_doubt: bool = False
 
 
 class Kind(Protocol):
     """What a module in this package, or behind an entry point, provides.
 
-    It may also have `LITERAL`: paths of parameters, such as `("argv", 0)`, that a route must write
-    literally, because choosing the program is the author's business and not the record's, each with
-    a function of the value and the config that raises `ValueError` if it is not allowed.
+    It may also have
+
+    * `LITERAL`: paths of parameters, such as `("argv", 0)`, that a route must write literally,
+      because choosing the program is the author's business and not the record's, each with a
+      function of the value and the config that raises `ValueError` if it is not allowed;
+    * `OPTIONAL`: names of parameters that are left out where a route names a field of the record
+      (`"=record.body.plan"`) and the record does not have it;
+    * `complete(given, config, targets)`: the parameters with all that follows from the
+      configuration, so that the request shows the whole action. `targets` has the route's
+      `target_kind`, `target_ref`, `target_env` and `execution_plane`. It is called again for what
+      was approved, and must change nothing then;
+    * `lane(params)`: the lane of a request whose route names none;
+    * `resume(params, context)`: go on watching what `probe` says is `Running`; ends as `run` does.
+      `run` and `resume` raise `LeftRunning` when the service stops and the work goes on;
+    * `doctor(config, secret)`: yields a `Finding` for each thing that it needs on this machine.
     """
 
     @property
@@ -115,12 +165,29 @@ class Kind(Protocol):
         """Do it once. Raises `Permanent`, `Transient` or `OutcomeUnknown`."""
         ...
 
-    def probe(self, params: Any, context: Context) -> Result:
+    def probe(self, params: Any, context: Context) -> Result | Running:
         """Say how an attempt ended whose executor died: as `run`, without acting.
 
-        `Transient` means: it may safely be repeated, with the same idempotency key.
+        *Finished*: a `Result`, `Permanent` or `NeedsPerson`. *Running*: `Running`. *Never started*:
+        `Transient`, which means that it may safely be repeated, with the same idempotency key.
+        *Unknown*: `OutcomeUnknown`.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `spoold doctor`.
+
+    Attributes:
+        what: what was looked for, such as `codex`.
+        ok: whether it is there and works.
+        detail: its version, or what is wrong and what to do.
+    """
+
+    what: str
+    ok: bool
+    detail: str
 
 
 _registered: dict[str, Kind] = {}

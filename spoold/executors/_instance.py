@@ -1,5 +1,6 @@
 """`[executors.<name>]` → a configured instance of a kind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from spoold import executors
 from spoold.config import Config, Retry
 from spoold.errors import BadInput
 from spoold.toml import complaints
+
+#: What a request says about its target, beside its parameters.
+Targets = Mapping[str, str | None]
 
 #: Keys of an executor's table that mean the same for every kind.
 _COMMON = frozenset({"kind", "concurrency", "retry"})
@@ -26,15 +30,14 @@ class Instance:
     concurrency: int
     retry: Retry
 
-    def complete(self, given: dict[str, Any]) -> dict[str, Any]:
+    def complete(self, given: dict[str, Any], targets: Targets) -> dict[str, Any]:
         """The whole parameters of an action: the route's, else this table's, else the kind's.
 
         Raises:
             BadInput: `params-refused`, with the parameter and what is wrong with it.
         """
         try:
-            params = self.module.Params.model_validate({**self.defaults, **given})
-            self.module.check(params, self.config)
+            params = self._parameters(given, targets)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(["params", *(str(part) for part in problem["loc"])])
@@ -43,6 +46,49 @@ class Instance:
         except ValueError as error:
             raise BadInput("params-refused", f"Executor {self.name} refuses: {error}.") from None
         return params.model_dump(mode="json")
+
+    def must_still_fit(self, sealed: dict[str, Any], targets: Targets) -> None:
+        """What was approved is what would be asked for today.
+
+        Raises:
+            BadInput: `params-refused`; the configuration has changed since.
+        """
+        now = self.complete(sealed, targets)
+        for name in [name for name in now if now[name] != sealed.get(name)]:
+            raise BadInput(
+                "params-refused",
+                f"Executor {self.name} has another {name} now than when this was approved: its "
+                "configuration has changed.",
+            )
+
+    def lane(self, params: dict[str, Any]) -> str | None:
+        """The lane that the kind gives a request with these complete parameters."""
+        lane = getattr(self.module, "lane", None)
+        found: str | None = lane(self.module.Params.model_validate(params)) if lane else None
+        return found
+
+    @property
+    def outlives(self) -> bool:
+        """Whether what it starts goes on when the service stops, and is found again."""
+        return hasattr(self.module, "resume")
+
+    @property
+    def has_lanes(self) -> bool:
+        """Whether the kind gives requests lanes."""
+        return hasattr(self.module, "lane")
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Parameters that are left out when the record lacks what they name."""
+        return frozenset(getattr(self.module, "OPTIONAL", ()))
+
+    def _parameters(self, given: dict[str, Any], targets: Targets) -> BaseModel:
+        fields = {**self.defaults, **given}
+        if complete := getattr(self.module, "complete", None):
+            fields = complete(fields, self.config, targets)
+        params = self.module.Params.model_validate(fields)
+        self.module.check(params, self.config)
+        return params
 
 
 def configure(config: Config, problems: list[str]) -> dict[str, Instance]:

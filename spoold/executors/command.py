@@ -5,14 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from spoold.config import Duration
-from spoold.errors import OutcomeUnknown, Permanent, Transient
-from spoold.executors import Context, Model, Output, Result
+from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
+from spoold.executors import Context, Model, Result, ends_of
 from spoold.executors._child import Ending, alive, supervise
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -143,7 +144,12 @@ def run(params: Params, context: Context) -> Result:
     process = _start(params, context)
     stdin = (params.stdin or "").encode()
     ending = supervise(process, stdin, outputs, params.timeout, context.stopping)
-    return _judge(params, context, ending, _data(process.pid, ending, outputs, context))
+    try:
+        result = _judge(params, context, ending, process.pid)
+    except ExecutionError as error:
+        error.output = ends_of(*outputs)
+        raise
+    return replace(result, output=ends_of(*outputs))
 
 
 def probe(params: Params, context: Context) -> Result:
@@ -210,47 +216,47 @@ def _environment(params: Params, context: Context) -> dict[str, str]:
     }
 
 
-def _data(pid: int, ending: Ending, outputs: list[Output], context: Context) -> dict[str, Any]:
-    out, err = outputs
-    return {
+def _judge(params: Params, context: Context, ending: Ending, pid: int) -> Result:
+    program, codes = params.argv[0], context.config.exit_codes
+    details = {
         "exit_code": ending.exit_code,
         "signal": ending.signal,
         "duration_s": round(ending.seconds, 3),
         "pid": pid,
-        "stdout_tail": out.tail(),
-        "stderr_tail": err.tail(),
-        "stdout_bytes": out.total,
-        "stderr_bytes": err.total,
-        "truncated": max(out.total, err.total) > context.config.max_output,
     }
-
-
-def _judge(params: Params, context: Context, ending: Ending, data: dict[str, Any]) -> Result:
-    program, codes = params.argv[0], context.config.exit_codes
+    if ending.why == "stopping" and context.cancelled.is_set():
+        raise Permanent(
+            "cancelled",
+            f"A person cancelled it: {program} was killed after {ending.seconds:.1f} s. What it "
+            "had done by then stays done.",
+            details,
+        )
     if ending.why == "stopping":
         raise OutcomeUnknown(
-            "interrupted", f"The service was stopped, and {program} with it; it was not done.", data
+            "interrupted",
+            f"The service was stopped, and {program} with it; it was not done.",
+            details,
         )
     if ending.lost:
         raise OutcomeUnknown(
             "lost",
-            f"How {program} ended is not known: process {data['pid']} could not be watched or "
+            f"How {program} ended is not known: process {pid} could not be watched or "
             "killed, or its status was taken away.",
-            data,
+            details,
         )
     if ending.why == "timeout":
         raise Permanent(
-            "timeout", f"{program} was still running after {params.timeout:g} s; killed.", data
+            "timeout", f"{program} was still running after {params.timeout:g} s; killed.", details
         )
     if ending.signal is not None:
         raise Permanent(
-            f"signal-{ending.signal}", f"{program} was killed by signal {ending.signal}.", data
+            f"signal-{ending.signal}", f"{program} was killed by signal {ending.signal}.", details
         )
-    code, detail = f"exit-{ending.exit_code}", f"{program} exited with {ending.exit_code}"
-    if ending.exit_code == 0:
-        return Result(code, f"{detail}.", data)
+    code, said = f"exit-{ending.exit_code}", f"{program} exited with {ending.exit_code}"
     if ending.exit_code in codes.transient:
-        raise Transient(code, f"{detail}, which means try later.", data)
+        raise Transient(code, f"{said}, which means try later.", details)
     if ending.exit_code in codes.unknown:
-        raise OutcomeUnknown(code, f"{detail}, which may leave work half done.", data)
-    raise Permanent(code, f"{detail}.", data)
+        raise OutcomeUnknown(code, f"{said}, which may leave work half done.", details)
+    if ending.exit_code != 0:
+        raise Permanent(code, f"{said}.", details)
+    return Result(code, f"{said}.", details, evidence={"exit_code": 0})

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,129 +13,160 @@ import orjson
 from spoold import fs, request
 from spoold.capture import Capture
 from spoold.config import SecretMissing, SecretRef, read_secret
-from spoold.errors import BadInput, ExecutionError, OutcomeUnknown, Transient
-from spoold.executors import Context, Result
+from spoold.errors import (
+    ExecutionError,
+    LeftRunning,
+    NeedsPerson,
+    OutcomeUnknown,
+    Permanent,
+    Transient,
+)
+from spoold.executors import Context, Result, Running
 from spoold.executors._instance import Instance
 from spoold.request import Request
 from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
+from spoold.stages._control import Control
+from spoold.stages._crew import Ended
 
 log = logging.getLogger("spoold.execute")
 
 _OUTPUT_BYTES = 1 << 20
 
 
-class PreflightFailed(BadInput):
-    """A preflight command did not succeed; `data` is what it said."""
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What an executor's attempts have in common."""
 
-    def __init__(self, what: str, data: dict[str, Any]) -> None:
-        super().__init__("preflight-failed", what)
-        self.data = data
+    instance: Instance
+    around: Surroundings
+    spool: Spool
 
+    def run(self, found: Request, control: Control) -> Ended:
+        """Make the last attempt of a request that is durable as running."""
+        return self._whole(self._guarded(self.instance.module.run, found, control, "attempt"))
 
-def attempt(
-    instance: Instance, around: Surroundings, spool: Spool, found: Request
-) -> Result | ExecutionError:
-    """Run the last attempt of a request that is durable as running."""
-    number = found.attempts[-1].number
-    return _guarded(instance.module.run, instance, around, spool, found, f"attempt-{number}")
+    def find_out(self, found: Request, control: Control) -> Ended:
+        """How the last attempt ended whose executor died; one that goes on is watched to its end.
 
+        It is for the kind to say: it looks at what it left in the world.
+        """
+        module = self.instance.module
+        answer = self._guarded(module.probe, found, control, "probe")
+        resume = getattr(module, "resume", None)
+        if isinstance(answer, Running) and resume:
+            log.info("it goes on: %s", answer.summary, extra={"dispatch_id": found.dispatch_id})
+            answer = self._guarded(resume, found, control, "attempt")
+        return self._whole(answer)
 
-def probe(
-    instance: Instance, around: Surroundings, spool: Spool, found: Request
-) -> Result | ExecutionError:
-    """Ask the kind how the last attempt of a request ended whose executor died."""
-    number = found.attempts[-1].number
-    return _guarded(instance.module.probe, instance, around, spool, found, f"probe-{number}")
+    def preflight(self, found: Request, control: Control) -> ExecutionError | None:
+        """Run the preflight commands; None if the action may start, or is not to start now."""
+        number = len(found.attempts) + 1
+        runner = replace(self, instance=self.around.routing.preflight)
+        for place, command in enumerate(found.preflight, 1):
+            prefix = f"preflight-{number}.{place}"
+            asked = found.with_(params=command)
+            outcome = runner._guarded(runner.instance.module.run, asked, control, prefix)  # noqa: SLF001
+            if control.cancelled.is_set():
+                return Permanent("cancelled", "A person cancelled it before it had started.")
+            if control.stopping.is_set():
+                return None
+            if isinstance(outcome, Transient):
+                return outcome
+            if isinstance(outcome, ExecutionError):
+                argv = command.get("argv")
+                what = f"Preflight {argv} ended with {outcome.code}: {outcome.summary}"
+                logs = f"logs/{found.dispatch_id}/{prefix}.*"
+                details = {**outcome.details, "argv": argv, "logs": logs}
+                return NeedsPerson("preflight-failed", what, details, output=outcome.output)
+        return None
 
-
-def preflight(
-    around: Surroundings, spool: Spool, found: Request
-) -> ExecutionError | PreflightFailed | None:
-    """Run the preflight commands; None if the action may start."""
-    runner = around.routing.preflight
-    number = len(found.attempts) + 1
-    for place, command in enumerate(found.preflight, 1):
-        prefix = f"preflight-{number}.{place}"
-        asked = found.with_(params=command)
-        outcome = _guarded(runner.module.run, runner, around, spool, asked, prefix)
-        if around.stop_now.is_set():
-            return None
-        if isinstance(outcome, Transient):
+    def _guarded(
+        self,
+        act: Callable[[Any, Context], Result | Running],
+        found: Request,
+        control: Control,
+        prefix: str,
+    ) -> Ended | Running:
+        module = self.instance.module
+        with ExitStack() as outputs:
+            try:
+                context = self._context(found, control, prefix, outputs)
+                outcome = act(module.Params.model_validate(found.params), context)
+                if isinstance(outcome, Result):
+                    # What cannot be written would stop the stage; the effect happened all the same.
+                    orjson.dumps([outcome.details, outcome.evidence, outcome.output])
+            except ExecutionError as error:
+                return error
+            except LeftRunning as error:
+                if control.stopping.is_set():
+                    return error
+                return _bug(self.instance, found, error)
+            except Exception as error:  # noqa: BLE001 - logged there, and nobody knows what it did
+                return _bug(self.instance, found, error)
             return outcome
-        if isinstance(outcome, ExecutionError):
-            argv = command.get("argv")
-            what = f"Preflight {argv} ended with {outcome.code}: {outcome.detail}"
-            data = {**outcome.data, "argv": argv, "logs": f"logs/{found.dispatch_id}/{prefix}.*"}
-            return PreflightFailed(what, data)
-    return None
+
+    def _whole(self, answer: Ended | Running) -> Ended:
+        if isinstance(answer, Running):
+            return OutcomeUnknown("still-runs", f"It goes on unwatched: {answer.summary}")
+        return answer
+
+    def _context(
+        self, found: Request, control: Control, prefix: str, outputs: ExitStack
+    ) -> Context:
+        around, config = self.around, self.instance.config
+        folder = self.spool.path(Place("logs"), found.dispatch_id)
+        cap = getattr(config, "max_output", _OUTPUT_BYTES)
+        number = len(found.attempts) or 1
+        if prefix in ("attempt", "probe"):
+            prefix = f"{prefix}-{number}"
+
+        def open_output(stream: str) -> Capture:
+            # A disk that fails costs output, not the attempt: the capture says what is missing.
+            with suppress(OSError):
+                fs.make_folder(folder, 0o750, durable=False)
+            path, again = os.path.join(folder, f"{prefix}.{stream}"), 1
+            while os.path.lexists(path):
+                again += 1
+                path = os.path.join(folder, f"{prefix}-again-{again}.{stream}")
+            capture = Capture(Path(path), cap)
+            outputs.callback(capture.close)
+            return capture
+
+        def secret(ref: SecretRef) -> str:
+            try:
+                return read_secret(ref, around.routing.config.document.file.parent)
+            except SecretMissing as error:
+                summary = f"Nothing was done: {error}. Provide it; the next try uses it."
+                raise Transient("credential-missing", summary) from None
+
+        now = request.timestamp(around.clock())
+        first, last = (
+            (found.attempts[0].started_at, found.attempts[-1].started_at)
+            if found.attempts
+            else (now, now)
+        )
+        return Context(
+            dispatch_id=found.dispatch_id,
+            number=number,
+            first_started=request.moment(first),
+            started=request.moment(last),
+            config=config,
+            open_output=open_output,
+            secret=secret,
+            files=os.path.join(folder, f"attempt-{number}"),
+            stopping=control.stopping,
+            cancelled=control.cancelled,
+            report=control.report,
+            in_doubt=any((tried.details or {}).get("in_doubt") is True for tried in found.attempts),
+        )
 
 
-def _guarded(
-    act: Callable[[Any, Context], Result],
-    instance: Instance,
-    around: Surroundings,
-    spool: Spool,
-    found: Request,
-    prefix: str,
-) -> Result | ExecutionError:
-    with ExitStack() as outputs:
-        try:
-            context = _context(instance, around, spool, found, prefix, outputs)
-            outcome = act(instance.module.Params.model_validate(found.params), context)
-            # What cannot be written would stop the stage; the effect has happened all the same.
-            orjson.dumps(outcome.data)
-        except ExecutionError as error:
-            return error
-        except Exception as error:
-            log.exception("executor kind %s failed", instance.kind, extra={
-                "dispatch_id": found.dispatch_id})  # fmt: skip
-            detail = (
-                f"The executor itself failed ({type(error).__name__}), so nobody can say what was "
-                "done. The service's log has the trace; find out, then `spoold resolve` it."
-            )
-            return OutcomeUnknown("executor-bug", detail)
-        return outcome
-
-
-def _context(
-    instance: Instance,
-    around: Surroundings,
-    spool: Spool,
-    found: Request,
-    prefix: str,
-    outputs: ExitStack,
-) -> Context:
-    folder = spool.path(Place("logs"), found.dispatch_id)
-    cap = getattr(instance.config, "max_output", _OUTPUT_BYTES)
-
-    def open_output(stream: str) -> Capture:
-        # A disk that fails costs output, not the attempt: the capture says what is missing.
-        with suppress(OSError):
-            fs.make_folder(folder, 0o750, durable=False)
-        path, again = os.path.join(folder, f"{prefix}.{stream}"), 1
-        while os.path.lexists(path):
-            again += 1
-            path = os.path.join(folder, f"{prefix}-again-{again}.{stream}")
-        capture = Capture(Path(path), cap)
-        outputs.callback(capture.close)
-        return capture
-
-    def secret(ref: SecretRef) -> str:
-        try:
-            return read_secret(ref, around.routing.config.document.file.parent)
-        except SecretMissing as error:
-            detail = f"Nothing was done: {error}. Provide it; the next try uses it."
-            raise Transient("credential-missing", detail) from None
-
-    first = found.attempts[0].started_at if found.attempts else request.timestamp(around.clock())
-    return Context(
-        dispatch_id=found.dispatch_id,
-        number=len(found.attempts) or 1,
-        first_started=request.moment(first),
-        config=instance.config,
-        open_output=open_output,
-        secret=secret,
-        stopping=around.stop_now,
-        in_doubt=any((tried.data or {}).get("in_doubt") is True for tried in found.attempts),
+def _bug(instance: Instance, found: Request, error: Exception) -> OutcomeUnknown:
+    log.error("executor kind %s failed", instance.kind, exc_info=error, extra={
+        "dispatch_id": found.dispatch_id})  # fmt: skip
+    return OutcomeUnknown(
+        "executor-bug",
+        f"The executor itself failed ({type(error).__name__}), so nobody can say what was done. "
+        "The service's log has the trace; find out, then `spoold resolve` it.",
     )

@@ -3,14 +3,17 @@
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from spoold import request
 from spoold.config import Retry
-from spoold.errors import BadInput, ExecutionError, Permanent, Transient
+from spoold.errors import BadInput, ExecutionError, NeedsPerson, Permanent, Transient
 from spoold.executors import Result
 from spoold.request import Attempt, Request, Status
 from spoold.spool import Place
+
+FinalStatus = Literal["done", "failed", "unknown", "held"]
+Ends = FinalStatus | Literal["deferred", "handed-back"]
 
 _FINAL: dict[Status, Place] = {
     "done": Place("done"),
@@ -43,30 +46,68 @@ def target_of(ended: Request) -> Place:
 
 
 def judge(
-    found: Request, outcome: Result | ExecutionError | BadInput, retry: Retry, now: datetime
+    found: Request,
+    outcome: Result | ExecutionError,
+    retry: Retry,
+    now: datetime,
+    *,
+    cancelled: bool = False,
 ) -> Verdict:
-    """What follows from the outcome of the last attempt."""
+    """What follows from the outcome of the last attempt.
+
+    Args:
+        found: the request, whose last attempt has begun or is still to be added.
+        outcome: what the executor kind says.
+        retry: how often, and how long to wait.
+        now: the time.
+        cancelled: a person has said meanwhile that it should not be done.
+    """
     match outcome:
         case Result():
-            ended = _ended(found, now, "done", outcome.code, outcome.detail, outcome.data)
-            return Verdict(ended, target_of(ended))
-        case BadInput():
-            data = dict(getattr(outcome, "data", {}))
-            ended = _ended(found, now, "held", outcome.code, outcome.what, data)
-            return Verdict(ended, target_of(ended), held_for=outcome)
-        case Transient() if (tries := _tries(found)) < retry.tries:
-            wait = _delay(outcome, retry, tries)
-            detail = f"{outcome.detail} Next try in {wait:.0f} s."
-            ended = _ended(found, now, "deferred", outcome.code, detail, outcome.data)
-            return Verdict(ended, target_of(ended), now.timestamp() + wait)
+            return _final(found, now, "done", outcome)
+        case NeedsPerson():
+            held_for = BadInput(outcome.code, outcome.summary)
+            return replace(_final(found, now, "held", outcome), held_for=held_for)
+        case Transient() if cancelled:
+            said = f"A person cancelled it, and nothing was done: {outcome.summary}"
+            return _final(found, now, "failed", Permanent("cancelled", said, outcome.details))
+        case Transient() if not outcome.counts or _tries(found) < retry.tries:
+            return _deferred(found, now, outcome, retry)
         case Transient():
-            detail = f"{outcome.detail} Given up after {_tries(found)} tries."
-            ended = _ended(found, now, "failed", outcome.code, detail, outcome.data)
+            outcome.summary += f" Given up after {_tries(found)} tries."
+            return _final(found, now, "failed", outcome)
         case Permanent():
-            ended = _ended(found, now, "failed", outcome.code, outcome.detail, outcome.data)
+            return _final(found, now, "failed", outcome)
         case _:
-            ended = _ended(found, now, "unknown", outcome.code, outcome.detail, outcome.data)
+            return _final(found, now, "unknown", outcome)
+
+
+def _final(
+    found: Request, now: datetime, ends: FinalStatus, outcome: Result | ExecutionError
+) -> Verdict:
+    attempts = _with_end(found, now, ends, outcome)
+    last = attempts[-1]
+    final = request.Result(
+        outcome=ends,
+        code=outcome.code,
+        started_at=last.started_at,
+        ended_at=request.timestamp(now),
+        summary=outcome.summary,
+        details=outcome.details,
+        evidence=outcome.evidence,
+        output=outcome.output,
+    )
+    ended = found.with_(status=ends, attempts=attempts, result=final)
     return Verdict(ended, target_of(ended))
+
+
+def _deferred(found: Request, now: datetime, outcome: Transient, retry: Retry) -> Verdict:
+    wait = _delay(outcome, retry, _tries(found))
+    outcome.summary += f" Next try in {wait:.0f} s."
+    ends: Literal["deferred", "handed-back"] = "deferred" if outcome.counts else "handed-back"
+    attempts = _with_end(found, now, ends, outcome)
+    ended = found.with_(status="deferred", attempts=attempts, result=None)
+    return Verdict(ended, target_of(ended), now.timestamp() + wait)
 
 
 def _delay(outcome: Transient, retry: Retry, tries: int) -> float:
@@ -88,17 +129,28 @@ def _tries(found: Request) -> int:
     return tries
 
 
-def _ended(
-    found: Request, now: datetime, outcome: Any, code: str, detail: str, data: dict[str, Any]
-) -> Request:
-    """The request with its last attempt ended, or with one that ended before it could begin."""
-    at = request.timestamp(now)
-    earlier, last = found.attempts, None
-    if earlier and earlier[-1].outcome is None:
-        earlier, last = earlier[:-1], earlier[-1]
-    begun = last or Attempt(number=len(earlier) + 1, started_at=at)
-    tried = replace(begun, ended_at=at, outcome=outcome, code=code, detail=detail, data=data)
-    final = None
-    if outcome != "deferred":
-        final = request.Result(outcome=outcome, code=code, detail=detail, at=at, data=data)
-    return found.with_(status=outcome, attempts=[*earlier, tried], result=final)
+def begun(found: Request, now: datetime) -> list[Attempt]:
+    """The attempts with one more; it takes the place of one that was not really made."""
+    earlier = found.attempts
+    if earlier and earlier[-1].outcome == "handed-back":
+        earlier = earlier[:-1]
+    return [*earlier, Attempt(number=len(earlier) + 1, started_at=request.timestamp(now))]
+
+
+def _with_end(
+    found: Request, now: datetime, ends: Ends, outcome: Result | ExecutionError
+) -> list[Attempt]:
+    """The attempts with the last one ended, or with one that ended before it could begin."""
+    is_open = bool(found.attempts) and found.attempts[-1].outcome is None
+    attempts = found.attempts if is_open else begun(found, now)
+    tried = replace(
+        attempts[-1],
+        ended_at=request.timestamp(now),
+        outcome=ends,
+        code=outcome.code,
+        summary=outcome.summary,
+        evidence=outcome.evidence,
+        output=outcome.output,
+        details=outcome.details,
+    )
+    return [*attempts[:-1], tried]

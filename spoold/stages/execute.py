@@ -6,23 +6,20 @@ saw is not repeated unless the executor's own probe says that this is safe.
 """
 
 import logging
-import queue
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from spoold import fs, request
-from spoold.errors import ADVICE, BadInput, ExecutionError, OutcomeUnknown
+from spoold.errors import ADVICE, BadInput, ExecutionError, Transient
 from spoold.executors import Result
 from spoold.names import shown
-from spoold.request import Attempt, Request
+from spoold.request import Request
 from spoold.room import ran_out
 from spoold.spool import Place
 from spoold.stages import Step, Surroundings
-from spoold.stages._attempt import attempt, preflight, probe
+from spoold.stages._attempt import Attempts
+from spoold.stages._crew import Crew
 from spoold.stages._lanes import Lanes
-from spoold.stages._verdict import Verdict, judge, target_of
-from spoold.stages._workers import Workers
+from spoold.stages._verdict import Verdict, begun, judge, target_of
 from spoold.states import Role
 
 log = logging.getLogger("spoold.execute")
@@ -30,14 +27,6 @@ log = logging.getLogger("spoold.execute")
 _HELD = Place("held")
 #: Where a request of that name must not be when it starts.
 _ENDED = ("unknown", "done", "failed")
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A worker's report: the preflight passed (`outcome` None), or how the attempt ended."""
-
-    request: Request
-    outcome: Result | ExecutionError | BadInput | None
 
 
 class Execute:
@@ -51,21 +40,20 @@ class Execute:
         self._instance = around.routing.executors[executor]
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
+        self._cancel = Place("cancel", executor)
         self.lock = self.spool.lock(self._running)
-        self._busy: dict[str, Request] = {}
+        self._attempts = Attempts(self._instance, around, self.spool)
         self._key: bytes | None = None
-        in_use = any(
+        in_use = self._instance.has_lanes or any(
             "lane" in route.keys and route.executor.name == executor
             for route in around.routing.routes
         )
         self._queue = Lanes(self.spool, self._queued, in_use=in_use)
-        self._workers = Workers(self.name)
-        self._reports: queue.SimpleQueue[_Ended] = queue.SimpleQueue()
-        self._ended: dict[str, _Ended] = {}
+        self._crew = Crew(self.name, around.wake.set)
 
     def inputs(self) -> list[Place]:
-        """Its queue."""
-        return [self._queued]
+        """Its queue, and where people say that something is to be stopped."""
+        return [self._queued, self._cancel]
 
     def hands(self) -> list[Place]:
         """Its queue, and what runs."""
@@ -76,7 +64,7 @@ class Execute:
         self.spool.remove_drafts()
         verdicts = []
         for name in self.spool.names(self._running):
-            if name in self._busy:
+            if name in self._crew.jobs:
                 continue
             try:
                 found = self._read(name)
@@ -87,56 +75,55 @@ class Execute:
             except BadInput as problem:
                 self._hold(name, problem)
                 continue
-            verdict = self._recovered(found)
-            if verdict is None:
+            last = found.attempts[-1] if found.attempts else None
+            if last and last.outcome is None:
+                log.warning("its executor died; asking the probe", extra=_about(found))
+                self._crew.start(found, self._attempts.find_out)
+            elif last is None or found.status == "queued":
                 self._hand_back(name)
             else:
-                verdicts.append(verdict)
+                verdicts.append(self._recorded(found))
         self._advance(verdicts, [])
         self.spool.sync()
 
-    def _recovered(self, found: Request) -> Verdict | None:
-        """None if it had not started, so that it can simply be queued again."""
-        last = found.attempts[-1] if found.attempts else None
-        # An attempt without an end may have had its effect, whatever the status says.
-        if last is None or (found.status == "queued" and last.outcome is not None):
-            return None
-        if last.outcome is None:
-            log.warning("its executor died; asking the probe", extra=_about(found))
-            return self._judge(found, probe(self._instance, self.around, self.spool, found))
+    def _recorded(self, found: Request) -> Verdict:
+        """What was decided about it before it could be moved."""
+        last = found.attempts[-1]
         target, not_before, problem = target_of(found), None, None
         if target.folder == "deferred":
             not_before = fs.status(self.spool.path(self._running, found.name)).st_mtime
         if target == _HELD and last.code and last.code in ADVICE:
-            problem = BadInput(last.code, last.detail or "")
+            problem = BadInput(last.code, last.summary or "")
         return Verdict(found, target, not_before, problem)
 
     def step(self) -> Step:
         """Record what has ended and start what there is room for, with the same syncs."""
-        self._collect()
+        self._crew.collect()
+        unwanted = self._heed_cancels()
         # Each is kept until it is on disk: one that is full now has room again some day.
-        ended = list(self._ended.values())
-        verdicts = [self._judge(e.request, e.outcome) for e in ended if e.outcome is not None]
-        ready = [end.request for end in ended if end.outcome is None]
+        jobs, ended = self._crew.jobs, self._crew.ended
+        verdicts = [self._judge(name, outcome) for name, outcome in ended.items() if outcome]
+        ready = [jobs[name].request for name, outcome in ended.items() if outcome is None]
         ending = {verdict.request.name for verdict in verdicts}
-        lanes = {found.lane for name, found in self._busy.items() if name not in ending}
+        lanes = {job.request.lane for name, job in jobs.items() if name not in ending}
         names: list[str] = []
         if self._may_start:
-            names = self._queue.next(
-                self._instance.concurrency - len(self._busy) + len(ending), lanes
-            )
+            names = self._queue.next(self._instance.concurrency - len(jobs) + len(ending), lanes)
         else:
             for found in ready:
                 self._hand_back(found.name)
             ready = []
         moved = len(verdicts) + len(ready) + len(names)
         claimed = self._claim_all(names, lanes)
+        for found in [one for one in claimed if one.name in unwanted]:
+            claimed.remove(found)
+            never = Transient("cancelled", "It had not been started.")
+            verdicts.append(self._judged(found, never, cancelled=True))
         self._advance(verdicts, ready + [found for found in claimed if not found.preflight])
         for found in claimed:
             if found.preflight:
-                self._busy[found.name] = found
-                self._spawn(found, lambda f: preflight(self.around, self.spool, f))
-        return Step(moved, busy=len(self._busy))
+                self._crew.start(found, self._attempts.preflight)
+        return Step(moved, busy=len(jobs))
 
     def _advance(self, verdicts: list[Verdict], ready: list[Request]) -> None:
         """Write how attempts ended and that others begin; then let these act, and move those on.
@@ -144,25 +131,40 @@ class Execute:
         Intent before effect: an attempt is durable before it may act. That a file has moved is made
         durable with what comes next; until then a restart finds it in running/ with its end.
         """
-        begun = [(started, self._draft(started)) for started in map(self._begin, ready)]
+        begins = [(started, self._draft(started)) for started in map(self._begin, ready)]
         ended = [(verdict, self._draft_end(verdict), self._draft_why(verdict))
                  for verdict in verdicts]  # fmt: skip
+        shown_now = [(found, self._draft(found)) for found in self._crew.news()]
         self.spool.sync()
-        for started, draft in begun:
+        for started, draft in begins + shown_now:
             self.spool.overwrite(draft, self._running, started.name)
         for verdict, draft, why in ended:
             self.spool.overwrite(draft, self._running, verdict.request.name)
             if why:
                 self.spool.add_reason(why, verdict.target, verdict.request.name)
-        if begun or ended:
+        if begins or ended or shown_now:
             self.spool.sync()
-        for started, _ in begun:
-            self._forget(started.name)
-            self._busy[started.name] = started
+        for started, _ in begins:
             log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
-            self._spawn(started, lambda f: attempt(self._instance, self.around, self.spool, f))
+            self._crew.start(started, self._attempts.run)
+        for found, _ in shown_now:
+            self._crew.jobs[found.name].request = found
         for verdict in verdicts:
             self._move_on(verdict)
+
+    def _heed_cancels(self) -> set[str]:
+        """Tell attempts that a person does not want them; the names of others that are unwanted."""
+        unwanted = set()
+        for name in self.spool.names(self._cancel):
+            if job := self._crew.jobs.get(name):
+                if not job.control.cancelled.is_set():
+                    log.warning("a person cancels it", extra=_about(job.request))
+                    job.control.cancel()
+            elif self.spool.exists(self._queued, name):
+                unwanted.add(name)
+            elif not self.spool.exists(self._running, name):
+                fs.remove(self.spool.path(self._cancel, name))
+        return unwanted
 
     @property
     def _may_start(self) -> bool:
@@ -170,20 +172,23 @@ class Execute:
 
     def close(self) -> None:
         """Let what runs finish; after the grace period tell it to stop; record what came of it."""
-        # What cannot be recorded need not be waited for.
+        # What cannot be recorded need not be waited for, nor what goes on without this process.
         if not self.spool.broken:
+            if self._instance.outlives:
+                self._crew.stop()
             self._wait(self.around.routing.config.settings.stop_grace)
-            if self._busy:
+            if self._crew.jobs:
                 self.around.stop_now.set()
                 self._wait(5.0)
             self.spool.sync()
-        for name in self._busy:
+        for name in self._crew.jobs:
             log.warning("left running; the next start decides", extra={"dispatch_id": name})
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while self._busy and time.monotonic() < until:
+        while self._crew.jobs and time.monotonic() < until:
             if self.around.stop_now.is_set():
+                self._crew.stop()
                 time.sleep(0.05)
             else:
                 self.around.wake.wait(0.1)
@@ -206,7 +211,7 @@ class Execute:
             try:
                 found = self._read(name)
                 self._must_be_alone(found)
-                self._instance.complete(found.params)
+                self._instance.must_still_fit(found.params, found.targets)
             except FileNotFoundError:
                 self._say_gone(name)
                 continue
@@ -253,39 +258,15 @@ class Execute:
             raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
 
     def _begin(self, found: Request) -> Request:
-        now = request.timestamp(self.around.clock())
-        tried = Attempt(number=len(found.attempts) + 1, started_at=now)
-        return found.with_(status="running", attempts=[*found.attempts, tried], result=None)
-
-    def _spawn(
-        self, found: Request, act: Callable[[Request], Result | ExecutionError | BadInput | None]
-    ) -> None:
-        def work() -> None:
-            try:
-                outcome = act(found)
-            except Exception as error:
-                log.exception("a worker failed", extra=_about(found))
-                outcome = OutcomeUnknown(
-                    "executor-bug", f"A bug in spoold: {type(error).__name__}."
-                )
-            self._reports.put(_Ended(found, outcome))
-            self.around.wake.set()
-
-        self._workers.start(work)
+        attempts = begun(found, self.around.clock())
+        return found.with_(status="running", attempts=attempts, result=None)
 
     # Ending
 
-    def _collect(self) -> None:
-        while True:
-            try:
-                ended = self._reports.get_nowait()
-            except queue.Empty:
-                return
-            self._ended[ended.request.name] = ended
-
     def _forget(self, name: str) -> None:
-        self._ended.pop(name, None)
-        self._busy.pop(name, None)
+        job = self._crew.forget(name)
+        if job and job.control.cancelled.is_set():
+            fs.remove(self.spool.path(self._cancel, name))
         self._queue.forget(name)
 
     def _hand_back(self, name: str) -> None:
@@ -294,8 +275,16 @@ class Execute:
         self._forget(name)
         self.spool.sync()
 
-    def _judge(self, found: Request, outcome: Result | ExecutionError | BadInput) -> Verdict:
-        return judge(found, outcome, self._instance.retry, self.around.clock())
+    def _judge(self, name: str, outcome: Result | ExecutionError) -> Verdict:
+        job = self._crew.jobs[name]
+        cancelled = job.control.cancelled.is_set()
+        return self._judged(job.request, outcome, cancelled=cancelled)
+
+    def _judged(
+        self, found: Request, outcome: Result | ExecutionError, *, cancelled: bool
+    ) -> Verdict:
+        retry, now = self._instance.retry, self.around.clock()
+        return judge(found, outcome, retry, now, cancelled=cancelled)
 
     def _draft(self, found: Request, mtime: float | None = None) -> str:
         return self.spool.draft(found.to_bytes(), mtime)
@@ -315,7 +304,7 @@ class Execute:
         self._forget(name)
         level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
         log.log(
-            level, "%s (%s): %s", verdict.target, last.code, last.detail,
+            level, "%s (%s): %s", verdict.target, last.code, last.summary,
             extra=_about(verdict.request),
         )  # fmt: skip
 

@@ -153,9 +153,11 @@ class Stage:
             dispatch_id=self.dispatch_id,
             number=number,
             first_started=datetime.now(UTC) - timedelta(seconds=age),
+            started=datetime.now(UTC) - timedelta(seconds=age),
             config=config,
             open_output=open_output,
             secret=secret,
+            files=str(self.folder / f"attempt-{number}"),
             stopping=threading.Event(),
             in_doubt=in_doubt,
         )

@@ -102,7 +102,7 @@ def test_stdin_is_the_text_and_then_its_end(stage):
 def test_without_stdin_a_reader_is_at_the_end_at_once(stage, stdin):
     """A program that asks a question nobody will answer does not wait for it."""
     result = _python(stage, "import sys; print(repr(sys.stdin.read()))", stdin=stdin)
-    assert result.data["stdout_tail"] == "''\n"
+    assert result.output["stdout_tail"] == "''\n"
 
 
 def test_a_program_need_not_read_its_stdin(stage):
@@ -113,8 +113,8 @@ def test_a_program_need_not_read_its_stdin(stage):
 def test_the_working_directory_is_the_one_named(stage, tmp_path):
     """It runs where the request says, and in / when it says nothing, wherever spoold runs."""
     code = "import os; print(os.getcwd())"
-    assert _python(stage, code, cwd=str(tmp_path)).data["stdout_tail"] == f"{tmp_path}\n"
-    assert _python(stage, code).data["stdout_tail"] == "/\n"
+    assert _python(stage, code, cwd=str(tmp_path)).output["stdout_tail"] == f"{tmp_path}\n"
+    assert _python(stage, code).output["stdout_tail"] == "/\n"
 
 
 def test_a_bare_name_is_looked_up_in_the_path_of_the_table(stage, tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_bare_name_is_looked_up_in_the_path_of_the_table(stage, tmp_path, monk
     monkeypatch.setenv("PATH", str(tmp_path / "planted"))
     config = _config(programs=["hyops"], path=str(tmp_path / "right"))
     result = command.run(_params("hyops"), stage.context(config))
-    assert result.data["stdout_tail"] == "good\n"
+    assert result.output["stdout_tail"] == "good\n"
 
 
 # How it ends
@@ -135,15 +135,14 @@ def test_a_bare_name_is_looked_up_in_the_path_of_the_table(stage, tmp_path, monk
 def test_an_end_says_what_is_worth_knowing(stage):
     """The result carries the code, the time and both streams."""
     code = "import sys; print('out'); print('err', file=sys.stderr); print('\\x1b[31m\\r')"
-    data = _python(stage, code).data
-    assert {k: data[k] for k in ("exit_code", "signal", "truncated")} == {
-        "exit_code": 0,
-        "signal": None,
-        "truncated": False,
-    }
+    result = _python(stage, code)
+    assert (result.details["exit_code"], result.details["signal"]) == (0, None)
+    data = result.output
+    assert data["truncated"] is False
     assert data["stdout_tail"] == "out\n\\x1b[31m\\r\n"
     assert data["stderr_tail"] == "err\n"
     assert (data["stdout_bytes"], data["stderr_bytes"]) == (11, 4)
+    data = result.details
     assert 0 < data["duration_s"] < 9
     assert orjson.loads(orjson.dumps(data)) == data
 
@@ -158,7 +157,7 @@ def test_an_exit_code_has_the_class_of_the_table(stage, code, error):
         _python(stage, f"exit({code})", config={"exit_codes": {"unknown": [9]}})
     assert type(raised.value) is error
     assert raised.value.code == f"exit-{code}"
-    assert raised.value.data["exit_code"] == code
+    assert raised.value.details["exit_code"] == code
 
 
 def test_a_death_by_signal_is_no_exit_code(stage):
@@ -166,7 +165,7 @@ def test_a_death_by_signal_is_no_exit_code(stage):
     with pytest.raises(Permanent) as raised:
         _python(stage, "import os; os.kill(os.getpid(), 9)")
     assert raised.value.code == "signal-9"
-    assert (raised.value.data["signal"], raised.value.data["exit_code"]) == (9, None)
+    assert (raised.value.details["signal"], raised.value.details["exit_code"]) == (9, None)
 
 
 def test_a_lost_status_is_not_taken_for_success(stage):
@@ -252,9 +251,9 @@ def test_a_timeout_ends_the_whole_group(stage, monkeypatch):
     with pytest.raises(Permanent) as raised:
         _python(stage, _DEAF_CHILD + _FOREVER, timeout="1s")
     assert time.monotonic() - started < 2.5
-    assert (raised.value.code, raised.value.data["signal"]) == ("timeout", 9)
-    assert _gone(raised.value.data["pid"])
-    assert _gone(int(raised.value.data["stdout_tail"]))
+    assert (raised.value.code, raised.value.details["signal"]) == ("timeout", 9)
+    assert _gone(raised.value.details["pid"])
+    assert _gone(int(raised.value.output["stdout_tail"]))
 
 
 def test_a_timeout_lets_a_program_clean_up(stage):
@@ -267,7 +266,7 @@ def test_a_timeout_lets_a_program_clean_up(stage):
     with pytest.raises(Permanent) as raised:
         _python(stage, code, timeout="1s")
     assert raised.value.code == "timeout"
-    assert (raised.value.data["exit_code"], raised.value.data["stdout_tail"]) == (4, "bye\n")
+    assert (raised.value.details["exit_code"], raised.value.output["stdout_tail"]) == (4, "bye\n")
 
 
 def test_what_outlives_the_leader_is_ended_too(stage):
@@ -276,7 +275,7 @@ def test_what_outlives_the_leader_is_ended_too(stage):
     result = _python(stage, _DEAF_CHILD)
     assert time.monotonic() - started < 1.5
     assert result.code == "exit-0"
-    assert _gone(int(result.data["stdout_tail"]))
+    assert _gone(int(result.output["stdout_tail"]))
 
 
 def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, monkeypatch):
@@ -286,7 +285,7 @@ def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, 
     result = command.run(_params(_PY, "-c", _DEAF_CHILD, "escape"), stage.context(_config()))
     assert time.monotonic() - started < 2
     assert result.code == "exit-0"
-    os.kill(int(result.data["stdout_tail"]), signal.SIGKILL)
+    os.kill(int(result.output["stdout_tail"]), signal.SIGKILL)
 
 
 def _printed(stage, context: Context) -> str:
@@ -314,8 +313,8 @@ def test_a_stopping_service_takes_its_programs_along(stage):
     thread.join()
     assert time.monotonic() - stopped[0] < 0.4
     assert raised.value.code == "interrupted"
-    assert _gone(raised.value.data["pid"])
-    assert _gone(int(raised.value.data["stdout_tail"]))
+    assert _gone(raised.value.details["pid"])
+    assert _gone(int(raised.value.output["stdout_tail"]))
 
 
 def test_a_process_that_will_not_die_is_not_waited_for(stage, monkeypatch):
@@ -336,7 +335,7 @@ def test_a_process_that_will_not_die_is_not_waited_for(stage, monkeypatch):
         with pytest.raises(OutcomeUnknown) as raised:
             _python(stage, "import time; time.sleep(60)", timeout="100ms")
     assert raised.value.code == "lost"
-    assert str(raised.value.data["pid"]) in raised.value.detail
+    assert str(raised.value.details["pid"]) in raised.value.summary
     started[0].kill()
     started[0].wait()
 
@@ -390,7 +389,7 @@ def test_a_flood_is_capped_counted_and_quick(stage):
         "flood(sys.stdout.buffer); t.join()"
     )
     started = time.monotonic()
-    data = _python(stage, code, config={"max_output": 1000}).data
+    data = _python(stage, code, config={"max_output": 1000}).output
     assert time.monotonic() - started < 5
     assert (data["stdout_bytes"], data["stderr_bytes"]) == (50_000_007, 50_000_007)
     assert data["truncated"] is True
@@ -403,7 +402,7 @@ def test_a_flood_is_capped_counted_and_quick(stage):
 def test_what_is_still_in_the_pipe_at_the_end_is_kept(stage, monkeypatch):
     """The last words of a program are not lost because it ended before they were read."""
     monkeypatch.setattr(_child, "_CHUNK", 50)
-    assert _python(stage, "print('x' * 60_000, end='')").data["stdout_bytes"] == 60_000
+    assert _python(stage, "print('x' * 60_000, end='')").output["stdout_bytes"] == 60_000
 
 
 def test_a_flood_without_end_does_not_hide_the_deadline(stage):
@@ -445,13 +444,13 @@ def test_a_crash_leaves_the_outcome_to_a_person_and_names_what_still_runs(stage)
     params = _params(_PY, "-c", "")
     with pytest.raises(OutcomeUnknown, match=f"logs/{context.dispatch_id}/") as raised:
         command.probe(params, context)
-    assert raised.value.data == {"pids": []}
+    assert raised.value.details == {"pids": []}
     environment = {"SPOOLD_DISPATCH_ID": context.dispatch_id}
     with subprocess.Popen(["/bin/sleep", "60"], env=environment) as orphan:
         with pytest.raises(OutcomeUnknown, match=f"still runs as process {orphan.pid}") as raised:
             command.probe(params, context)
         orphan.kill()
-    assert raised.value.data == {"pids": [orphan.pid]}
+    assert raised.value.details == {"pids": [orphan.pid]}
 
 
 # What is refused before a person sees it

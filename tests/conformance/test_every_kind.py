@@ -45,9 +45,9 @@ def _outcome(call: Any, params: Any, context: Any) -> Result | ExecutionError:
 
 def _assert_recordable(outcome: Result | ExecutionError) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9-]{0,39}", outcome.code)
-    assert outcome.detail.endswith(".")
-    assert outcome.detail.isprintable()
-    assert orjson.loads(orjson.dumps(outcome.data)) == outcome.data
+    assert outcome.summary.endswith(".")
+    assert outcome.summary.isprintable()
+    assert orjson.loads(orjson.dumps(outcome.details)) == outcome.details
 
 
 def test_the_first_line_of_a_kind_is_its_arrow(kind):

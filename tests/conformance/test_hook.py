@@ -51,8 +51,8 @@ def test_a_call_carries_the_key_the_token_and_compact_json(stage, receiver):
     assert seen.header("user-agent") == f"spoold/{__version__}"
     assert seen.header("x-a") == "b"
     assert result.code == "http-200"
-    assert result.data["status"] == 200
-    assert result.data["body"] == {"ok": True}
+    assert result.details["status"] == 200
+    assert result.details["body"] == {"ok": True}
 
 
 def test_a_call_leaves_in_one_piece(stage, receiver, monkeypatch):
@@ -129,8 +129,8 @@ def test_any_2xx_is_a_result_that_promises_no_more_than_it_knows(stage, receiver
     receiver.status, receiver.body = status, b""
     result = _run(stage, receiver.url)
     assert result.code == f"http-{status}"
-    assert "took it" in result.detail
-    assert "does not say that the work is done" in result.detail
+    assert "took it" in result.summary
+    assert "does not say that the work is done" in result.summary
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_any_2xx_is_a_result_that_promises_no_more_than_it_knows(stage, receiver
 def test_a_good_status_does_not_hide_a_bad_answer(stage, receiver, body, words):
     """A 200 whose body says that the work failed is reported with these words."""
     receiver.body = json.dumps(body).encode()
-    assert words in _run(stage, receiver.url).detail
+    assert words in _run(stage, receiver.url).summary
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_status_has_its_class(stage, receiver, status, error):
     with pytest.raises(ExecutionError) as raised:
         _run(stage, receiver.url)
     assert type(raised.value) is error
-    assert raised.value.data["status"] == status
+    assert raised.value.details["status"] == status
 
 
 def test_a_lost_answer_is_repeated_while_the_receiver_remembers(stage, receiver):
@@ -169,7 +169,7 @@ def test_a_lost_answer_is_repeated_while_the_receiver_remembers(stage, receiver)
     receiver.status = 504
     with pytest.raises(Transient) as raised:
         _run(stage, receiver.url, age=5, config={"idempotency_window": "5m"})
-    assert raised.value.data["in_doubt"] is True
+    assert raised.value.details["in_doubt"] is True
 
 
 def _date(seconds: float) -> str:
@@ -213,9 +213,9 @@ def test_a_redirect_is_not_followed(stage, receiver):
     with pytest.raises(Permanent, match="redirects are not followed") as raised:
         _run(stage, receiver.url)
     assert len(receiver.seen) == 1
-    assert receiver.url in raised.value.detail
-    assert len(raised.value.detail) < 400
-    assert "theirs" not in f"{raised.value} {raised.value.data}"
+    assert receiver.url in raised.value.summary
+    assert len(raised.value.summary) < 400
+    assert "theirs" not in f"{raised.value} {raised.value.details}"
 
 
 # What is kept
@@ -227,9 +227,9 @@ def test_a_huge_answer_is_cut_and_costs_no_time(stage, receiver, status):
     receiver.status, receiver.body = status, b"y" * 30_000_000
     started = time.monotonic()
     try:
-        data = _run(stage, receiver.url, config={"max_answer": 1000}, timeout="5s").data
+        data = _run(stage, receiver.url, config={"max_answer": 1000}, timeout="5s").details
     except Permanent as error:
-        data = error.data
+        data = error.details
     assert (data["body"], data["truncated"]) == ("y" * 1000, True)
     assert time.monotonic() - started < 2
 
@@ -247,7 +247,7 @@ def test_a_huge_answer_is_cut_and_costs_no_time(stage, receiver, status):
 def test_an_answer_is_kept_as_data_or_as_text_that_is_safe_to_show(stage, receiver, body, kept):
     """JSON stays JSON unless it nests absurdly; anything else becomes text without controls."""
     receiver.body = body
-    assert _run(stage, receiver.url).data["body"] == kept
+    assert _run(stage, receiver.url).details["body"] == kept
 
 
 @pytest.mark.parametrize("status", [200, 307, 400, 503])
@@ -269,11 +269,11 @@ def test_the_token_is_in_nothing_that_is_kept(stage, receiver, status, shape):
     config = {"token": _SECRET, "max_answer": 10 + len(TOKEN) + 7 if shape == "cut" else 65536}
     try:
         result = _run(stage, receiver.url, config=config)
-        kept = f"{result} {result.detail}"
-        data = result.data
+        kept = f"{result} {result.summary}"
+        data = result.details
     except ExecutionError as error:
         kept = "".join(traceback.format_exception(error)) + repr(error)
-        data = error.data
+        data = error.details
     assert receiver.seen[0].header("authorization") == f"Bearer {TOKEN}"
     assert "[redacted]" in json.dumps(data)
     for form in (TOKEN, repr(TOKEN)[1:-1], json.dumps(TOKEN)[1:-1]):
@@ -300,8 +300,8 @@ def test_a_refused_connection_had_no_effect(stage, unused_url):
     """Where nobody listens, nothing happened, so it may be repeated whatever the key's age."""
     with pytest.raises(Transient, match="Connect call failed") as raised:
         _run(stage, unused_url, age=9999, body={})
-    assert raised.value.data["sent"] == "nothing"
-    assert "in_doubt" not in raised.value.data
+    assert raised.value.details["sent"] == "nothing"
+    assert "in_doubt" not in raised.value.details
 
 
 @pytest.mark.parametrize("host", ["does-not-exist.invalid", "x" * 70 + ".invalid"])
@@ -324,7 +324,7 @@ def test_a_failed_handshake_had_no_effect(stage, receiver):
     """Where TLS fails, the request was never sent."""
     with pytest.raises(Transient) as raised:
         _run(stage, receiver.url.replace("http:", "https:"), body={})
-    assert raised.value.data["sent"] == "nothing"
+    assert raised.value.details["sent"] == "nothing"
     assert not receiver.seen
 
 
@@ -349,7 +349,7 @@ def test_a_reset_in_the_middle_of_the_request_had_no_effect(stage, raw_server):
     url = raw_server(rude, SO_RCVBUF=4096)
     with pytest.raises(Transient) as raised:
         _run(stage, url, body="x" * 30_000_000, config={"max_body": 40_000_000}, timeout="5s")
-    assert (raised.value.code, raised.value.data["sent"]) == ("not-sent", "part")
+    assert (raised.value.code, raised.value.details["sent"]) == ("not-sent", "part")
 
 
 def test_a_deadline_in_the_middle_of_the_request_is_in_doubt(stage, raw_server):
@@ -363,7 +363,7 @@ def test_a_deadline_in_the_middle_of_the_request_is_in_doubt(stage, raw_server):
             config={"max_body": 40_000_000},
             timeout="500ms",
         )
-    assert (raised.value.code, raised.value.data["sent"]) == ("timeout", "part")
+    assert (raised.value.code, raised.value.details["sent"]) == ("timeout", "part")
 
 
 def _then_reset(connection, _):
@@ -439,7 +439,7 @@ def test_within_the_window_the_same_is_repeated(stage, raw_server, rude, code):
     with pytest.raises(Transient) as raised:
         _run(stage, raw_server(rude), body={}, age=2, config=config, timeout="500ms")
     assert raised.value.code == code
-    assert raised.value.data["in_doubt"] is True
+    assert raised.value.details["in_doubt"] is True
 
 
 def test_an_error_status_counts_though_its_answer_is_cut(stage, raw_server):
@@ -451,7 +451,7 @@ def test_an_error_status_counts_though_its_answer_is_cut(stage, raw_server):
 
     with pytest.raises(Permanent) as raised:
         _run(stage, raw_server(refuse), body={})
-    assert (raised.value.code, raised.value.data["body"]) == ("http-422", "bad fie")
+    assert (raised.value.code, raised.value.details["body"]) == ("http-422", "bad fie")
 
 
 def test_a_stopping_service_does_not_wait_for_the_answer(stage, raw_server):

@@ -24,7 +24,7 @@ def test_paths_with_spaces_and_another_working_directory(tmp_path, program):
     finally:
         site.close()
     assert site.where() == {"done": 1}
-    assert site.request("done")["result"]["data"]["stdout_tail"] == f"/\n{out}"
+    assert site.request("done")["result"]["output"]["stdout_tail"] == f"/\n{out}"
     assert list((tmp_path / "else where").iterdir()) == []
 
 

@@ -99,18 +99,24 @@ def test_look_and_decide_by_short_id(waiting):
     )
 
 
-def test_a_failed_request_is_retried_only_with_a_new_yes(site, program):
-    """`retry` takes what failed back to wait for a person; a yes runs it again."""
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_failed_request_is_retried_with_a_new_yes_if_its_route_asks_for_one(site, program, asks):
+    """`retry` makes another attempt under the same id: at once, or after a yes."""
     act = program("act", 'test "$SPOOLD_ATTEMPT" = 2')
-    site.configure(command(act), route("runner", PRE_APPROVED, params=argv(act)))
+    top = "" if asks else PRE_APPROVED
+    site.configure(command(act), route("runner", top, params=argv(act)))
     site.drop_many(1)
     site.drain()
+    if asks:
+        site.spoold("approve", short(site.only("awaiting-approval")))
+        site.drain()
     (file,) = site.files("failed")
     site.spoold("retry", short(file))
     site.drain()
-    assert site.where() == {"awaiting-approval": 1}
-    site.spoold("approve", short(file))
-    site.drain()
+    if asks:
+        assert site.where() == {"awaiting-approval": 1}
+        site.spoold("approve", short(file))
+        site.drain()
     assert [tried["outcome"] for tried in site.request("done")["attempts"]] == ["failed", "done"]
 
 

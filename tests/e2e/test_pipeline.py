@@ -104,7 +104,7 @@ def test_a_decision_becomes_one_request_and_after_a_mv_one_call(site, receiver, 
     assert json.loads(call.body) == body
     done = site.request("done")
     assert done["result"]["code"] == "http-200"
-    assert done["result"]["data"]["body"] == {"ok": True}
+    assert done["result"]["details"]["body"] == {"ok": True}
     assert [(a["number"], a["outcome"]) for a in done["attempts"]] == [(1, "done")]
     assert site.where() == {"done": 1}
 
@@ -115,7 +115,7 @@ def test_no_secret_is_written_anywhere(serving, receiver):
     serving.approve()
     serving.wait_for("failed")
     assert receiver.calls[0].headers["authorization"] == f"Bearer {TOKEN}"
-    assert "you said" in serving.request("failed")["result"]["data"]["body"]
+    assert "you said" in serving.request("failed")["result"]["details"]["body"]
     assert [name for name, data in serving.tree().items() if TOKEN in str(data)] == []
     assert TOKEN not in serving.log()
 
@@ -149,7 +149,7 @@ def test_a_400_is_final_and_its_answer_is_kept(serving, receiver):
     serving.wait_for("failed")
     failed = serving.request("failed")
     assert (failed["status"], failed["result"]["code"]) == ("failed", "http-400")
-    assert failed["result"]["data"]["body"] == {"error": "sessionKey"}
+    assert failed["result"]["details"]["body"] == {"error": "sessionKey"}
     one_more(serving)
     assert receiver.keys()[failed["dispatch_id"]] == 1
     assert serving.where() == {"failed": 1, "done": 1}
@@ -176,7 +176,7 @@ def test_tries_at_a_receiver_that_is_down_are_deferred_counted_and_end(site, ref
     site.wait_for("failed")
     tried = site.request("failed")["attempts"]
     assert [one["outcome"] for one in tried] == ["deferred", "deferred", "failed"]
-    assert {one["data"]["sent"] for one in tried} == {"nothing"}
+    assert {one["details"]["sent"] for one in tried} == {"nothing"}
 
 
 def test_a_missing_secret_is_deferred_and_nothing_is_sent(site, receiver):
@@ -188,7 +188,7 @@ def test_a_missing_secret_is_deferred_and_nothing_is_sent(site, receiver):
     site.approve(*site.wait_for("awaiting-approval"))
     site.wait_for("deferred")
     assert receiver.calls == []
-    assert "HOOK_TOKEN" in site.request("deferred")["attempts"][0]["detail"]
+    assert "HOOK_TOKEN" in site.request("deferred")["attempts"][0]["summary"]
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,8 @@ def test_a_commands_output_and_end_are_kept(site, program):
         assert (logs / "attempt-1.out").read_text() == out
         assert (logs / "attempt-1.err").read_text() == "oops\n"
         tried = site.request(folder)["attempts"][0]
-        assert tried["data"]["exit_code"] == int(code)
-        assert tried["data"]["stdout_tail"] == out
+        assert tried["details"]["exit_code"] == int(code)
+        assert tried["output"]["stdout_tail"] == out
 
 
 def test_a_failed_preflight_holds_the_request_with_its_output(site, program, tmp_path):
@@ -205,8 +205,8 @@ def test_a_failed_preflight_holds_the_request_with_its_output(site, program, tmp
     assert reason(file)["code"] == "preflight-failed"
     held = site.request("held")
     assert held["attempts"][0]["outcome"] == "held"
-    assert held["result"]["data"]["exit_code"] == 1
-    assert "not ready" in held["result"]["data"]["stderr_tail"]
+    assert held["result"]["details"]["exit_code"] == 1
+    assert "not ready" in held["result"]["output"]["stderr_tail"]
     logs = site.root / "logs" / file.stem
     assert [path.read_text() for path in sorted(logs.iterdir())] == ["not ready\n", "looked\n"]
     ready.touch()
@@ -279,8 +279,8 @@ def test_a_killed_service_does_not_run_a_command_again(site, program, tmp_path):
     try:
         site.drain()
         assert site.where() == {"unknown": 1}
-        assert site.request("unknown")["result"]["data"]["pids"] == [pid]
-        assert str(pid) in site.request("unknown")["result"]["detail"]
+        assert site.request("unknown")["result"]["details"]["pids"] == [pid]
+        assert str(pid) in site.request("unknown")["result"]["summary"]
         assert ran.read_text() == f"{pid}\n"
     finally:
         os.kill(pid, signal.SIGKILL)

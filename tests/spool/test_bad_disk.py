@@ -14,7 +14,8 @@ from tests.conftest import queue, route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
-         "outcome": None, "code": None, "detail": None, "data": None}  # fmt: skip
+         "outcome": None, "code": None, "summary": None, "evidence": None,
+         "output": None, "details": None, "progress": None}  # fmt: skip
 
 
 def fail_once(monkeypatch, owner, name, when):

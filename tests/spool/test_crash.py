@@ -139,7 +139,8 @@ def running(lab, **changes):
 
 
 BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
-         "outcome": None, "code": None, "detail": None, "data": None}  # fmt: skip
+         "outcome": None, "code": None, "summary": None, "evidence": None,
+         "output": None, "details": None, "progress": None}  # fmt: skip
 
 
 def test_what_had_not_started_is_queued_again_and_runs(lab):
@@ -180,9 +181,10 @@ def test_the_probe_decides_about_an_attempt_whose_end_nobody_saw(lab, says, fold
 def test_a_recorded_result_only_lacks_its_move(lab):
     """A file whose result is written goes to its folder without another run."""
     ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "done", "code": "ok",
-                     "detail": "fine", "data": {}}  # fmt: skip
-    result = {"outcome": "done", "code": "ok", "detail": "fine", "at": BEGUN["started_at"],
-              "data": {}}  # fmt: skip
+                     "summary": "fine", "details": {}}  # fmt: skip
+    result = {"outcome": "done", "code": "ok", "started_at": BEGUN["started_at"],
+              "ended_at": BEGUN["started_at"], "summary": "fine", "evidence": None, "output": None,
+              "details": {}}  # fmt: skip
     path = running(lab, status="done", attempts=[ended], result=result)
     data = path.read_bytes()
     lab.drain()
@@ -229,7 +231,7 @@ def test_more_than_one_group_is_taken_in_one_pass(lab):
 def test_what_a_dead_run_deferred_and_is_due_again_runs_in_the_same_drain(lab):
     """A drain does not end while what its recovery has finished can move on."""
     ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
-                     "detail": "Not now.", "data": {}}  # fmt: skip
+                     "summary": "Not now.", "details": {}}  # fmt: skip
     os.utime(running(lab, status="deferred", attempts=[ended]), (1, 1))
     lab.drain()
     assert len(lab.request("done")["attempts"]) == 2

@@ -126,7 +126,7 @@ def test_backoff_doubles_up_to_its_cap(make_lab):
         assert wanted * 0.9 <= wait <= wanted * 1.1
     lab.drain()
     failed = lab.request("failed")
-    assert "Given up after 5 tries" in failed["result"]["detail"]
+    assert "Given up after 5 tries" in failed["result"]["summary"]
 
 
 def test_a_permanent_error_is_final(lab):
@@ -139,7 +139,7 @@ def test_a_permanent_error_is_final(lab):
     lab.clock.advance(100000)
     lab.drain()
     failed = lab.request("failed")
-    assert failed["result"]["data"] == {"answer": "bad"}
+    assert failed["result"]["details"] == {"answer": "bad"}
     assert len(lab.recorder.calls) == 1
 
 

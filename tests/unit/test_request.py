@@ -90,9 +90,18 @@ def make(**changes):
 
 YES = Approval(policy="move", at=AT, by="ada", note="go", checked_at=AT, seal="")
 TRIED = Attempt(
-    number=1, started_at=AT, ended_at=AT, outcome="done", code="ok", detail="d", data={}
+    number=1, started_at=AT, ended_at=AT, outcome="done", code="ok", summary="d", details={}
 )
-ENDED = Result(outcome="done", code="ok", detail="d", at=AT, data={"x": [1]})
+ENDED = Result(
+    outcome="done",
+    code="ok",
+    started_at=AT,
+    ended_at=AT,
+    summary="d",
+    evidence=None,
+    output=None,
+    details={"x": [1]},
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=8)

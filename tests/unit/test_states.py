@@ -68,9 +68,10 @@ def test_every_move_is_between_folders_of_the_table():
 
 
 def test_the_folders_are_those_of_the_contract():
-    """The table has the contract's folders, and besides them only claims inside two of them."""
+    """The table has the contract's folders, and besides them only some inside three of them."""
     assert {name: FOLDERS[name].per for name in CONTRACT} == CONTRACT
-    assert FOLDERS.keys() - CONTRACT.keys() == {"taking", "checking-pre-approved"}
+    assert FOLDERS.keys() - CONTRACT.keys() == {"taking", "checking-pre-approved", "cancel"}
+    assert FOLDERS["cancel"].path("x") == "approvals/cancel/x"
     assert FOLDERS["taking"].path("x") == "archive/x/.taking"
     assert FOLDERS["checking-pre-approved"].path() == "checking/pre-approved"
 
@@ -247,9 +248,10 @@ def test_a_verb_has_one_meaning_in_each_folder(verb):
 
 
 def test_resolving_is_the_only_verb_that_asks_which():
-    """`resolve` offers done, failed, or waiting again, and only for what is unknown."""
+    """`resolve` offers done, failed, or waiting again; what is held waits again by `release`."""
     assert targets("unknown", "resolve") == ["done", "failed", "awaiting-approval"]
-    assert all(not targets(f, "resolve") for f in FOLDERS if f != "unknown")
+    assert targets("held", "resolve") == ["done", "failed"]
+    assert all(not targets(f, "resolve") for f in FOLDERS if f not in ("unknown", "held"))
 
 
 def test_a_stages_reason_is_no_persons_verb():

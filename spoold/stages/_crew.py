@@ -1,0 +1,101 @@
+"""The requests in workers' hands: begun, heard of while they run, told to end, ended."""
+
+import logging
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from spoold.errors import ExecutionError, LeftRunning, OutcomeUnknown
+from spoold.executors import Result
+from spoold.request import Request
+from spoold.stages._control import Control
+from spoold.stages._workers import Workers
+
+log = logging.getLogger("spoold.execute")
+
+#: How an attempt ended, as far as this process sees it.
+Ended = Result | ExecutionError | LeftRunning
+
+
+@dataclass(slots=True)
+class Job:
+    """A request that a worker has, as it was last written, and how the stage reaches the worker."""
+
+    request: Request
+    control: Control
+
+
+class Crew:
+    """What one executor has running.
+
+    Args:
+        name: of the threads.
+        wake: called when there is something to collect or to show.
+
+    Attributes:
+        jobs: what runs, or has ended and is not recorded yet, by the file's name.
+        ended: how these ended; None if a preflight has passed.
+    """
+
+    def __init__(self, name: str, wake: Callable[[], None]) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.ended: dict[str, Result | ExecutionError | None] = {}
+        self._wake = wake
+        self._workers = Workers(name)
+        self._reports: queue.SimpleQueue[tuple[str, Ended | None]] = queue.SimpleQueue()
+
+    def start(self, found: Request, act: Callable[[Request, Control], Ended | None]) -> None:
+        """Let a worker act on a request; if it has had it before, with the same control."""
+        self.ended.pop(found.name, None)
+        before = self.jobs.get(found.name)
+        control = before.control if before else Control(self._wake)
+        self.jobs[found.name] = Job(found, control)
+
+        def work() -> None:
+            outcome: Ended | None
+            try:
+                outcome = act(found, control)
+            except Exception as error:
+                log.exception("a worker failed", extra={"dispatch_id": found.dispatch_id})
+                outcome = OutcomeUnknown(
+                    "executor-bug", f"A bug in spoold: {type(error).__name__}."
+                )
+            self._reports.put((found.name, outcome))
+            self._wake()
+
+        self._workers.start(work)
+
+    def collect(self) -> None:
+        """Take in what workers have reported; what goes on without this process is let go."""
+        while True:
+            try:
+                name, outcome = self._reports.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(outcome, LeftRunning):
+                left = self.jobs.pop(name).request
+                log.warning("%s", outcome, extra={"dispatch_id": left.dispatch_id})
+            else:
+                self.ended[name] = outcome
+
+    def forget(self, name: str) -> Job | None:
+        """It has left the executor's hands."""
+        self.ended.pop(name, None)
+        return self.jobs.pop(name, None)
+
+    def stop(self) -> None:
+        """Tell every attempt to end now."""
+        for job in self.jobs.values():
+            job.control.stop()
+
+    def news(self) -> list[Request]:
+        """The requests of attempts that go on, with what is to be shown of them now."""
+        fresh = []
+        for name, job in self.jobs.items():
+            attempts = job.request.attempts
+            if name in self.ended or not attempts or attempts[-1].outcome is not None:
+                continue
+            if facts := job.control.news():
+                last = replace(attempts[-1], progress=facts)
+                fresh.append(job.request.with_(attempts=[*attempts[:-1], last]))
+        return fresh
