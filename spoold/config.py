@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -91,6 +92,11 @@ class SecretRef(BaseModel):
         if sum(x is not None for x in (self.credential, self.env, self.file)) != 1:
             raise ValueError("a secret is exactly one of {credential=…}, {env=…}, {file=…}")
         return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, str]:
+        given = {"credential": self.credential, "env": self.env, "file": self.file}
+        return {where: name for where, name in given.items() if name is not None}
 
 
 class _Table(BaseModel):

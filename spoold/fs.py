@@ -104,14 +104,14 @@ def make_folder(path: str, mode: int, *, durable: bool = True) -> None:
         sync_folder(os.path.dirname(above))
 
 
-def create(path: str, data: bytes) -> None:
-    """Create a private file (0600), whole and durable from the moment it can be seen.
+def create(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Create a file, private by default, whole and durable from the moment it can be seen.
 
     Raises:
         FileExistsError: it exists; nothing was changed.
     """
     draft = f"{path}.{secrets.token_hex(6)}"
-    descriptor = os.open(draft, _WRITE_NEW, 0o600)
+    descriptor = os.open(draft, _WRITE_NEW, mode)
     try:
         _write_all(descriptor, data)
         _sync(descriptor, draft)

@@ -49,9 +49,21 @@ def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
     for name, instance in app.routing.executors.items():
-        for key, ref in instance.config:
-            if isinstance(ref, SecretRef):
+        for key, value in instance.config:
+            for ref in _references(value):
                 try:
                     read_secret(ref, folder)
                 except SecretMissing as error:
                     yield f"executor {name}: {key}: {error}"
+
+
+def _references(value: object) -> Iterator[SecretRef]:
+    """All references in a setting."""
+    if isinstance(value, SecretRef):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _references(inner)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from spoold.families import model_family
 from spoold.record import JsonObject, Record
 from spoold.sources._fields import integer, obj, optional_text, text
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _OPERATIONS = {"create", "delete", "restart", "health-check", "start", "stop"}
 _CUSTOMER = ("customer_id", "customerId", "customer", "accountId")
 _AGENT = ("agent", "agent_slug", "agent_id")
-_FAMILIES = ("minimax", "qwen", "gemma")
 
 
 class Options(BaseModel):
@@ -92,12 +92,6 @@ def _agent(document: JsonObject) -> JsonObject | None:
         "status": text(get("status")).lower(),
         "task_id": text(get("id"), get("task_id")),
     }
-
-
-def model_family(model: str) -> str:
-    """What models are compared by: `local-qwen3.6-coder` is `qwen`, `gpt-5` is itself."""
-    label = model.lower().removeprefix("local-")
-    return next((family for family in _FAMILIES if label.startswith(family)), label)
 
 
 def _platform(document: JsonObject) -> JsonObject | None:

@@ -12,7 +12,7 @@ import orjson
 
 from spoold import fs, request
 from spoold.capture import Capture
-from spoold.config import SecretMissing, SecretRef, read_secret
+from spoold.config import Config, SecretMissing, SecretRef, read_secret
 from spoold.errors import (
     ExecutionError,
     LeftRunning,
@@ -133,13 +133,6 @@ class Attempts:
             outputs.callback(capture.close)
             return capture
 
-        def secret(ref: SecretRef) -> str:
-            try:
-                return read_secret(ref, around.routing.config.document.file.parent)
-            except SecretMissing as error:
-                summary = f"Nothing was done: {error}. Provide it; the next try uses it."
-                raise Transient("credential-missing", summary) from None
-
         now = request.timestamp(around.clock())
         first, last = (
             (found.attempts[0].started_at, found.attempts[-1].started_at)
@@ -153,13 +146,26 @@ class Attempts:
             started=request.moment(last),
             config=config,
             open_output=open_output,
-            secret=secret,
+            secret=secrets_of(around.routing.config),
             files=os.path.join(folder, f"attempt-{number}"),
             stopping=control.stopping,
             cancelled=control.cancelled,
             report=control.report,
             in_doubt=any((tried.details or {}).get("in_doubt") is True for tried in found.attempts),
         )
+
+
+def secrets_of(config: Config) -> Callable[[SecretRef], str]:
+    """Reads secrets by reference; raises `Transient` that says what is missing."""
+
+    def secret(ref: SecretRef) -> str:
+        try:
+            return read_secret(ref, config.document.file.parent)
+        except SecretMissing as error:
+            summary = f"Nothing was done: {error}. Provide it; the next try uses it."
+            raise Transient("credential-missing", summary) from None
+
+    return secret
 
 
 def _bug(instance: Instance, found: Request, error: Exception) -> OutcomeUnknown:

@@ -16,6 +16,15 @@ from typing import Any
 _NOWHERE = "http://127.0.0.1:9/hooks/"  # the discard port: nobody listens there
 
 EXAMPLES: dict[str, Mapping[str, Any]] = {
+    "agent": {
+        "config": {"commands": {"it": {"argv": [sys.executable, "-c", "print('ä')"]}}},
+        "params": {"agent": "it", "prompt": "do it", "cwd": "/tmp"},
+        "refused": [
+            {"agent": "sh", "prompt": "do it", "cwd": "/tmp"},
+            {"agent": "it", "prompt": "do it", "cwd": "tmp"},
+            {"agent": "it", "prompt": "do it", "cwd": "/tmp", "model": "--yolo"},
+        ],
+    },
     "command": {
         "config": {"programs": [sys.executable, "true"], "timeout": "5s", "env": {"A": "1"}},
         "params": {"argv": [sys.executable, "-c", "print('ä')"], "stdin": "", "cwd": "/tmp"},

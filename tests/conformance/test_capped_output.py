@@ -2,6 +2,8 @@
 
 import os
 import stat
+import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -16,17 +18,49 @@ def path(tmp_path):
 
 
 @given(st.lists(st.binary(max_size=50)), st.integers(0, 100))
-def test_the_file_holds_the_first_bytes_and_the_rest_is_counted(tmp_path_factory, chunks, cap):
-    """However the bytes arrive, the file is their beginning, the count is their number."""
+def test_the_file_holds_all_or_both_ends_and_the_rest_is_counted(tmp_path_factory, chunks, cap):
+    """However the bytes arrive: what fits is kept whole; of more, both ends and the number."""
     path = tmp_path_factory.mktemp("logs") / "1.out"
     capture, whole = Capture(path, cap), b"".join(chunks)
     for chunk in chunks:
         capture.write(chunk)
     capture.close()
-    assert (path.read_bytes() if path.exists() else b"") == whole[:cap]
+    kept = path.read_bytes() if path.exists() else b""
+    if len(whole) <= cap:
+        assert kept == whole
+    elif cap:
+        gap = f"\n… {len(whole) - cap} bytes are left out here …\n".encode()
+        assert kept == whole[: cap // 2] + gap + whole[-(cap - cap // 2) :]
     assert capture.total == len(whole)
     assert capture.truncated == (len(whole) > cap)
     assert capture.tail(16_000).endswith(printable(whole[-1000:]))
+
+
+def test_the_end_of_a_long_stream_can_be_read_while_it_goes_on(path, monkeypatch):
+    """A stream over its cap shows its newest bytes in the file, a second later at most."""
+    capture = Capture(path, 100)
+    capture.write(b"a" * 90)
+    capture.write(b"b" * 90)
+    assert path.read_bytes().endswith(b"b" * 50)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 2)
+    capture.write(b"c" * 10)
+    assert path.read_bytes().startswith(b"a" * 50)
+    assert path.read_bytes().endswith(b"b" * 40 + b"c" * 10)
+    capture.close()
+
+
+def test_memory_does_not_grow_with_the_stream(path):
+    """A gigabyte costs no more than what is kept of it."""
+    capture, chunk = Capture(path, 1 << 20), bytes(1 << 16)
+    tracemalloc.start()
+    for _ in range(2000):
+        capture.write(chunk)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    capture.close()
+    assert most < 4 << 20
+    assert path.stat().st_size < (1 << 20) + 100
 
 
 def test_a_silent_attempt_leaves_no_file(path):
@@ -69,7 +103,7 @@ def test_a_full_disk_costs_output_but_not_the_attempt(monkeypatch, path):
     capture = Capture(path, 100)
     capture.write(b"first ")
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         capture.write(b"second ")
     capture.write(b"third")
     capture.close()

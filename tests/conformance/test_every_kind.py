@@ -26,10 +26,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def _params(kind: str, given: dict[str, Any] | None = None) -> Any:
-    model = load(kind).Params
+    module = load(kind)
     config = EXAMPLES[kind]["config"]
-    defaults = {key: value for key, value in config.items() if key in model.model_fields}
-    return model.model_validate({**defaults, **(given or EXAMPLES[kind]["params"])})
+    fields = {key: value for key, value in config.items() if key in module.Params.model_fields}
+    fields |= given or EXAMPLES[kind]["params"]
+    if complete := getattr(module, "complete", None):
+        fields = complete(fields, _config(kind), {})
+    return module.Params.model_validate(fields)
 
 
 def _config(kind: str) -> Any:

@@ -14,13 +14,13 @@ PACKAGE = Path(spoold.__file__).parent
 
 #: From bottom to top: a module imports only from its own layer's elders.
 LAYERS = [
-    {"states", "errors", "values"},
+    {"states", "errors", "values", "families", "processes"},
     {"fs", "locks", "names", "room"},
     {"identity", "request", "record"},
     {"spool", "index"},
     {"toml"},
     {"rules", "explain", "config"},
-    {"sources", "executors", "capture"},
+    {"sources", "executors", "capture", "supervisor"},
     {"routing"},
     {"stages"},
     {"watcher", "loglines"},
@@ -30,7 +30,7 @@ LAYERS = [
 ]
 
 #: Inside a layer, where one needs the other.
-WITHIN = {("explain", "rules"), ("executors", "capture")}
+WITHIN = {("explain", "rules"), ("executors", "capture"), ("supervisor", "capture")}
 
 
 def modules():
@@ -152,7 +152,8 @@ def test_nothing_is_imported_from_os_by_name():
             if isinstance(node, ast.ImportFrom):
                 assert node.module != "os", name
             if isinstance(node, ast.Import):
-                assert name == "fs" or all(alias.name != "ctypes" for alias in node.names), name
+                calls_libc = name in ("fs", "processes")
+                assert calls_libc or all(alias.name != "ctypes" for alias in node.names), name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,7 +174,7 @@ def test_there_is_no_shell_and_no_evaluation(name):
 def test_an_executor_never_touches_the_spool(name):
     """A kind gets what it may use; it knows neither the spool nor the stages."""
     assert {top(target) for target in imports(name)} <= {
-        "executors", "config", "errors", "capture", "toml",
+        "executors", "config", "errors", "capture", "toml", "rules", "families", "processes",
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from spoold import sources
+from spoold.families import model_family
 from spoold.sources import Origin, task
 
 RECORDS = Path(__file__).parents[1] / "records" / "task"
@@ -84,7 +85,7 @@ def test_a_numbered_agent_is_an_agent():
 )
 def test_models_are_compared_by_family(model, family):
     """Three families are known by their first word, any other model is only itself."""
-    assert task.model_family(model) == family
+    assert model_family(model) == family
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""`spoold doctor`: whether this machine has what the executors need."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import click
+
+from spoold import fs
+from spoold.capture import printable
+from spoold.cli._app import App, pass_app
+from spoold.errors import ExecutionError, NoRoom, SpooldError
+from spoold.executors import Finding
+from spoold.executors._instance import Instance
+from spoold.room import Floor
+from spoold.stages._attempt import secrets_of
+
+#: A file from further in the future (seconds) says that the clock was set back.
+_FUTURE = 60.0
+
+
+class SomethingMissing(SpooldError):
+    """The doctor has found something; the lines on stdout say what."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+@click.command
+@pass_app
+def command(app: App) -> None:
+    """Look for runtimes, the Docker engine, hooks, disk and clock; exit 69 if one is missing."""
+    missing = 0
+    for place, finding in _all(app):
+        missing += not finding.ok
+        shown = "ok     " if finding.ok else app.styled("MISSING", fg="red", bold=True)
+        text = f"[doctor] {shown} {finding.what} ({place}): {printable(finding.detail)}"
+        row = {"where": place, "what": finding.what, "ok": finding.ok, "detail": finding.detail}
+        app.row(row, " ".join(text.split()))
+    if missing:
+        raise SomethingMissing(f"{missing} of what spoold needs here is missing; see above")
+    if not app.as_json:
+        click.echo("[doctor] PASS all runtimes available")
+
+
+def _all(app: App) -> Iterator[tuple[str, Finding]]:
+    for instance in app.routing.executors.values():
+        for finding in _of_kind(app, instance):
+            yield f"executor {instance.name}", finding
+    root = str(app.config.root)
+    if os.path.isdir(root):
+        yield root, _disk(app, root)
+        yield root, _clock(root)
+
+
+def _of_kind(app: App, instance: Instance) -> Iterator[Finding]:
+    """What the kind says of itself; one that cannot even look is missing something too."""
+    examine = getattr(instance.module, "doctor", None)
+    if examine is None:
+        return
+    try:
+        yield from examine(instance.config, secrets_of(app.config))
+    except ExecutionError as error:
+        yield Finding(instance.kind, ok=False, detail=error.summary)
+    except Exception as error:  # noqa: BLE001 - the others are still to be looked at
+        yield Finding(instance.kind, ok=False, detail=f"{type(error).__name__}: {error}")
+
+
+def _disk(app: App, root: str) -> Finding:
+    try:
+        Floor(root, app.config.settings.min_free).check()
+    except NoRoom as error:
+        return Finding("disk", ok=False, detail=str(error))
+    found = os.statvfs(root)
+    free = found.f_bavail * found.f_frsize / (1 << 30)
+    return Finding("disk", ok=True, detail=f"{free:.1f} GiB free")
+
+
+def _clock(root: str) -> Finding:
+    """A clock that was set back lets retries wait and approvals live too long."""
+    ahead = max((fs.status(e.path).st_mtime for e in fs.entries(root)), default=0) - time.time()
+    if ahead > _FUTURE:
+        what = f"the spool was changed {ahead:.0f} s in the future: the clock was set back"
+        return Finding("clock", ok=False, detail=what)
+    if _says_unsynchronised():
+        what = "not synchronised with a time server; start systemd-timesyncd, chrony or ntpd"
+        return Finding("clock", ok=False, detail=what)
+    return Finding("clock", ok=True, detail=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def _says_unsynchronised() -> bool:
+    """Whether systemd knows that the clock is not synchronised; elsewhere nobody says."""
+    program = shutil.which("timedatectl")
+    if program is None or not os.path.isdir("/run/systemd/system"):
+        return False
+    argv = [program, "show", "--property=NTPSynchronized", "--value"]
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == b"no"

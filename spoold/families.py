@@ -1,0 +1,31 @@
+"""Model labels as people write them → what they are compared by."""
+
+from fnmatch import fnmatchcase
+
+_FAMILIES = ("minimax", "qwen", "gemma")
+
+
+def model_family(model: str) -> str:
+    """What models are compared by: `local-qwen3.6-coder` is `qwen`, `gpt-5` is itself."""
+    label = model.strip().lower().removeprefix("local-")
+    return next((family for family in _FAMILIES if label.startswith(family)), label)
+
+
+def choose_model(wanted: str, offered: list[str]) -> str | None:
+    """The model to run when somebody asks for `wanted`; None if nothing that is offered fits.
+
+    Args:
+        wanted: the label of the request.
+        offered: labels, or patterns such as `gpt-*`, in the order of preference.
+    """
+    label = wanted.strip()
+    for entry in offered:
+        if entry.lower() == label.lower():
+            return entry
+    for entry in offered:
+        if fnmatchcase(label.lower(), entry.lower()):
+            return label
+    for entry in offered:
+        if model_family(entry.rstrip("*")) == model_family(label):
+            return label if "*" in entry else entry
+    return None

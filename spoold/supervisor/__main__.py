@@ -1,0 +1,143 @@
+"""A job on stdin → one agent, watched to its end, and `FILES.exit.json` that says how it ended.
+
+`python -m spoold.supervisor FILES` is started by the executor kind `agent` and outlives it: the
+deadlines, the caps and the end of an agent do not depend on whether its executor runs. It leaves
+
+* `FILES.process.json`: which processes these are, on disk before the agent may do anything;
+* `FILES.out`, `FILES.err`: both ends of what it printed, without secrets;
+* `FILES.beat.json`: when it printed last, and how much; not synced;
+* `FILES.exit.json`: how it ended; on disk before this process ends.
+
+Security: the agent is hostile. It may ignore signals, leave its session, fork on and on, flood its
+output. All that it starts is killed when it ends, because this process is told of every orphan. It
+runs as the same user, though: what must not be reached by it must not be reached by that user.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from spoold import fs
+from spoold.processes import Identity, adopt_orphans, die_with_parent, identify
+from spoold.supervisor._agent import Agent, Job, kill_all
+from spoold.supervisor._watch import Watch, moment
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+
+
+def supervise(job: Job, files: str) -> None:
+    """Start the agent, stay with it, and write down how it ended."""
+    prompt_file = f"{files}.prompt" if "{prompt_file}" in job.argv else None
+    if prompt_file:
+        _write_private(prompt_file, job.prompt)
+    agent = Agent(job, prompt_file)
+    began = datetime.now(UTC)
+    said: dict[str, Any] = {"pid": agent.pid, "started_at": moment(began)}
+    try:
+        _claim(files, agent, began)
+    except FileExistsError:
+        agent.drop()
+        return
+    # From here on this attempt is this process's; before, it ends with the executor.
+    die_with_parent(really=False)
+    if os.getppid() != job.parent:
+        agent.drop()
+        said |= {"why": "never-started"}
+    elif problem := agent.release():
+        said |= {"why": "not-started", "errno": problem}
+    else:
+        said |= _watched(job, agent, files)
+    if prompt_file:
+        fs.remove(prompt_file)
+    fs.remove(f"{files}.beat.json")
+    _record(files, said | {"ended_at": moment(datetime.now(UTC))})
+
+
+def _watched(job: Job, agent: Agent, files: str) -> dict[str, Any]:
+    started = time.monotonic()
+    watch = Watch(job, agent, files)
+
+    def cancel(_number: int, _frame: object) -> None:
+        watch.cancelled = True
+
+    signal.signal(signal.SIGTERM, cancel)
+    signal.signal(signal.SIGINT, cancel)
+    why = watch.until_it_ends(started)
+    left_behind, survivors = kill_all(
+        agent, lambda: watch.exited, watch.turn, gently=why != "exited"
+    )
+    watch.drain()
+    exit_code = killed_by = None
+    if watch.exited:
+        status = os.waitstatus_to_exitcode(os.waitpid(agent.pid, 0)[1])
+        exit_code, killed_by = (status, None) if status >= 0 else (None, -status)
+    return {
+        "why": why,
+        "exit_code": exit_code,
+        "signal": killed_by,
+        "seconds": round(time.monotonic() - started, 3),
+        "last_output_at": watch.last_output and moment(watch.last_output),
+        "stdout": watch.out.facts(),
+        "stderr": watch.err.facts(),
+        "cost_usd": watch.usage.cost,
+        "turns": watch.usage.turns,
+        "value": watch.usage.value,
+        "left_behind": left_behind,
+        "survivors": survivors,
+    }
+
+
+def _claim(files: str, agent: Agent, began: datetime) -> None:
+    """Make this attempt ours, durably; raises `FileExistsError` if another process has it."""
+    processes: dict[str, Identity] = {
+        "supervisor": identify(os.getpid()),
+        "agent": identify(agent.pid),
+    }
+    fields = {name: process._asdict() for name, process in processes.items()}
+    _create(f"{files}.process.json", {**fields, "started_at": moment(began)})
+
+
+def _record(files: str, said: dict[str, Any]) -> None:
+    """Write down the end; a disk that is full now has room again some day."""
+    while True:
+        try:
+            _create(f"{files}.exit.json", said)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def _create(path: str, fields: dict[str, Any]) -> None:
+    fs.create(path, json.dumps(fields, indent=2).encode() + b"\n", mode=0o640)
+
+
+def _write_private(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def main() -> None:
+    """Take the job, and end with the executor until the agent is ours."""
+    job = Job(**json.load(sys.stdin))
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    die_with_parent()
+    adopt_orphans()
+    if os.getppid() != job.parent:
+        return
+    files = sys.argv[1]
+    fs.make_folder(os.path.dirname(files), 0o750)
+    supervise(job, files)
+
+
+if __name__ == "__main__":
+    main()

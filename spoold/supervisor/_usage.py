@@ -1,0 +1,112 @@
+"""What an agent's JSON output says while it works: cost, turns, and the value that is evidence.
+
+Each tool has its own words: `claude` ends with one object (`total_cost_usd`, `num_turns`), `codex`
+and `opencode` write a line for each event (`turn.completed`, `step_finish`).
+"""
+
+import json
+import math
+from typing import Any
+
+#: A longer line, or a longer document of several lines, is not looked at.
+_LONGEST = 4 << 20
+#: Of the value that is evidence.
+_LONGEST_VALUE = 4000
+_TURNS = frozenset({"turn.completed", "step_finish"})
+
+
+class Usage:
+    """Reads one stream, of which it keeps no more than a line.
+
+    Args:
+        key: a dotted key, such as `result` or `item.text`, whose last value that is not empty is
+            kept.
+
+    Attributes:
+        cost: US dollars; None if nothing was said.
+        turns: how often the model was asked; None if nothing was said.
+        value: what was found under `key`.
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        self.cost: float | None = None
+        self.turns: int | None = None
+        self.value: Any = None
+        self._key = key.split(".") if key else []
+        self._line = bytearray()
+        self._too_long = False
+        self._document = bytearray()
+        self._counted = 0
+        self._spent = 0.0
+
+    def feed(self, data: bytes) -> None:
+        """More of the stream."""
+        if len(self._document) <= _LONGEST:
+            self._document += data[: _LONGEST + 1 - len(self._document)]
+        *ended, rest = data.split(b"\n")
+        for piece in ended:
+            self._add(piece)
+            self._end_line()
+        self._add(rest)
+
+    def end(self) -> None:
+        """The stream has ended: its last line counts, and so does a document of many lines."""
+        self._end_line()
+        if len(self._document) <= _LONGEST and b"\n" in self._document.strip():
+            self._read(self._document)
+
+    def _add(self, piece: bytes) -> None:
+        if len(self._line) + len(piece) > _LONGEST:
+            self._too_long = True
+        if not self._too_long:
+            self._line += piece
+
+    def _end_line(self) -> None:
+        if not self._too_long:
+            self._read(self._line)
+        self._line.clear()
+        self._too_long = False
+
+    def _read(self, text: bytearray) -> None:
+        if not text.lstrip().startswith(b"{"):
+            return
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(said, dict):
+            self._take(said)
+
+    def _take(self, said: dict[str, Any]) -> None:
+        part = said.get("part")
+        step = part if isinstance(part, dict) else said
+        kind = said.get("type")
+        if isinstance(kind, str) and kind in _TURNS:
+            self._counted += 1
+            self._spent += _amount(step.get("cost")) or 0.0
+        total, turns = _amount(said.get("total_cost_usd")), _amount(said.get("num_turns"))
+        self.cost = max((c for c in (self.cost, total, self._spent or None) if c is not None),
+                        default=None)  # fmt: skip
+        known = (self.turns, int(turns) if turns else None, self._counted or None)
+        self.turns = max((count for count in known if count is not None), default=None)
+        if self._key and (value := _at(said, self._key)):
+            spelled = value if isinstance(value, str) else json.dumps(value)
+            self.value = spelled[:_LONGEST_VALUE]
+
+
+def _amount(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _at(value: Any, keys: list[str]) -> Any:
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value.strip() if isinstance(value, str) else value

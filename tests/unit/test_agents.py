@@ -1,0 +1,201 @@
+"""Agents: which command and which model a request gets, and what is heard of it; no process."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from spoold.executors import agent
+from spoold.executors._agents import Command
+from spoold.families import choose_model, model_family
+from spoold.supervisor._redact import Redactor
+from spoold.supervisor._usage import Usage
+
+
+def complete(config, **given):
+    """The arguments of a request."""
+    settings = agent.Config.model_validate(config)
+    fields = {"prompt": "x", "cwd": "/tmp", **given}
+    params = agent.Params.model_validate(agent.complete(fields, settings, {}))
+    agent.check(params, settings)
+    return params
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "chosen"),
+    [
+        ("gpt-5", ["gpt-*"], "gpt-5"),
+        ("GPT-5", ["gpt-5"], "gpt-5"),
+        ("minimax2.7", ["minimax-m2"], "minimax-m2"),
+        ("qwen3.6", ["local-qwen3.6-coder"], "local-qwen3.6-coder"),
+        ("local-gemma4", ["gemma*"], "local-gemma4"),
+        ("local-gpt-5", ["gpt-5"], "gpt-5"),
+        ("gpt-5", ["gpt-5.2"], None),
+        ("qwen3.6", ["gemma4"], None),
+        ("sonnet", [], None),
+        ("qwen3.6", ["qwen3", "qwen3.6"], "qwen3.6"),
+    ],
+)
+def test_a_model_is_chosen_by_its_family(wanted, offered, chosen):
+    """The exact label first, then a pattern, then the family of minimax, qwen and gemma."""
+    assert choose_model(wanted, offered) == chosen
+
+
+def test_a_choice_is_its_own_choice():
+    """What was chosen and approved is chosen again, so nothing changes between the two."""
+    offered = ["local-qwen3.6-coder", "gpt-*", "minimax-m2"]
+    for wanted in ("qwen3", "gpt-5", "minimax2.7"):
+        chosen = choose_model(wanted, offered)
+        assert choose_model(chosen, offered) == chosen
+
+
+def test_a_family_has_no_prefix_and_no_case():
+    """`local-` is where a model runs, not what it is."""
+    assert model_family(" Local-Qwen3.6-Coder") == "qwen"
+    assert model_family("gpt-5.2") == "gpt-5.2"
+
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("slug", "program", "prompt"),
+    [("claudecode", "claude", "stdin"), ("codex", "codex", "stdin"),
+     ("opencode", "opencode", "stdin"), ("hermes", "hermes", "file")],
+)  # fmt: skip
+def test_the_known_agents_need_no_configuration(slug, program, prompt):
+    """Without a table the four known agents can be named, each with its own words."""
+    command = agent.Config().commands[slug]
+    assert (command.argv[0], command.prompt) == (program, prompt)
+    argv = complete({}, agent=slug, model="gpt-5").argv
+    assert "gpt-5" in argv
+    assert "x" not in argv, "the prompt is never an argument"
+
+
+def test_a_table_is_an_allow_list():
+    """Once commands are configured, only those can be named."""
+    config = {"commands": {"codex": {}}}
+    assert complete(config, agent="codex").argv[:2] == ["codex", "exec"]
+    with pytest.raises(ValueError, match="no agent 'hermes' is configured; there are: codex"):
+        complete(config, agent="hermes")
+
+
+@pytest.mark.parametrize(
+    ("argv", "rendered"),
+    [
+        (["codex", "exec", "-"], ["codex", "exec", "--model", "m", "-"]),
+        (["claude", "-p"], ["claude", "-p", "--model", "m"]),
+        (["x", "{model}", "y"], ["x", "m", "y"]),
+    ],
+)
+def test_the_model_goes_where_options_go(argv, rendered):
+    """Before a final dash, at the end, or where `{model}` stands."""
+    assert Command.model_validate({"argv": argv}).render("m") == rendered
+
+
+@pytest.mark.parametrize(
+    "model", ["--yolo", "-m", "a b", "", "a\nb", "$(x)", "é", "x" * 300]
+)  # fmt: skip
+def test_a_model_is_a_label_and_never_an_option(model):
+    """A record's model cannot become another argument."""
+    with pytest.raises(ValueError, match="no label of a model"):
+        complete({}, agent="codex", model=model)
+
+
+def test_a_model_that_is_not_listed_is_refused_with_the_list():
+    """Who asks for another model reads which there are."""
+    config = {"commands": {"codex": {"models": ["gpt-*", "o4"]}}}
+    with pytest.raises(ValueError, match=r"may not run model 'sonnet'; there are: gpt-\*, o4"):
+        complete(config, agent="codex", model="sonnet")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [{"argv": []}, {"argv": ["bin/x"]}, {"argv": ["x"], "prompt": "file"},
+     {"argv": ["x", "{prompt_file}"]}, {"argv": ["x"], "modles": []}],
+)  # fmt: skip
+def test_a_command_that_cannot_work_is_refused_when_it_is_read(command):
+    """A mistake in the configuration is found before the first request."""
+    with pytest.raises(ValidationError):
+        agent.Config.model_validate({"commands": {"it": command}})
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [{}, {"file": "/etc/passwd"}, {"file": "../x"}, {"file": ""}, {"json": "a..b"},
+     {"pattern": "("}, {"pattern": ""}, {"none": False}, {"file": "a", "none": True},
+     {"files": "a"}],
+)  # fmt: skip
+def test_evidence_that_nobody_could_find_is_refused(evidence):
+    """A route's evidence is one of four forms, and a file lies below the working directory."""
+    with pytest.raises(ValidationError):
+        complete({}, agent="codex", evidence=evidence)
+
+
+@pytest.mark.parametrize(
+    "given", [{"cwd": "work"}, {"cwd": "/a\0b"}, {"prompt": "  \n"}, {"prompt": "a\0"},
+              {"prompt": "x" * (1 << 20 | 1)}, {"env": {"A=B": "x"}},
+              {"env": {"SPOOLD_DISPATCH_ID": "x"}}],
+)  # fmt: skip
+def test_what_no_system_would_start_is_refused_before_a_person_sees_it(given):
+    """An impossible folder, prompt or variable never waits for a yes."""
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        complete({}, agent="codex", **given)
+
+
+# What is heard of it
+
+
+@given(st.lists(st.integers(1, 60)))
+def test_output_is_read_the_same_however_it_is_cut(cuts):
+    """Lines that come in pieces say what they say whole."""
+    said = [{"type": "turn.completed"}, {"total_cost_usd": 1.5}, {"result": "ü fine"},
+            {"type": "step_finish", "part": {"cost": 2.25}}]  # fmt: skip
+    data = b"noise\n" + b"".join(json.dumps(line).encode() + b"\n" for line in said)
+    usage = Usage("result")
+    for cut in cuts:
+        usage.feed(data[:cut])
+        data = data[cut:]
+    usage.feed(data)
+    usage.end()
+    assert (usage.cost, usage.turns, usage.value) == (2.25, 2, "ü fine")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"total_cost_usd": 1e999}', b'{"total_cost_usd": true}',
+     b'{"total_cost_usd": -5}', b'{"num_turns": "3"}', b"\xff\xfe{", b'{"type": ["a"]}',
+     b'{"total_cost_usd": NaN}', b'{"num_turns": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_hostile_output_says_nothing(line):
+    """Nonsense, depth and impossible numbers are neither cost nor turns, and break nothing."""
+    usage = Usage("result")
+    usage.feed(line + b"\n")
+    usage.end()
+    assert (usage.cost, usage.turns, usage.value) == (None, None, None)
+
+
+@given(st.lists(st.sampled_from([b"s3cr", b"3t", b"s3cr3t", b"x", b"s", b"\n"])),
+       st.lists(st.integers(1, 9)))  # fmt: skip
+def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
+    """What comes out has no secret in it, and everything else is there."""
+    data = b"".join(parts)
+    redactor, out, rest = Redactor(["s3cr3t"]), b"", data
+    for cut in cuts:
+        out += redactor.feed(rest[:cut])
+        rest = rest[cut:]
+    out += redactor.feed(rest) + redactor.end()
+    assert out == data.replace(b"s3cr3t", b"[redacted]")
+
+
+def test_a_secret_is_found_in_json_spelling_too():
+    """A secret with characters that JSON escapes is taken out of a tool's JSON output."""
+    secret = 'a"b\nc'
+    redactor = Redactor([secret, ""])
+    out = redactor.feed(json.dumps({"k": secret}).encode()) + redactor.end()
+    assert out == b'{"k": "[redacted]"}'
