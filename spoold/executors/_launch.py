@@ -15,7 +15,7 @@ import orjson
 
 from spoold.errors import LeftRunning
 from spoold.executors import Context
-from spoold.processes import Identity, send, with_variable
+from spoold.processes import Identity, boot_id, send, with_variable
 
 #: For a supervisor to begin, on a machine that has a lot to do (seconds).
 _BEGINS = 30.0
@@ -43,6 +43,11 @@ def supervisor_of(files: str) -> Identity | None:
         case {"supervisor": {"pid": int(pid), "start": int(start), "boot": str(boot)}}:
             return Identity(pid, start, boot)
     return None
+
+
+def may_have_begun(files: str, supervisor: Identity) -> bool:
+    """Whether the agent of a supervisor that is gone may have done anything."""
+    return supervisor.boot != boot_id() or Path(f"{files}.begun").exists()
 
 
 def is_about_to_begin(files: str) -> bool:

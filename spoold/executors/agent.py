@@ -26,6 +26,7 @@ from spoold.executors._launch import (
     is_about_to_begin,
     kill_what_is_left,
     launch,
+    may_have_begun,
     read,
     scope_for,
     supervisor_of,
@@ -220,6 +221,8 @@ def probe(params: Params, context: Context) -> Result | Running:
     if supervisor.alive:
         return Running(f"{params.argv[0]} runs under supervisor {supervisor.pid}.")
     ended = read(context.files, "exit")
+    if ended is None and not may_have_begun(context.files, supervisor):
+        raise Transient("never-started", "Its supervisor ended before the agent could begin.")
     if ended is None:
         raise _lost(params, context, [])
     return _judge(params, context, ended)

@@ -4,6 +4,7 @@
 deadlines, the caps and the end of an agent do not depend on whether its executor runs. It leaves
 
 * `FILES.process.json`: which processes these are, on disk before the agent may do anything;
+* `FILES.begun`: the agent may have done something;
 * `FILES.out`, `FILES.err`: both ends of what it printed, without secrets;
 * `FILES.beat.json`: when it printed last, and how much; not synced;
 * `FILES.exit.json`: how it ended; on disk before this process ends.
@@ -20,6 +21,7 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from spoold import fs
@@ -48,7 +50,7 @@ def supervise(job: Job, files: str) -> None:
     if os.getppid() != job.parent:
         agent.drop()
         said |= {"why": "never-started"}
-    elif problem := agent.release():
+    elif problem := _begin(agent, files):
         said |= {"why": "not-started", "errno": problem}
     else:
         said |= _watched(job, agent, files)
@@ -56,6 +58,13 @@ def supervise(job: Job, files: str) -> None:
         fs.remove(prompt_file)
     fs.remove(f"{files}.beat.json")
     _record(files, said | {"ended_at": moment(datetime.now(UTC))})
+
+
+def _begin(agent: Agent, files: str) -> int:
+    """Let it begin; 0, or the error number if it cannot."""
+    # Not synced: after a crash of the whole machine nobody trusts that it is missing.
+    Path(f"{files}.begun").touch()
+    return agent.release()
 
 
 def _watched(job: Job, agent: Agent, files: str) -> dict[str, Any]:
