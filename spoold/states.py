@@ -19,6 +19,7 @@ class Role(StrEnum):
     GATE = "gate"
     EXECUTE = "execute"
     SWEEP = "sweep"
+    REPORT = "report"
     PERSON = "person"
 
 
@@ -147,6 +148,8 @@ MOVES: tuple[Move, ...] = (
     Move("awaiting-approval", "expired", Role.SWEEP, "nobody decided in time"),
     Move("awaiting-approval", "held", Role.SWEEP, "it is a copy of what expired"),
     Move("deferred", "held", Role.SWEEP, "it is a copy of what is queued"),
+    # report: what has come to a state is told to an inbox
+    Move("tmp", "inbox", Role.REPORT, "tell of a change"),
     # a person, about what was approved
     Move("approved", "held", Role.PERSON, "hold"),
     Move("pre-approved", "held", Role.PERSON, "hold"),

@@ -15,6 +15,7 @@ from spoold.stages import Stage, Surroundings
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.report import Report, inboxes_of
 from spoold.stages.sweep import Sweep
 from spoold.states import FOLDERS, REASON_SUFFIX
 
@@ -135,7 +136,8 @@ class Lab:
         self.around = Surroundings(self.routing, self.clock)
         around = self.around
         running = [Execute(around, name) for name in self.routing.executors]
-        return [Intake(around), Sweep(around), Gate(around), *running]
+        reports = [Report(around)] if inboxes_of(around) else []
+        return [Intake(around), Sweep(around), Gate(around), *running, *reports]
 
     def drain(self) -> int:
         """What `spoold run --drain` does; returns its exit code."""

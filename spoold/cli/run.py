@@ -11,6 +11,7 @@ from spoold.stages import Stage, Surroundings
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.report import Report, inboxes_of
 from spoold.stages.sweep import Sweep
 
 
@@ -25,6 +26,7 @@ def command(app: App, drain: bool) -> None:  # noqa: FBT001
             return around if drain else around.for_stage()
 
         executors = [Execute(each(), name) for name in around.routing.executors]
-        return [Intake(each()), Sweep(each()), Gate(each()), *executors]
+        reports = [Report(each())] if inboxes_of(around) else []
+        return [Intake(each()), Sweep(each()), Gate(each()), *executors, *reports]
 
     run_stages(app, make, drain=drain)

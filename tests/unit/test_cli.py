@@ -25,7 +25,7 @@ CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 #: The verbs of the contract that are built.
 VERBS = [
     "init", "run", "intake", "gate", "sweep", "execute", "ls", "show", "approve", "reject", "hold",
-    "release", "retry", "cancel", "resolve", "explain", "check", "stats", "doctor",
+    "release", "retry", "cancel", "resolve", "explain", "check", "stats", "doctor", "report",
 ]  # fmt: skip
 
 

@@ -1,0 +1,14 @@
+"""`spoold report`: one stage, as a systemd unit starts it."""
+
+import click
+
+from spoold.cli._app import App, pass_app
+from spoold.cli._stage import drain_option, run
+from spoold.stages.report import Report
+
+
+@click.command(params=[drain_option()])
+@pass_app
+def command(app: App, drain: bool) -> None:  # noqa: FBT001
+    """Tell the inboxes of format `report` of every request that has changed its state."""
+    run(app, lambda around: [Report(around)], drain=drain)

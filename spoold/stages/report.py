@@ -1,0 +1,195 @@
+"""Every folder that is a state → inbox/SOURCE: one record for each request that came there.
+
+Where somebody is told is a route's business, as with any other record, so a receiver that is down
+keeps nothing waiting but its own queue. Intake knows a record that comes twice by its id; so this
+stage may remember roughly, and tells rather twice than never.
+
+Security: it reads requests, and trusts nothing in them. What it tells is who, where and why, never
+what a request would do: no parameters, no output.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+import orjson
+
+from spoold import fs, request
+from spoold.record import JsonObject
+from spoold.request import plain
+from spoold.sources import report
+from spoold.sources._inbox import Inbox
+from spoold.spool import Place, json_object
+from spoold.stages import Step, Surroundings, batches
+from spoold.states import REASON_SUFFIX, Role
+
+log = logging.getLogger("spoold.report")
+
+#: A folder that changed this recently (seconds) may have changed again within its time stamp.
+_COARSE = 2.0
+#: A look at a folder is followed by a pause of this many times what it took.
+_REST = 50.0
+_MARK = ".reported.json"
+_SUMMARY = 500
+
+
+def inboxes_of(around: Surroundings) -> list[Inbox]:
+    """The inboxes that are told of changes."""
+    return [one for one in around.routing.inboxes.values() if one.table.format == "report"]
+
+
+class Report:
+    """Tells of what has come to a state since it last looked."""
+
+    name = "report"
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.spool = around.spool(Role.REPORT)
+        self.spool.lay_out()
+        self.lock = self.spool.lock(Place("done"))
+        self._inboxes = inboxes_of(around)
+        wanted = {state for inbox in self._inboxes for state in _states(inbox)}
+        self._places = self.spool.places(*sorted(wanted))
+        self._path = os.path.join(self.spool.root, _MARK)
+        self._until: dict[str, float] = {}
+        self._known: dict[Place, set[tuple[str, int]]] = {}
+        self._looked: dict[Place, float] = {}
+        self._rests_until: dict[Place, float] = {}
+
+    def inputs(self) -> list[Place]:
+        """The states that somebody wants to be told of."""
+        return self._places
+
+    def hands(self) -> list[Place]:
+        """Nothing."""
+        return []
+
+    def recover(self) -> None:
+        """Take up where the last run left off; what was there before the first is old."""
+        self.spool.remove_drafts()
+        self._known.clear()
+        self._looked.clear()
+        said = (json_object(self._path, 1 << 16) or {}).get("until")
+        marks = said if isinstance(said, dict) else {}
+        now = time.time()  # as the file system sees it
+        self._until = {
+            str(place): float(at) if isinstance(at := marks.get(str(place)), int | float) else now
+            for place in self._places
+        }
+        self._remember()
+
+    def step(self) -> Step:
+        """Tell of what is new."""
+        told, look_again = 0, None
+        for place in self._places:
+            wait = self._rests_until.get(place, 0.0) - time.monotonic()
+            if wait > 0:
+                again = time.time() + wait
+                look_again = again if look_again is None else min(again, look_again)
+                continue
+            for names in batches(self._new(place)):
+                told += self._tell(place, names)
+        if told:
+            self._remember()
+        return Step(told, look_again=look_again)
+
+    def close(self) -> None:
+        """Nothing runs between two steps."""
+
+    def _new(self, place: Place) -> list[str]:
+        """What has come to a folder since the last look at it."""
+        begun = time.monotonic()
+        changed = fs.status(self.spool.path(place)).st_mtime
+        if changed == self._looked.get(place) and abs(time.time() - changed) > _COARSE:
+            return []
+        self._looked[place], now = changed, time.time()
+        here = set(self._entries(place))
+        known = self._known.get(place)
+        self._known[place] = here
+        if known is None:
+            # A little before the mark, since a file may have come while it was being written.
+            since = self._until[str(place)] - _COARSE
+            fresh = [name for name, _ in here if self._came_at(place, name) > since]
+        else:
+            fresh = [name for name, _ in here - known]
+        self._until[str(place)] = now
+        self._rests_until[place] = begun + _REST * (time.monotonic() - begun)
+        return sorted(fresh)
+
+    def _entries(self, place: Place) -> Iterator[tuple[str, int]]:
+        for entry in fs.entries(self.spool.path(place)):
+            if entry.name.endswith(".json") and not entry.name.endswith(REASON_SUFFIX):
+                # What waits is asked for again under the same name, and is no news then.
+                yield entry.name, 0 if place.folder == "awaiting-approval" else entry.inode()
+
+    def _came_at(self, place: Place, name: str) -> float:
+        try:
+            return fs.status(self.spool.path(place, name)).st_ctime
+        except FileNotFoundError:
+            return 0.0
+
+    def _tell(self, place: Place, names: list[str]) -> int:
+        drops = [
+            (draft, Place("inbox", inbox.name), f"{record['id']}.json")
+            for name in names
+            if (record := self._record(place, name))
+            for inbox in self._inboxes
+            if place.folder in _states(inbox)
+            for draft in [self.spool.draft(orjson.dumps(record, option=orjson.OPT_INDENT_2))]
+        ]
+        self.spool.sync()
+        for draft, inbox, name in drops:
+            try:
+                self.spool.publish(draft, inbox, name)
+            except FileExistsError:
+                self.spool.discard(draft)
+        self.spool.sync()
+        if drops:
+            log.info("told of %d changes in %s", len(names), place)
+        return len(drops)
+
+    def _record(self, place: Place, name: str) -> JsonObject | None:
+        """What is told; nothing of what is gone, is no request, or is itself a report."""
+        found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
+        source, at = found.get("source"), self._came_at(place, name)
+        inbox = source.get("inbox") if isinstance(source, dict) else None
+        if not at or inbox is None or inbox in {inbox.name for inbox in self._inboxes}:
+            return None
+        attempts = found.get("attempts")
+        attempts = attempts if isinstance(attempts, list) else []
+        last = attempts[-1] if attempts and isinstance(attempts[-1], dict) else {}
+        why = self.spool.reason(place, name) or {}
+        number = len(attempts) if place.folder == "awaiting-approval" else round(at * 1000)
+        policy = found.get("approval")
+        fields = {
+            "type": "spoold.state",
+            "id": f"{name.removesuffix('.json')}.{place.folder}.{number}",
+            "at": request.timestamp(fs.moment(at)),
+            "state": place.folder,
+            **{
+                key: found.get(key)
+                for key in (
+                    *("dispatch_id", "route", "executor", "target_kind", "target_ref"),
+                    *("target_env", "rationale", "asked"),
+                )
+            },
+            "attempts": len(attempts),
+            "code": why.get("code") or last.get("code"),
+            "summary": why.get("what") or last.get("summary"),
+            "expires_at": policy.get("expires_at") if isinstance(policy, dict) else None,
+        }
+        return {k: plain(v)[:_SUMMARY] if isinstance(v, str) else v for k, v in fields.items()}
+
+    def _remember(self) -> None:
+        """Note how far this has come; if that is lost, what is told again is known by its id."""
+        draft = self.spool.draft(orjson.dumps({"until": self._until}))
+        self.spool.sync()
+        fs.replace(draft, self._path)
+        fs.sync_folder(self.spool.root)
+
+
+def _states(inbox: Inbox) -> list[report.State]:
+    options = inbox.options
+    return options.on if isinstance(options, report.Options) else []
