@@ -5,16 +5,28 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from spoold.config import Duration
+from spoold.config import Duration, SecretRef
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
-from spoold.executors import Context, Model, Result, ends_of
+from spoold.executors import Context, Finding, Model, Result, ends_of
 from spoold.executors._child import Ending, alive, supervise
+from spoold.executors._planes import check_template, render
+from spoold.executors._preconditions import (
+    LITERAL_IN_PRECONDITIONS,
+    MOST,
+    Either,
+    Precondition,
+    Reaction,
+    look,
+    plain_path,
+    resolved,
+)
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,6 +79,11 @@ class Config(Model):
         env: the same.
         stdin: the same.
         timeout: the same.
+        preconditions: the same; also in the words of a module's state, see `state_root`.
+        on_failed_precondition: the same.
+        planes: for routes that give no argv: an `execution_plane`, and the argv that applies a
+            target on it, with {target_kind} {target_ref} {target_env} inside its arguments.
+        state_root: the folder of a runtime that keeps `modules/<module>/latest.json`.
         max_output: bytes that are kept of each stream.
         exit_codes: which failures are not final.
     """
@@ -78,6 +95,10 @@ class Config(Model):
     env: dict[str, str] = Field(default_factory=dict)
     stdin: str | None = None
     timeout: Duration = Field(default=600.0, gt=0)
+    preconditions: list[Either] = Field(default_factory=list, max_length=MOST)
+    on_failed_precondition: Reaction = "block"
+    planes: dict[str, list[str]] = Field(default_factory=dict)
+    state_root: str | None = None
     max_output: int = Field(default=1_048_576, ge=0)
     exit_codes: ExitCodes = Field(default_factory=ExitCodes)
 
@@ -91,15 +112,40 @@ class Config(Model):
             raise ValueError("every folder in `path` must be absolute")
         return self
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for plane, template in self.planes.items():
+            check_template(plane, template, self.programs)
+        if self.state_root is not None:
+            plain_path(self.state_root)
+        for one in self.preconditions:
+            if not isinstance(one, Precondition):
+                one.below(self.state_root)
+        return self
+
 
 class Params(Model):
-    """One command: no shell reads it. Without a `cwd` it starts in `/`, without `stdin` on none."""
+    """One command: no shell reads it. Without a `cwd` it starts in `/`, without `stdin` on none.
+
+    What its `preconditions` say must hold when it starts; if not, it is not started (`block`), is
+    started all the same (`warn`), or nobody looks (`off`).
+    """
 
     argv: list[str] = Field(min_length=1)
     cwd: str | None = None
     stdin: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
     timeout: Duration = Field(default=600.0, gt=0)
+    preconditions: list[Precondition] | None = Field(default=None, max_length=MOST)
+    on_failed_precondition: Reaction | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_asked(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        for name in ("preconditions", "on_failed_precondition"):
+            if fields[name] is None:
+                del fields[name]
+        return fields
 
 
 def _must_be_listed(program: object, config: Config) -> None:
@@ -108,7 +154,20 @@ def _must_be_listed(program: object, config: Config) -> None:
 
 
 #: What only a route's author may choose, never an expression over somebody's record.
-LITERAL = {("argv", 0): _must_be_listed}
+LITERAL = {("argv", 0): _must_be_listed, **LITERAL_IN_PRECONDITIONS}
+
+
+def complete(
+    given: dict[str, Any], config: Config, targets: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """The argv of the target's execution plane, and the files behind names of states."""
+    fields = dict(given)
+    if config.planes and "argv" not in fields:
+        fields["argv"] = render(config.planes, targets)
+    if "preconditions" in fields:
+        fields["preconditions"] = resolved(fields["preconditions"], config.state_root)
+        fields.setdefault("on_failed_precondition", config.on_failed_precondition)
+    return fields
 
 
 def check(params: Params, config: Config) -> None:
@@ -141,15 +200,26 @@ def run(params: Params, context: Context) -> Result:
     if context.stopping.is_set():
         raise Transient("interrupted", "The service was stopped before the program was started.")
     outputs = [context.open_output("out"), context.open_output("err")]
+    # The last thing before the start: what was so when a person looked need not be so now.
+    seen = look(params.preconditions or (), params.on_failed_precondition or "block")
     process = _start(params, context)
     stdin = (params.stdin or "").encode()
     ending = supervise(process, stdin, outputs, params.timeout, context.stopping)
+    more = {"preconditions": seen} if seen else {}
     try:
         result = _judge(params, context, ending, process.pid)
     except ExecutionError as error:
         error.output = ends_of(*outputs)
+        error.details |= more
         raise
-    return replace(result, output=ends_of(*outputs))
+    failed = sum(not one["holds"] for one in seen)
+    warning = f" It was started although {failed} of what must hold did not." if failed else ""
+    return replace(
+        result,
+        summary=result.summary + warning,
+        details=result.details | more,
+        output=ends_of(*outputs),
+    )
 
 
 def probe(params: Params, context: Context) -> Result:
@@ -162,6 +232,15 @@ def probe(params: Params, context: Context) -> Result:
         f"logs/{context.dispatch_id}/.",
         {"pids": pids},
     )
+
+
+def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:
+    """Whether each program is there, and which file that is."""
+    del secret
+    for program in config.programs:
+        found = shutil.which(program, path=config.path)
+        missing = f"no executable; install it, or correct `programs` or `path` ({config.path})"
+        yield Finding(program, found is not None, os.path.realpath(found) if found else missing)
 
 
 def _start(params: Params, context: Context) -> subprocess.Popen[bytes]:

@@ -26,9 +26,31 @@ EXAMPLES: dict[str, Mapping[str, Any]] = {
         ],
     },
     "command": {
-        "config": {"programs": [sys.executable, "true"], "timeout": "5s", "env": {"A": "1"}},
+        "config": {
+            "programs": [sys.executable, "true"],
+            "timeout": "5s",
+            "env": {"A": "1"},
+            "planes": {"local": ["true", "{target_ref}"]},
+            "preconditions": [{"file": "/no/such/state.json", "non_empty": ["status"]}],
+            "on_failed_precondition": "warn",
+        },
         "params": {"argv": [sys.executable, "-c", "print('ä')"], "stdin": "", "cwd": "/tmp"},
         "refused": [{"argv": ["sh", "-c", "true"]}, {"argv": ["true", "a\0b"]}],
+    },
+    "container": {
+        "config": {
+            "engine": "unix:///nonexistent/docker.sock",
+            "image": "app:1",
+            "environment": {"MODE": "ok", "DATABASE_URL": {"env": "HOOK_TOKEN"}},
+            "plans": {"small": {"cpus": 0.5, "memory": "64M"}},
+        },
+        "params": {"action": "create", "customer": "ab12", "plan": "small"},
+        "refused": [
+            {"action": "create", "customer": "../x", "plan": "small"},
+            {"action": "create", "customer": "ab12", "plan": "large"},
+            {"action": "create", "customer": "ab12", "plan": "small", "port": 22},
+            {"action": "delete"},
+        ],
     },
     "hook": {
         "config": {"urls": [_NOWHERE], "token": {"env": "HOOK_TOKEN"}, "timeout": "500ms"},
