@@ -1,0 +1,155 @@
+"""An approved customer → its container gone, stopped, started or restarted."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from spoold.errors import Permanent
+from spoold.executors import Result
+from spoold.executors._container_create import halt
+from spoold.executors._container_params import PAST
+from spoold.executors._container_ready import details_of, done, until_ready
+from spoold.executors._container_world import SHORT, Details, Found, World
+from spoold.executors._docker import Refused
+
+_IN_USE = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
+_ACTIVE = re.compile(r"active endpoints", re.IGNORECASE)
+_GRACE = 10.0
+#: The engine can be at removing it already, for somebody else.
+_REMOVING = 10.0
+_CONFLICT = 409
+#: What is worth knowing of a container that is gone.
+_KEPT = ("container", "port", "plan", "image")
+
+
+def delete(world: World) -> Result:
+    """End it and remove it with its volumes and its network; nothing is not an error."""
+    found = world.container()
+    networks = world.networks()
+    details: Details = {"name": world.name}
+    if found:
+        was = details_of(world, found)
+        details |= {name: was[name] for name in _KEPT if name in was}
+        world.engine.stop(found.id, _grace(world))
+        halt(world)
+        _remove(world, found.id)
+    for network in networks:
+        _remove_network(world, network["Id"])
+        details["network"] = world.network_name
+    if not found and not networks:
+        evidence = {"container": "there is none"}
+        return Result("already-gone", f"{world.name} was gone already.", details, evidence)
+    what = world.name if found else f"the network of {world.name}, which was gone already,"
+    return Result("deleted", f"{what} was removed.", details, {"container": "there is none now"})
+
+
+def stop(world: World) -> Result:
+    """End it; it stays, and can be started again."""
+    found = world.needed()
+    if not is_stopped(found):
+        world.engine.stop(found.id, _grace(world))
+        return stopped(world, world.needed(), "stopped")
+    return stopped(world, found, "already-stopped")
+
+
+def stopped(world: World, found: Found, code: str) -> Result:
+    """It does not run, which is what was wanted."""
+    details = details_of(world, found)
+    was = "was stopped already" if code == "already-stopped" else "was stopped"
+    evidence = {"container": found.id[:SHORT], "status": found.status}
+    return Result(code, f"{world.name} {was}.", details, evidence)
+
+
+def is_stopped(found: Found) -> bool:
+    """Whether it does not run and will not by itself."""
+    return found.status in ("created", "exited", "dead")
+
+
+def start(world: World) -> Result:
+    """Start it and wait until it works."""
+    found = world.needed()
+    if found.works:
+        return done(world, found, "already-running", f"{world.name} was running already.")
+    with _explained(world, found):
+        world.engine.start(found.id)
+    return _ready(world, "started", "was started")
+
+
+def restart(world: World) -> Result:
+    """End it, start it, and wait until it works again."""
+    found = world.needed()
+    with _explained(world, found):
+        world.engine.restart(found.id, _grace(world))
+    return _ready(world, "restarted", "was restarted")
+
+
+def wait_on(world: World) -> Result:
+    """Go on waiting for a start or restart that an earlier process began."""
+    code = PAST[world.params.action]
+    return _ready(world, code, f"was {code}")
+
+
+def was_restarted(world: World, found: Found) -> bool:
+    """Whether it was started after the attempt began."""
+    try:
+        # Nanoseconds are more than Python reads.
+        started = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", found.started_at))
+    except ValueError:
+        return False
+    return started >= world.context.started
+
+
+def _ready(world: World, code: str, said: str) -> Result:
+    began = time.monotonic()
+    found = until_ready(world, world.needed(), world.params.ready_timeout or 30.0)
+    how = " and is healthy" if found.health == "healthy" else ""
+    more = {"seconds": round(time.monotonic() - began, 1)}
+    return done(world, found, code, f"{world.name} {said}{how}.", more)
+
+
+@contextlib.contextmanager
+def _explained(world: World, found: Found) -> Iterator[None]:
+    """What an engine says of a port, for people."""
+    try:
+        yield
+    except Refused as error:
+        if not _IN_USE.search(error.text):
+            raise
+        port = details_of(world, found).get("port")
+        said = f"{world.name} does not run: somebody else has taken its port {port}. Free it first."
+        raise Permanent("port-taken", said, {"port": port}) from None
+
+
+def _grace(world: World) -> float:
+    given = world.params.stop_timeout
+    return _GRACE if given is None else given
+
+
+def _remove(world: World, container: str) -> None:
+    try:
+        world.engine.remove(container)
+    except Refused as error:
+        if error.status != _CONFLICT:
+            raise
+    until = time.monotonic() + _REMOVING
+    while world.engine.container(container):
+        if time.monotonic() > until:
+            said = f"{world.name} was told to go, but is still there. Look at it with docker."
+            raise Permanent("not-removed", said, {"container": container[:SHORT]})
+        time.sleep(0.1)
+
+
+def _remove_network(world: World, network: str) -> None:
+    try:
+        world.engine.remove_network(network)
+    except Refused as error:
+        if not _ACTIVE.search(error.text):
+            raise
+        raise Permanent(
+            "network-in-use",
+            f"{world.name} is gone, but its network {world.network_name} stays: a container that "
+            "spoold did not make is in it. Take that out, then `spoold retry`.",
+            {"network": network[:SHORT]},
+        ) from None

@@ -1,0 +1,92 @@
+"""Containers that spoold made → which of them work, looked at side by side."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any
+
+from spoold.errors import ExecutionError, Permanent, Transient
+from spoold.executors import Result
+from spoold.executors._container_world import DISPATCH, SHORT, Details, Found, World
+from spoold.executors._docker import Engine
+
+#: Looked at at the same time: one that hangs must not keep the others waiting.
+_SIDE_BY_SIDE = 16
+
+
+def health_check(world: World) -> Result:
+    """Look at the customer's container, or at all that are managed, also those that are stopped."""
+    names = [world.name] if world.params.customer is not None else sorted(managed(world))
+    checks = look(world, names)
+    failed = [check for check in checks if not check["passed"]]
+    details = {"checks": checks, "passed": len(checks) - len(failed), "failed": len(failed)}
+    if not failed:
+        what = f"{len(checks)} of {len(checks)} containers pass" if checks else "There are none"
+        return Result("healthy", f"{what}.", details, {"passed": len(checks)})
+    first = failed[0]
+    said = f"{len(failed)} of {len(checks)} containers fail; {first['name']}: "
+    reason = first["errorMessage"].rstrip(".")
+    raise Permanent("unhealthy", f"{said}{reason}.", details, evidence={"failed": len(failed)})
+
+
+def managed(world: World) -> Iterator[str]:
+    """The names of the containers that spoold made under this configuration."""
+    label, prefix = world.config.labels.customer, world.config.name_prefix
+    for brief in world.engine.containers(DISPATCH, label):
+        for name in brief.get("Names") or []:
+            if name == f"/{prefix}{brief['Labels'][label]}":
+                yield name.removeprefix("/")
+
+
+def look(world: World, names: list[str]) -> list[Details]:
+    """One check a container: `containerId, passed, errorMessage?`, and whose it is."""
+    seconds = world.params.check_timeout or world.config.check_timeout
+    pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "health")
+    try:
+        checks = {name: pool.submit(partial(_check, world, name, seconds)) for name in names}
+        # Each call ends in its time, and so does a queue of them.
+        rounds = -(-len(names) // _SIDE_BY_SIDE)
+        until = time.monotonic() + (seconds + 1.0) * rounds
+        while time.monotonic() < until and wait(checks.values(), 0.1).not_done:
+            if world.context.stopping.is_set():
+                raise Transient("interrupted", "The service was stopped during a look.")
+        return [
+            check.result() if check.done() else _failed(name, "no time was left to look at it")
+            for name, check in checks.items()
+        ]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check(world: World, name: str, seconds: float) -> Details:
+    try:
+        engine = Engine(world.config.engine, seconds)
+        try:
+            facts = engine.container(name)
+        finally:
+            engine.close()
+    except ExecutionError as error:
+        return _failed(name, error.summary)
+    if facts is None:
+        return _failed(name, "there is no such container")
+    found = Found(facts)
+    labels = world.config.labels
+    customer = found.labels.get(labels.customer)
+    if DISPATCH not in found.labels or name != f"{world.config.name_prefix}{customer}":
+        return _failed(name, "spoold did not make this container")
+    about = {"customer": customer, "port": found.labels.get(labels.port)}
+    if found.works:
+        return _result(name, found, about)
+    world.hide_secrets_of(found)
+    state = found.status if found.status != "running" else found.health
+    why = world.engine.hidden.line(found.last_check) if found.health == "unhealthy" else ""
+    return _result(name, found, about) | {"errorMessage": f"{state}: {why}" if why else state}
+
+
+def _result(name: str, found: Found, about: Details) -> dict[str, Any]:
+    return {"containerId": found.id[:SHORT], "passed": found.works, "name": name} | about
+
+
+def _failed(name: str, why: str) -> Details:
+    return {"containerId": None, "passed": False, "name": name, "errorMessage": why}
