@@ -136,6 +136,27 @@ class ExecutorTable(BaseModel):
     retry: Retry = Retry()
 
 
+class Breaker(_Table):
+    """`breaker` of `[health]`: after so many restarts within that time a person must look."""
+
+    restarts: int = Field(default=3, ge=1)
+    within: Duration = Field(default=3600.0, gt=0)
+
+
+class HealthTable(_Table):
+    """`[health]`: what `spoold health` does about containers that fail.
+
+    Attributes:
+        inbox: the source that is asked for a restart; None to ask nobody.
+        failures: so many looks in a row must have failed.
+        breaker: when to stop asking.
+    """
+
+    inbox: Name | None = None
+    failures: int = Field(default=3, ge=1)
+    breaker: Breaker = Breaker()
+
+
 class Settings(_Table):
     """`spoold.toml`."""
 
@@ -143,6 +164,7 @@ class Settings(_Table):
     sources: dict[Name, SourceTable]
     executors: dict[Name, ExecutorTable] = {}
     preflight: dict[str, Any] = {}
+    health: HealthTable = HealthTable()
     expires_after: Duration = Field(default=7 * 86400.0, gt=0)
     rescan: Duration = Field(default=10.0, ge=0.1)
     min_free: Size | None = None

@@ -189,6 +189,10 @@ def load(config: Config) -> Routing:
     inboxes = _inbox.configure(config, problems)
     instances = _instance.configure(config, problems)
     runner = _instance.preflight(config, problems)
+    asked = config.settings.health.inbox
+    if asked is not None and asked not in config.settings.sources:
+        message = f"health.inbox: no source {asked!r} is configured"
+        problems.append(str(config.document.error(message, "health", "inbox")))
     routes: list[Route] = []
     for file in config.routes:
         if not _complained_about(file.table, config, inboxes, instances) and runner:

@@ -91,6 +91,8 @@ FOLDERS: dict[str, Folder] = {
         Folder("done", Role.EXECUTE, 0o2770, "ran, and worked"),
         Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried"),
         Folder("logs", Role.EXECUTE, 0o2770, "output of attempts", holds_requests=False),
+        Folder("health", Role.REPORT, 0o2750, "what was seen of managed containers",
+               holds_requests=False),
         Folder("journal", Role.SWEEP, 0o2750, "the audit trail", holds_requests=False),
         Folder("tmp", Role.INTAKE, 0o3770, "half-written files, nobody's state",
                holds_requests=False),

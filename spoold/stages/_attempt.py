@@ -155,6 +155,29 @@ class Attempts:
         )
 
 
+def look_once(instance: Instance, around: Surroundings, params: dict[str, Any]) -> Result:
+    """What a kind says when it is run without a request, for an action that changes nothing.
+
+    Raises:
+        ExecutionError: as the kind raises it.
+    """
+    now, control = around.clock(), Control(lambda: None)
+    nowhere = Path(os.devnull)
+    context = Context(
+        dispatch_id="",
+        number=1,
+        first_started=now,
+        started=now,
+        config=instance.config,
+        open_output=lambda _stream: Capture(nowhere, 0),
+        secret=secrets_of(around.routing.config),
+        files=os.devnull,
+        stopping=control.stopping,
+        cancelled=control.cancelled,
+    )
+    return instance.module.run(instance.module.Params.model_validate(params), context)
+
+
 def secrets_of(config: Config) -> Callable[[SecretRef], str]:
     """Reads secrets by reference; raises `Transient` that says what is missing."""
 

@@ -24,7 +24,7 @@ LAYERS = [
     {"routing"},
     {"stages"},
     {"watcher", "loglines"},
-    {"service"},
+    {"service", "health"},
     {"cli", "testing"},
     {"__main__"},
 ]

@@ -1,0 +1,63 @@
+"""`spoold health`: one look at all managed containers, for a timer."""
+
+import os
+from dataclasses import asdict
+
+import click
+
+from spoold.capture import printable
+from spoold.cli._app import App, pass_app
+from spoold.errors import ExecutionError, SpooldError
+from spoold.health import Health, Watched, containers, health_spool
+from spoold.spool import Place
+from spoold.stages import Surroundings
+
+
+class Unhealthy(SpooldError):
+    """Something does not work; the lines on stdout say what."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
+@click.command
+@pass_app
+def command(app: App) -> None:
+    """Check all managed containers, and ask for a restart of those that fail again and again.
+
+    The wish is a record in the inbox named in [health]. Exit 69 if a container, or an engine, does
+    not answer as it should.
+    """
+    around = Surroundings(app.routing)
+    spool = health_spool(around)
+    spool.lay_out()
+    lock = spool.lock(Place("health"))
+    lock.acquire()
+    failed = 0
+    try:
+        for instance in containers(around):
+            try:
+                found = Health(around, instance).look()
+            except ExecutionError as error:
+                failed += 1
+                row = {"executor": instance.name, "error": error.code, "message": error.summary}
+                text = f"executor {instance.name}: {printable(error.summary)}"
+                app.row(row, app.styled(text, fg="red"))
+                continue
+            for one in found:
+                failed += not one.passed
+                _say(app, instance.name, one)
+    finally:
+        lock.release()
+    if failed:
+        raise Unhealthy(f"{failed} of what was looked at does not work")
+
+
+def _say(app: App, executor: str, one: Watched) -> None:
+    row = {"executor": executor, **asdict(one)}
+    if one.passed:
+        app.row(row, f"ok       {one.name}")
+        return
+    asked = f", restart asked for {len(one.asked)} times" if one.asked else ""
+    note = f" ({one.note})" if one.note else ""
+    text = f"failed   {one.name}: {printable(one.message)}{asked}{note}"
+    app.row(row, app.styled(" ".join(text.split()), fg="red"))

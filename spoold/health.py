@@ -1,0 +1,231 @@
+"""Managed containers → which of them work, and a wish for a restart of those that do not.
+
+The wish is a record in an inbox, like anybody else's: whether a person is asked is for its route to
+say. What was asked for too often is not asked for again until a person has looked (a circuit
+breaker), and neither is what was stopped by a request.
+
+Security: it reads the engine and the spool, and drops records. It approves and restarts nothing.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from spoold import request
+from spoold.config import HealthTable
+from spoold.errors import ExecutionError, Permanent
+from spoold.executors import Result
+from spoold.executors._instance import Instance
+from spoold.record import JsonObject
+from spoold.spool import Place, Spool, json_object
+from spoold.stages import Surroundings
+from spoold.stages._attempt import look_once
+from spoold.states import Role
+
+log = logging.getLogger("spoold.health")
+
+_HEALTH, _DONE = Place("health"), Place("done")
+_STATE_BYTES = 16 << 20
+#: So many finished requests are read to find out who stopped a container.
+_READ = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is known of one container.
+
+    Attributes:
+        customer: whose it is.
+        name: the container's.
+        passed: whether it worked when it was last looked at.
+        message: what was wrong.
+        failures: looks in a row that found something wrong, since a restart was last asked for.
+        since: when it began to fail.
+        asked: when restarts were asked for, since it last worked.
+        note: why none is asked for, although it is time.
+    """
+
+    customer: str
+    name: str
+    passed: bool = True
+    message: str = ""
+    failures: int = 0
+    since: str | None = None
+    asked: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+class Health:
+    """One look at all containers of one executor.
+
+    Args:
+        around: the configuration, the time.
+        instance: an executor of kind `container`.
+    """
+
+    def __init__(self, around: Surroundings, instance: Instance) -> None:
+        self.around = around
+        self.table: HealthTable = around.routing.config.settings.health
+        self.spool = health_spool(around)
+        self._instance = instance
+        self._file = f"{instance.name}.json"
+        self._drops: list[tuple[str, Place, str]] = []
+
+    def look(self) -> list[Watched]:
+        """Check every container side by side, remember what was found, ask for what is due.
+
+        Raises:
+            ExecutionError: the engine cannot be asked; then nothing is known, and nothing changes.
+        """
+        now = self.around.clock()
+        before = self._before()
+        found = [self._judged(check, before, now) for check in self._checks()]
+        self._write(found, now)
+        return found
+
+    def _checks(self) -> list[JsonObject]:
+        params = self._instance.complete({"action": "health-check"}, {})
+        try:
+            outcome: Result | ExecutionError = look_once(self._instance, self.around, params)
+        except Permanent as error:
+            if error.code != "unhealthy":
+                raise
+            outcome = error
+        checks: list[JsonObject] = outcome.details["checks"]
+        return checks
+
+    def _judged(self, check: JsonObject, before: dict[str, Watched], now: datetime) -> Watched:
+        name, customer = str(check["name"]), str(check.get("customer") or "")
+        if check["passed"]:
+            return Watched(customer, name)
+        known = before.get(name) or Watched(customer, name)
+        failing = replace(
+            known,
+            customer=customer or known.customer,
+            passed=False,
+            message=str(check.get("errorMessage") or "it failed"),
+            failures=known.failures + 1,
+            since=known.since or request.timestamp(now),
+            note="",
+        )
+        if failing.failures < self.table.failures or not failing.customer:
+            return failing
+        return self._asked_for(failing, now)
+
+    def _asked_for(self, failing: Watched, now: datetime) -> Watched:
+        """The same after a restart was asked for, or why it was not."""
+        if self.table.inbox is None:
+            return replace(failing, note="no inbox is configured to ask for a restart")
+        since = request.timestamp(now - timedelta(seconds=self.table.breaker.within))
+        if len([at for at in failing.asked if at > since]) >= self.table.breaker.restarts:
+            return replace(failing, note="restarted too often; a person must look")
+        if self._was_stopped(failing.customer):
+            return replace(failing, note="it was stopped by a request")
+        self._ask(failing)
+        return replace(failing, failures=0, asked=[*failing.asked, request.timestamp(now)])
+
+    def _ask(self, failing: Watched) -> None:
+        number = len(failing.asked) + 1
+        wish = {
+            "id": f"health-{failing.name}-{failing.since}-{number}",
+            "action": "restart",
+            "accountId": failing.customer,
+            "requested_by": "spoold health",
+            "reason": f"{self.table.failures} checks in a row failed: {failing.message}"[:400],
+        }
+        draft = self.spool.draft(orjson.dumps(wish, option=orjson.OPT_INDENT_2))
+        inbox = Place("inbox", str(self.table.inbox))
+        stamp = "".join(c for c in str(failing.since) if c.isdigit())[:14]
+        self._drops.append((draft, inbox, f"health-{failing.name}-{stamp}-{number}.json"))
+        log.warning("asking for a restart of %s: %s", failing.name, failing.message)
+
+    def _was_stopped(self, customer: str) -> bool:
+        """Whether the last request that was done for a customer stopped the container."""
+        for name in sorted(self.spool.scan(_DONE), reverse=True)[:_READ]:
+            found = json_object(self.spool.path(_DONE, name), request.MAX_BYTES) or {}
+            params = found.get("params")
+            if found.get("executor") != self._instance.name or not isinstance(params, dict):
+                continue
+            if params.get("customer") == customer and params.get("action") != "health-check":
+                return params.get("action") == "stop"
+        return False
+
+    def _before(self) -> dict[str, Watched]:
+        """What the last look found; nothing if that cannot be read."""
+        said = json_object(self.spool.path(_HEALTH, self._file), _STATE_BYTES) or {}
+        known = said.get("containers")
+        before = {}
+        for fields in known if isinstance(known, list) else []:
+            try:
+                watched = Watched(**fields)
+            except TypeError:
+                continue
+            before[watched.name] = watched
+        return before
+
+    def _write(self, found: list[Watched], now: datetime) -> None:
+        state = {
+            "executor": self._instance.name,
+            "checked_at": request.timestamp(now),
+            "containers": [asdict(one) for one in found],
+        }
+        drafts = [
+            (self.spool.draft(orjson.dumps(state, option=orjson.OPT_INDENT_2)), self._file),
+            (self.spool.draft(metrics(self._instance.name, found, now)), f"{self._file[:-5]}.prom"),
+        ]
+        self.spool.sync()
+        # First what is asked for: a wish that is dropped twice is known by its id.
+        for draft, inbox, name in self._drops:
+            try:
+                self.spool.publish(draft, inbox, name)
+            except FileExistsError:
+                self.spool.discard(draft)
+        self.spool.sync()
+        for draft, name in drafts:
+            self.spool.overwrite(draft, _HEALTH, name)
+        self.spool.sync()
+
+
+def health_spool(around: Surroundings) -> Spool:
+    """The spool in the hands of whoever looks."""
+    return around.spool(Role.REPORT, drafts="health")
+
+
+def containers(around: Surroundings) -> Iterator[Instance]:
+    """The executors that have containers to look at."""
+    for instance in around.routing.executors.values():
+        if instance.kind == "container":
+            yield instance
+
+
+def metrics(executor: str, found: list[Watched], now: datetime) -> bytes:
+    """The same for Prometheus."""
+    lines = [
+        "# HELP spoold_container_up Whether a managed container worked when it was last looked at.",
+        "# TYPE spoold_container_up gauge",
+        *(f"spoold_container_up{_labels(executor, one)} {int(one.passed)}" for one in found),
+        "# HELP spoold_container_failures Looks in a row that found it not working.",
+        "# TYPE spoold_container_failures gauge",
+        *(f"spoold_container_failures{_labels(executor, one)} {one.failures}" for one in found),
+        "# HELP spoold_container_restarts_asked Restarts asked for since it last worked.",
+        "# TYPE spoold_container_restarts_asked gauge",
+        *(
+            f"spoold_container_restarts_asked{_labels(executor, one)} {len(one.asked)}"
+            for one in found
+        ),
+        "# HELP spoold_health_last_run_timestamp_seconds When all were looked at.",
+        "# TYPE spoold_health_last_run_timestamp_seconds gauge",
+        f'spoold_health_last_run_timestamp_seconds{{executor="{executor}"}} {now.timestamp():.3f}',
+    ]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _labels(executor: str, one: Watched) -> str:
+    def quoted(text: Any) -> str:
+        return str(text).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+    return f'{{executor="{quoted(executor)}",customer="{quoted(one.customer)}"}}'

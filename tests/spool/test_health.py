@@ -1,0 +1,221 @@
+"""`spoold health`: what is remembered of containers, and when a restart is asked for."""
+
+import orjson
+import pytest
+
+from spoold import executors
+from spoold.errors import Permanent, Transient
+from spoold.executors import Model, Result
+from spoold.health import Health, containers
+from spoold.stages import Surroundings
+from spoold.testing import Lab
+
+SETTINGS = """
+[sources.tasks]
+format = "task"
+[executors.docker]
+kind = "container"
+[health]
+{health}
+"""
+
+ROUTE = """
+name = "container"
+source = "tasks"
+match = 'record.type == "task.container"'
+executor = "docker"
+requires_approval = {asks}
+intent_key = "record.facts.customer + record.facts.action"
+[params]
+action = "=record.facts.action"
+customer = "=record.facts.customer"
+"""
+
+
+class Engine:
+    """A kind `container` whose world is a dictionary: customer → what is wrong, if anything."""
+
+    class Config(Model):
+        """No settings."""
+
+    class Params(Model):
+        """As far as needed here."""
+
+        action: str
+        customer: str | None = None
+
+    def __init__(self):
+        self.world = {}
+        self.done = []
+        self.away = False
+
+    def check(self, params, config):
+        """All is allowed."""
+
+    def run(self, params, context):
+        if self.away:
+            raise Transient("engine-unreachable", "It is away.", counts=False)
+        if params.action != "health-check":
+            self.done.append((params.action, params.customer))
+            return Result("ok", "Done.")
+        checks = [
+            {"name": f"customer-{c}", "customer": c, "containerId": "x", "passed": not wrong,
+             **({"errorMessage": wrong} if wrong else {})}
+            for c, wrong in self.world.items()
+        ]  # fmt: skip
+        if any(self.world.values()):
+            raise Permanent("unhealthy", "Some fail.", {"checks": checks})
+        return Result("healthy", "All pass.", {"checks": checks})
+
+    def probe(self, params, context):
+        return Result("ok", "Done.")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The kind, for this test only."""
+    made = Engine()
+    monkeypatch.setitem(executors._registered, "container", made)
+    return made
+
+
+@pytest.fixture
+def lab(tmp_path, engine):
+    """A lab in which three failures in a row are asked about."""
+    health = 'inbox = "tasks"\nbreaker = { restarts = 2, within = "1h" }'
+    made = Lab(tmp_path, SETTINGS.format(health=health), {"1.toml": ROUTE.format(asks="true")})
+    made.drain()
+    return made
+
+
+def look(lab, times=1):
+    """Look, and give what the last look found, by customer."""
+    found = []
+    for _ in range(times):
+        around = Surroundings(lab.routing, lab.clock)
+        (instance,) = containers(around)
+        found = Health(around, instance).look()
+        lab.clock.advance(30)
+    return {one.customer: one for one in found}
+
+
+def test_a_restart_is_asked_for_after_so_many_failures_in_a_row(lab, engine):
+    """Two failures are not three; the third makes one request, which waits for a person."""
+    engine.world = {"a": "exited", "b": ""}
+    look(lab, 2)
+    lab.drain()
+    assert not lab.files("awaiting-approval")
+    look(lab)
+    lab.drain()
+    made = lab.request("awaiting-approval")
+    assert made["params"] == {"action": "restart", "customer": "a"}
+    assert engine.done == []
+    lab.approve()
+    lab.drain()
+    assert engine.done == [("restart", "a")]
+
+
+def test_a_pass_in_between_starts_the_count_anew(lab, engine):
+    """Only failures in a row count."""
+    engine.world = {"a": "unhealthy"}
+    look(lab, 2)
+    engine.world = {"a": ""}
+    assert look(lab)["a"].failures == 0
+    engine.world = {"a": "unhealthy"}
+    assert look(lab, 2)["a"].failures == 2
+    lab.drain()
+    assert not lab.files("awaiting-approval")
+
+
+def test_a_route_may_say_that_nobody_is_asked(lab, engine):
+    """The same wish runs by itself where its route needs no person."""
+    lab.configure(lab.file.read_text().partition("\n")[2],
+                  {"1.toml": ROUTE.format(asks="false")})  # fmt: skip
+    engine.world = {"a": "exited"}
+    look(lab, 3)
+    lab.drain()
+    assert engine.done == [("restart", "a")]
+
+
+def test_what_is_restarted_too_often_needs_a_person(lab, engine):
+    """After two restarts within an hour the breaker opens; a pass, or an hour, closes it."""
+    engine.world = {"a": "exited"}
+    assert len(look(lab, 6)["a"].asked) == 2
+    last = look(lab, 6)["a"]
+    assert len(last.asked) == 2
+    assert "a person must look" in last.note
+    lab.clock.advance(3600)
+    assert len(look(lab)["a"].asked) == 3
+    engine.world = {"a": ""}
+    assert look(lab)["a"].asked == []
+
+
+def test_what_was_stopped_by_a_request_stays_stopped(lab, engine):
+    """Nobody is asked to restart what somebody has stopped; after a start it is watched again."""
+    lab.drop("tasks", "s.json", {"action": "stop", "accountId": "a"})
+    lab.drain()
+    lab.approve()
+    lab.drain()
+    engine.world = {"a": "exited"}
+    assert look(lab, 5)["a"].note == "it was stopped by a request"
+    lab.clock.advance(60)
+    lab.drop("tasks", "t.json", {"action": "start", "accountId": "a"})
+    lab.drain()
+    lab.approve()
+    lab.drain()
+    assert len(look(lab)["a"].asked) == 1
+
+
+def test_an_engine_that_is_away_says_nothing_about_containers(lab, engine):
+    """What cannot be looked at has not failed."""
+    engine.world = {"a": "exited"}
+    look(lab, 2)
+    engine.away = True
+    with pytest.raises(Transient):
+        look(lab)
+    engine.away = False
+    engine.world = {"a": ""}
+    assert look(lab)["a"].passed
+
+
+def test_without_an_inbox_nobody_is_asked(tmp_path, engine):
+    """`spoold health` may also only look."""
+    lab = Lab(tmp_path, SETTINGS.format(health=""), {"1.toml": ROUTE.format(asks="true")})
+    lab.drain()
+    engine.world = {"a": "exited"}
+    assert "no inbox" in look(lab, 4)["a"].note
+    lab.drain()
+    assert not lab.files("awaiting-approval")
+
+
+def test_what_was_seen_is_a_file_for_people_and_one_for_prometheus(lab, engine):
+    """`health/` has all that is known, in both forms."""
+    engine.world = {"a": "exited", 'b"\n': ""}
+    look(lab)
+    seen = orjson.loads((lab.root / "health/docker.json").read_bytes())
+    assert [(c["customer"], c["passed"]) for c in seen["containers"]] == [
+        ("a", False), ('b"\n', True),
+    ]  # fmt: skip
+    text = (lab.root / "health/docker.prom").read_text()
+    assert 'spoold_container_up{executor="docker",customer="a"} 0\n' in text
+    assert 'customer="b\\"\\n"} 1\n' in text
+
+
+def test_a_wish_that_is_dropped_twice_is_one_request(lab, engine):
+    """A look that dies after it has asked, and before it has noted that, asks the same again."""
+    engine.world = {"a": "exited"}
+    look(lab, 2)
+    state = (lab.root / "health/docker.json").read_bytes()
+    look(lab)
+    lab.drain()
+    (lab.root / "health/docker.json").write_bytes(state)
+    look(lab)
+    lab.drain()
+    assert len(lab.files("awaiting-approval")) == 1
+
+
+def test_a_broken_memory_is_no_memory(lab, engine):
+    """A file that cannot be read costs the count, not the look."""
+    (lab.root / "health/docker.json").write_bytes(b"{")
+    engine.world = {"a": "exited"}
+    assert look(lab)["a"].failures == 1
