@@ -34,3 +34,44 @@ expires_after = "4h"
 message = "='Ticket ' + record.facts.ticket_ref + ': ' + record.facts.title"
 deliver = false
 """
+
+EXECUTORS = """\
+[executors.docker]
+kind           = "container"
+image          = "openclaw-mission-control:latest"
+container_port = 3000
+ports          = "5000-14999"
+ready_timeout  = "30s"
+health         = { command = ["CMD", "curl", "-f", "http://localhost:3000/health"], interval = "30s", timeout = "5s", retries = 3, start_period = "10s" }
+environment    = { NODE_ENV = "production", DATABASE_URL = { env = "DATABASE_URL" } }
+[executors.docker.plans.starter]
+cpus   = 0.5
+memory = "512M"
+
+[executors.agents]
+kind         = "agent"
+timeout      = "30m"
+idle_timeout = "10m"
+concurrency  = 2
+[executors.agents.commands.codex]
+argv   = ["codex", "exec", "--json", "-"]  # the prompt comes on stdin unless `prompt = "file"`
+models = ["gpt-*"]
+"""  # noqa: E501 - to the letter
+
+CONTAINER_PARAMS = """\
+# a route: params of kind container
+[params]
+action   = "=record.body.action"
+customer = "=record.body.accountId"
+plan     = "=record.body.plan"             # create only; port is optional: left out, the lowest free one
+"""  # noqa: E501 - to the letter
+
+AGENT_PARAMS = """\
+# a route: params of kind agent
+[params]
+agent    = "=record.body.agent"
+model    = "=record.body.model"
+prompt   = "=record.body.prompt"
+cwd      = "/srv/work"
+evidence = { file = "REPORT.md" }          # or { json = "result" }, { pattern = "…" }, { none = true }
+"""  # noqa: E501 - to the letter
