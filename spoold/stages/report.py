@@ -21,7 +21,7 @@ from spoold.request import plain
 from spoold.sources import report
 from spoold.sources._inbox import Inbox
 from spoold.spool import Place, json_object
-from spoold.stages import Step, Surroundings, batches
+from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
 
 log = logging.getLogger("spoold.report")
@@ -30,6 +30,8 @@ log = logging.getLogger("spoold.report")
 _COARSE = 2.0
 #: A look at a folder is followed by a pause of this many times what it took.
 _REST = 50.0
+#: Two changes can have the same time stamp (seconds).
+_TICK = 0.02
 _MARK = ".reported.json"
 _SUMMARY = 500
 
@@ -82,21 +84,25 @@ class Report:
 
     def step(self) -> Step:
         """Tell of what is new."""
-        told, look_again = 0, None
+        told, due = 0, None
         for place in self._places:
             wait = self._rests_until.get(place, 0.0) - time.monotonic()
             if wait > 0:
-                again = time.time() + wait
-                look_again = again if look_again is None else min(again, look_again)
+                if self._has_changed(place):
+                    due = earliest(due, time.time() + wait)
                 continue
             for names in batches(self._new(place)):
                 told += self._tell(place, names)
         if told:
             self._remember()
-        return Step(told, look_again=look_again)
+        return Step(told, due=due)
 
     def close(self) -> None:
         """Nothing runs between two steps."""
+
+    def _has_changed(self, place: Place) -> bool:
+        changed = fs.status(self.spool.path(place)).st_mtime
+        return changed != self._looked.get(place) or abs(time.time() - changed) < _TICK
 
     def _new(self, place: Place) -> list[str]:
         """What has come to a folder since the last look at it."""

@@ -254,7 +254,7 @@ WRONG_MEANING = [
 ]
 WRONG_SETTINGS = [
     ("frobnicate = 1\n{}", "spoold.toml:2: frobnicate"),
-    ('{}\n[executors.x]\nkind = "container"\n', "spoold.toml:10: executors.x.kind: .*hook"),
+    ('{}\n[executors.x]\nkind = "kontainer"\n', "spoold.toml:10: executors.x.kind: .*hook"),
     ("{}\n[sources", "spoold.toml:9: "),
 ]
 
