@@ -32,8 +32,25 @@ from spoold.supervisor._watch import Watch, moment
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
+class Wish:
+    """Whether somebody wants it to end."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    def __call__(self) -> bool:
+        """Whether that was said."""
+        return self.cancelled
+
+    def _heard(self, _number: int, _frame: object) -> None:
+        self.cancelled = True
+
+
 def supervise(job: Job, files: str) -> None:
     """Start the agent, stay with it, and write down how it ended."""
+    cancelled = Wish()
     prompt_file = f"{files}.prompt" if "{prompt_file}" in job.argv else None
     if prompt_file:
         _write_private(prompt_file, job.prompt)
@@ -50,10 +67,13 @@ def supervise(job: Job, files: str) -> None:
     if os.getppid() != job.parent:
         agent.drop()
         said |= {"why": "never-started"}
+    elif cancelled():
+        agent.drop()
+        said |= {"why": "cancelled", "seconds": 0.0}
     elif problem := _begin(agent, files):
         said |= {"why": "not-started", "errno": problem}
     else:
-        said |= _watched(job, agent, files)
+        said |= _watched(job, agent, files, cancelled)
     if prompt_file:
         fs.remove(prompt_file)
     fs.remove(f"{files}.beat.json")
@@ -67,15 +87,9 @@ def _begin(agent: Agent, files: str) -> int:
     return agent.release()
 
 
-def _watched(job: Job, agent: Agent, files: str) -> dict[str, Any]:
+def _watched(job: Job, agent: Agent, files: str, cancelled: Wish) -> dict[str, Any]:
     started = time.monotonic()
-    watch = Watch(job, agent, files)
-
-    def cancel(_number: int, _frame: object) -> None:
-        watch.cancelled = True
-
-    signal.signal(signal.SIGTERM, cancel)
-    signal.signal(signal.SIGINT, cancel)
+    watch = Watch(job, agent, files, cancelled)
     why = watch.until_it_ends(started)
     left_behind, survivors = kill_all(
         agent, lambda: watch.exited, watch.turn, gently=why != "exited"

@@ -96,7 +96,13 @@ def _become(
         os.close(gate[1])
         if os.read(gate[0], 1) != b"g":
             os._exit(0)
-        for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGXFSZ):
+        for number in (
+            signal.SIGPIPE,
+            signal.SIGHUP,
+            signal.SIGXFSZ,
+            signal.SIGTERM,
+            signal.SIGINT,
+        ):
             signal.signal(number, signal.SIG_DFL)
         for target, stream in enumerate(streams):
             os.dup2(stream, target)

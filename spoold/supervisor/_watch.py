@@ -57,12 +57,12 @@ class Stream:
 class Watch:
     """Moves bytes, notices deadlines, and says why it ended."""
 
-    def __init__(self, job: Job, agent: Agent, files: str) -> None:
+    def __init__(self, job: Job, agent: Agent, files: str, cancelled: Callable[[], bool]) -> None:
         self.usage = Usage(job.key)
         self.out = Stream(f"{files}.out", job, self.usage)
         self.err = Stream(f"{files}.err", job, None)
         self.exited = False
-        self.cancelled = False
+        self._cancelled = cancelled
         self.last_output: datetime | None = None
         self._job, self._agent, self._files = job, agent, files
         self._idle_since = time.monotonic()
@@ -82,7 +82,7 @@ class Watch:
         job = self._job
         while not self.exited:
             now = time.monotonic()
-            if self.cancelled:
+            if self._cancelled():
                 return "cancelled"
             if now >= started + job.timeout:
                 return "timeout"
