@@ -48,13 +48,13 @@ class Instance:
         return params.model_dump(mode="json")
 
     def must_still_fit(self, sealed: dict[str, Any], targets: Targets) -> None:
-        """What was approved is what would be asked for today.
+        """What was approved is what would be asked for today; a later version may know more.
 
         Raises:
             BadInput: `params-refused`; the configuration has changed since.
         """
         now = self.complete(sealed, targets)
-        for name in [name for name in now if now[name] != sealed.get(name)]:
+        for name in [name for name in sealed if now.get(name) != sealed[name]]:
             raise BadInput(
                 "params-refused",
                 f"Executor {self.name} has another {name} now than when this was approved: its "

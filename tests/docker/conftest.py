@@ -1,8 +1,10 @@
 """A real engine: `make test-docker`. Without one these are skipped, but never in CI."""
 
+import gc
 import itertools
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,13 @@ from tests.docker.yard import Yard
 _numbers = itertools.count()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The docker library leaves a socket to the garbage collector that could not be connected."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:unclosed <socket.socket.*family=1,:ResourceWarning"
+    )
+
+
 def require(found: object, what: str) -> None:
     """Skip where something is missing; with `CI=true` that is a failure."""
     if not found:
@@ -23,6 +32,13 @@ def require(found: object, what: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(say)
         pytest.skip(say)
+
+
+def pytest_sessionfinish() -> None:
+    """Let it collect the last of them while nobody listens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

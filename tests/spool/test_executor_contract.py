@@ -2,6 +2,7 @@
 
 import pytest
 
+from spoold.errors import BadInput
 from spoold.testing import Lab
 from tests.contract import AGENT_PARAMS, CONTAINER_PARAMS, EXECUTORS
 
@@ -101,6 +102,16 @@ def test_an_agent_or_a_model_off_the_list_is_refused_before_approval(lab, change
     lab.drop("tasks", "r.json", TICKET | change)
     lab.drain()
     assert lab.reason(lab.only("quarantine"))["code"] == "params-refused"
+
+
+def test_what_an_older_version_approved_still_runs(lab):
+    """A parameter that a version did not know yet keeps no request from running after an upgrade."""
+    instance = lab.routing.executors["agents"]
+    sealed = waiting(lab, TICKET)["params"]
+    del sealed["max_turns"]
+    instance.must_still_fit(sealed, {})
+    with pytest.raises(BadInput, match="another argv"):
+        instance.must_still_fit(sealed | {"argv": ["codex", "--yolo"]}, {})
 
 
 def test_a_configuration_that_changes_after_the_yes_keeps_the_request_from_running(lab):
