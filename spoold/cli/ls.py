@@ -64,6 +64,9 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
     }
     if FOLDERS[place.folder].holds_requests:
         row |= _about(app, place, name)
+    if begun := row.get("begun_at"):
+        # What is heard of a long attempt is written into the file, which changes its time.
+        row["age_s"] = round(time.time() - request.moment(begun).timestamp(), 3)
     if code := (app.spool.reason(place, name) or {}).get("code"):
         row["code"] = shown(str(code))
     return row
@@ -73,7 +76,11 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
     # A look at the fields, not at whether all of it is as spoold wrote it: there may be 100,000.
     found = json_object(app.spool.path(place, name), request.MAX_BYTES) or {}
     try:
+        last = found["attempts"][-1] if found["attempts"] else {}
+        goes_on = bool(last) and last["outcome"] is None
         return {
+            "begun_at": _moment(last["started_at"]) if goes_on else None,
+            "heard_at": _moment((last["progress"] or {}).get("last_output_at")) if goes_on else None,
             "route": str(found["route"]),
             "executor": str(found["executor"]),
             "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),
@@ -87,12 +94,19 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
         return {"code": "not-a-request"}
 
 
+def _moment(text: str | None) -> str | None:
+    return text and request.timestamp(request.moment(text))
+
+
 def _line(row: dict[str, Any]) -> str:
     notes = []
     if row.get("asked", 1) > 1:
         notes.append(f"asked {row['asked']} times")
     if row.get("attempts"):
         notes.append(f"attempt {row['attempts']}")
+    if row.get("heard_at"):
+        silent = time.time() - request.moment(row["heard_at"]).timestamp()
+        notes.append(f"heard of {age(silent)} ago")
     if row.get("result") or row.get("code"):
         notes.append(str(row.get("code") or row["result"]))
     if row["folder"] == "awaiting-approval" and "expires_at" in row:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -181,6 +182,9 @@ def test_the_request_file_shows_when_it_was_last_heard_of(site, work):
         lambda: (p := progress()) and p["stdout_bytes"] > first["stdout_bytes"] and p, "more"
     )
     assert later["last_output_at"] > first["last_output_at"]
+    (row,) = site.lines("ls", "running")
+    assert row["heard_at"] >= later["last_output_at"]
+    assert re.search(r"attempt 1, heard of \d+s ago", site.spoold("ls", "running").stdout)
     site.spoold("cancel", site.files("running/agents")[0].stem[-8:])
     site.wait_for("failed")
 
