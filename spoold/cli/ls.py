@@ -80,7 +80,7 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
         goes_on = bool(last) and last["outcome"] is None
         return {
             "begun_at": _moment(last["started_at"]) if goes_on else None,
-            "heard_at": _moment((last["progress"] or {}).get("last_output_at")) if goes_on else None,
+            "heard_at": _moment((last.get("progress") or {}).get("last_output_at")),
             "route": str(found["route"]),
             "executor": str(found["executor"]),
             "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),
