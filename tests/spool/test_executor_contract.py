@@ -105,7 +105,7 @@ def test_an_agent_or_a_model_off_the_list_is_refused_before_approval(lab, change
 
 
 def test_what_an_older_version_approved_still_runs(lab):
-    """A parameter that a version did not know yet keeps no request from running after an upgrade."""
+    """A parameter that a version did not know yet keeps nothing from running after an upgrade."""
     instance = lab.routing.executors["agents"]
     sealed = waiting(lab, TICKET)["params"]
     del sealed["max_turns"]

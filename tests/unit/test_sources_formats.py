@@ -261,7 +261,7 @@ def test_every_example_is_read_by_its_format(file):
 
 
 def test_every_sample_from_the_field_is_read_by_every_format():
-    """Real input, where it is at hand, gives a record or the one complaint that a strict format has."""
+    """Real input, where it is at hand, gives a record, or the complaint of a strict format."""
     for file in sorted(SAMPLES.glob("*/*.json")):
         for name in sources.formats():
             record = outcome(sources.read, name, file.read_bytes(), origin(name, file.name))
