@@ -64,6 +64,7 @@ ADVICE: Mapping[str, str] = {
     "no-evidence": "It ended without an error, and without the evidence that its route asks for. "
     "Look at its output in logs/; `spoold resolve --as done` if it is done all the same, "
     "`spoold release` and approve it to run it once more, or `spoold reject` it.",
+    "misplaced": "Find out who put it there, and move it to where it belongs.",
     "held-by-person": "`spoold release` puts it back to wait for a decision.",
     # A person's or the clock's decision (rejected/, expired/, failed/ ...).
     "rejected": "Nothing to do: a person said no.",

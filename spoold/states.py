@@ -145,6 +145,7 @@ MOVES: tuple[Move, ...] = (
     Move("running", "held", Role.EXECUTE, "a person must look before it goes on or counts as done"),
     Move("queued", "held", Role.EXECUTE, "it is a copy of what runs"),
     Move("running", "queued", Role.EXECUTE, "hand back what had not started"),
+    Move("cancel", "held", Role.EXECUTE, "it is no wish"),
     # sweep: deferred → queued, awaiting-approval → expired
     Move("deferred", "queued", Role.SWEEP, "its time has come"),
     Move("awaiting-approval", "expired", Role.SWEEP, "nobody decided in time"),

@@ -14,7 +14,7 @@ from spoold.executors import Result
 from spoold.names import shown
 from spoold.request import Request
 from spoold.room import ran_out
-from spoold.spool import Place
+from spoold.spool import Place, json_object
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import Attempts
 from spoold.stages._crew import Crew
@@ -163,8 +163,21 @@ class Execute:
             elif self.spool.exists(self._queued, name):
                 unwanted.add(name)
             elif not self.spool.exists(self._running, name):
-                fs.remove(self.spool.path(self._cancel, name))
+                self._put_away(name)
         return unwanted
+
+    def _put_away(self, name: str) -> None:
+        """Remove a wish that is fulfilled, or is about nothing; what is no wish is kept."""
+        path = self.spool.path(self._cancel, name)
+        try:
+            is_wish = not fs.status(path).st_size
+        except FileNotFoundError:
+            return
+        if is_wish or (json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel":
+            fs.remove(path)
+            return
+        what = "It lies where people say what is to be stopped, and says nothing of the kind."
+        self._hold_from(self._cancel, name, BadInput("misplaced", what))
 
     @property
     def _may_start(self) -> bool:
@@ -266,7 +279,7 @@ class Execute:
     def _forget(self, name: str) -> None:
         job = self._crew.forget(name)
         if job and job.control.cancelled.is_set():
-            fs.remove(self.spool.path(self._cancel, name))
+            self._put_away(name)
         self._queue.forget(name)
 
     def _hand_back(self, name: str) -> None:
@@ -310,7 +323,10 @@ class Execute:
 
     def _hold(self, name: str, problem: BadInput) -> None:
         """A file that is not as the gate passes them on is set aside as it is."""
-        self.spool.hold(self._running, name, problem, self.around.clock())
+        self._hold_from(self._running, name, problem)
+
+    def _hold_from(self, place: Place, name: str, problem: BadInput) -> None:
+        self.spool.hold(place, name, problem, self.around.clock())
         log.error("held %s: %s", shown(name), problem, extra={"code": problem.code})
 
 

@@ -38,7 +38,7 @@ _ENDED = frozenset({"unknown", "done", "failed"})
 
 #: How stages put content into a folder: under a new name, in exchange, or over what is there.
 _WRITTEN = {
-    "new": {"awaiting-approval", "pre-approved", "approvals"},
+    "new": {"awaiting-approval", "pre-approved", "approvals", "cancel"},
     "swap": {"awaiting-approval"},
     "over": {"checking", "checking-pre-approved", "running", "approvals"},
 }

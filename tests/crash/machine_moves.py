@@ -43,7 +43,9 @@ class Moves:
         if path is None:
             return None
         folder, name = split(path)
-        possible = [m.target for m in MOVES if (m.source, m.who) == (folder, Role.PERSON)]
+        # Nothing ends here without its evidence, so nothing that is held is resolved.
+        possible = [m.target for m in MOVES if (m.source, m.who) == (folder, Role.PERSON)
+                    and (folder, m.why) != ("held", "resolve")]  # fmt: skip
         if not possible:
             return None
         target = possible[move % len(possible)]

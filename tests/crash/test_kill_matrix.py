@@ -43,13 +43,20 @@ def traces(matrix):
     ]
 
 
+#: Arrows of moves that have their own tests: agents' ends, wishes for them, reports.
+ELSEWHERE = {
+    (Role.PERSON, "tmp", "cancel"), (Role.EXECUTE, "cancel", "held"), (Role.REPORT, "tmp", "inbox"),
+    (Role.PERSON, "held", "done"), (Role.PERSON, "held", "failed"),
+}  # fmt: skip
+
+
 def test_the_matrix_has_every_arrow_of_the_table(traces):
     """Together the scenarios make every move that the table gives to a stage or a person."""
     made = {(role, *arrow) for _, role, calls, root in traces for arrow in moved(calls, root)}
     for _, source, target in made:
         assert source in FOLDERS
         assert target in FOLDERS
-    assert made == {(move.who, move.source, move.target) for move in MOVES}
+    assert made == {(move.who, move.source, move.target) for move in MOVES} - ELSEWHERE
 
 
 def test_nothing_gets_a_name_before_its_content_is_durable(traces):

@@ -145,8 +145,10 @@ def assert_trail(site: Site) -> None:
     """Every slip in approvals/ tells of a move that happened, and nothing is half-written."""
     moved = {path.stem: str(path.parent.relative_to(site.root)) for path in
              site.files(*e2e.STATES)}  # fmt: skip
-    slips = [read(path) for path in (site.root / "approvals").iterdir()]
-    told = [slip for slip in slips if slip["decision"] != "too-late"]
+    slips = [read(path) for path in (site.root / "approvals").glob("*.json")]
+    # What is told to stop stays where it is until its executor has done so.
+    told = [slip for slip in slips if slip["decision"] != "too-late"
+            and "cancel" not in slip["to"]]  # fmt: skip
     wrong = [slip for slip in told if slip["to"] != moved[slip["dispatch_id"]]]
     assert not wrong, f"{len(wrong)} slips tell of moves that did not happen, such as {wrong[0]}"
     assert list((site.root / "tmp").iterdir()) == []
@@ -212,7 +214,7 @@ def test_hold_races_the_gate(site, chance):
 
 
 def test_cancel_races_the_gate_and_the_executor(site, receiver, chance):
-    """What a person cancels while it is claimed is never called, all else exactly once."""
+    """What a person cancels before it runs is never called, all else at most once."""
     site.configure(hook(receiver.url, "concurrency = 1"), OWN, route())
     no = Hand(site, "approved", "cancel")
     made = waiting(site, 300, chance)
@@ -225,9 +227,16 @@ def test_cancel_races_the_gate_and_the_executor(site, receiver, chance):
     for service in services:
         site.stop(service)
     print(f"{len(cancelled)} cancelled")
-    assert cutovers(ids(site, "rejected")) == cancelled
-    assert ids(site, "done") == {*made} - cancelled
-    assert receiver.keys() == Counter(ids(site, "done"))
+    before = cutovers(ids(site, "rejected"))
+    ended = ids(site, "done", "failed", "unknown")
+    assert before <= cancelled
+    assert ended == {*made} - before
+    # What ran when it was cancelled had been called or not; the file says which.
+    calls = receiver.keys()
+    assert {*calls} <= ended
+    assert max(calls.values()) == 1
+    assert ids(site, "done") <= {*calls}
+    assert not ids(site, "failed") & {*calls}
     assert_reasons(site, rejected="cancelled")
     assert_trail(site)
 

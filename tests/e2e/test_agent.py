@@ -219,6 +219,25 @@ def test_what_was_cancelled_while_no_executor_ran_is_stopped_by_the_next(site, w
     assert gone(pids(work)[0], 0.1)
 
 
+def test_a_request_that_is_put_among_the_wishes_is_not_lost(site, work):
+    """What is no wish is set aside with a reason, wherever it was meant to go."""
+    configure(site, work, "print(1)")
+    site.drop("decisions", "a.json", decision(1))
+    for stage in ("intake", "gate"):
+        site.spoold(stage, "--drain")
+    (file,) = site.files("queued/agents")
+    wishes = site.root / "approvals/cancel/agents"
+    wishes.mkdir(parents=True, exist_ok=True)
+    data = file.read_bytes()
+    file.rename(wishes / file.name)
+    (wishes / "about-nothing.json").touch()
+    site.drain()
+    held = site.only("held")
+    assert held.read_bytes() == data
+    assert json.loads(Path(f"{held}.reason.json").read_bytes())["code"] == "misplaced"
+    assert os.listdir(wishes) == []
+
+
 def test_what_waits_in_the_queue_is_not_begun_when_it_is_not_wanted(site, work):
     """A wish that comes before its turn keeps a request from starting."""
     configure(site, work, WAITS)

@@ -186,7 +186,10 @@ def test_a_person_cannot_queue_what_was_not_deferred():
 
 def test_an_executor_cannot_touch_what_was_not_queued():
     """An executor moves only what lies in its queue or runs, and never to a door of the gate."""
-    assert {m.source for m in MOVES if m.who is Role.EXECUTE} == {"queued", "running"}
+    moved = {m.source for m in MOVES if m.who is Role.EXECUTE}
+    # What lies among the wishes is set aside, and goes nowhere else.
+    assert moved == {"queued", "running", "cancel"}
+    assert {m.target for m in MOVES if m.source == "cancel"} == {"held"}
     reach = reachable("queued", arrows(Role.EXECUTE))
     assert reach.isdisjoint({"approved", "pre-approved", "awaiting-approval", *CHECKING})
 
