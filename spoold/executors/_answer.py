@@ -1,8 +1,10 @@
-"""What the far side sent back → what may be kept: without the secret, without terminal tricks."""
+"""What the far side sent back → what may be kept: without secrets, without terminal tricks."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,16 +17,23 @@ _DEEPEST = 32
 _LONGEST_WAIT = 86_400.0
 _LONGEST_HEADER = 200
 
+#: JSON and URLs may write a character that could stand for itself as `\/`, `\u002f` or `%2f`.
+_LONGEST_LETTER = 6
+#: So many letters of a secret are hardly ever there by chance.
+_ENOUGH = 8
+_CUT_LETTER = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,3})?|%[0-9a-fA-F]?)?")
+
 
 class Redactor:
-    """Takes one secret out by its value, wherever the far side repeats it.
+    """Takes secrets out by their value, wherever the far side repeats them, and however spelled.
 
     Args:
-        secret: the value, or an empty string when there is none.
+        secrets: the values, printable ASCII; empty ones are none.
     """
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # The longest first: another may be its beginning.
+        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """One piece of text, safe to show."""
@@ -38,10 +47,9 @@ class Redactor:
             except ValueError:
                 pass
         text = self._without(answer.decode("utf-8", "replace"))
-        # Cut in the middle of the secret, its first part would survive.
-        for length in range(len(self._secret) - 1 if cut else 0, 0, -1):
-            if text.endswith(self._secret[:length]):
-                return printable(text[:-length])
+        if cut:
+            # Cut in the middle of a secret, its first part would survive.
+            text = text[: min((_beginning_at(one, text) for one in self._secrets), default=None)]
         return printable(text)
 
     def _json(self, value: Any, depth: int) -> Any:
@@ -51,10 +59,46 @@ class Redactor:
             return {self._without(k): self._json(v, depth + 1) for k, v in value.items()}
         if isinstance(value, list):
             return [self._json(item, depth + 1) for item in value]
-        return self._without(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return self._without(value)
+        # A secret may be all digits.
+        text = str(value)
+        return value if self._without(text) == text else "[redacted]"
 
     def _without(self, text: str) -> str:
-        return text.replace(self._secret, "[redacted]") if self._secret else text
+        for secret in self._secrets:
+            # The expression for a long secret takes a while to compile; most answers hold none.
+            if _spelled(secret[:_ENOUGH]).search(text):
+                text = _spelled(secret).sub("[redacted]", text)
+        return text
+
+
+@lru_cache(maxsize=128)
+def _forms(letter: str) -> tuple[str, ...]:
+    """One character as JSON or a URL may write it, and as itself."""
+    code = f"{ord(letter):02x}"
+    spelled = {f"{how}{hexa}" for how in ("\\u00", "%") for hexa in (code, code.upper())}
+    return (*sorted(spelled), f"\\{letter}", letter)
+
+
+@lru_cache(maxsize=32)
+def _spelled(secret: str) -> re.Pattern[str]:
+    letters = ("|".join(map(re.escape, _forms(letter))) for letter in secret)
+    return re.compile("".join(f"(?:{letter})" for letter in letters))
+
+
+def _beginning_at(secret: str, text: str) -> int:
+    """Where a secret begins that the end of the text cuts off; the text's length if none does."""
+    for start in range(max(0, len(text) - _LONGEST_LETTER * len(secret)), len(text)):
+        reached = {start}
+        for letter in secret:
+            forms = _forms(letter)
+            reached = {n + len(f) for n in reached for f in forms if text.startswith(f, n)}
+            if not reached:
+                break
+            if any(_CUT_LETTER.fullmatch(text, n) for n in reached):
+                return start
+    return len(text)
 
 
 def keep(exchange: Exchange, redact: Redactor) -> dict[str, Any]:

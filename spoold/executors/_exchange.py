@@ -18,7 +18,8 @@ _TICK = 0.1
 
 
 @lru_cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
+    """Whom we believe to be who they say."""
     # The system's certificates, not a package's: that is where an operator puts a private CA.
     # Loading them takes longer than a local call, hence the cache.
     return ssl.create_default_context()
@@ -71,12 +72,12 @@ class Exchange:
 
     def perform(self, timeout: float, max_answer: int, stopping: threading.Event) -> None:
         """Make the call; it ends after `timeout` whatever the far side does."""
-        trust = _trust()  # before the clock starts: it is not the far side's time
+        trusted = trust()  # before the clock starts: it is not the far side's time
         started = time.monotonic()
         # Not asyncio.run: that waits for the resolver's thread, and so beyond any deadline.
         loop = asyncio.new_event_loop()
         try:
-            call = self._call(max_answer, trust)
+            call = self._call(max_answer, trusted)
             loop.run_until_complete(self._supervise(call, started + timeout, stopping))
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
@@ -92,7 +93,7 @@ class Exchange:
             if left <= 0:
                 self.broken, self.detail = "timeout", "no complete answer came in time"
             elif stopping.is_set():
-                self.broken, self.detail = "interrupted", "the service was stopped meanwhile"
+                self.broken, self.detail = "interrupted", "it was told to stop meanwhile"
             if self.broken:
                 call.cancel()
                 await asyncio.wait({call}, timeout=1)
@@ -100,13 +101,13 @@ class Exchange:
             await asyncio.wait({call}, timeout=min(left, _TICK))
         await call
 
-    async def _call(self, max_answer: int, trust: ssl.SSLContext) -> None:
+    async def _call(self, max_answer: int, trusted: ssl.SSLContext) -> None:
         # One client a call: a kept connection that the far side has closed meanwhile would turn
         # "nothing happened" into "nobody knows". No proxies, .netrc or CA from the environment.
-        transport = httpx.AsyncHTTPTransport(verify=trust, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(verify=trusted, trust_env=False)
         # httpx has no argument for this, httpcore has.
         transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
-            ssl_context=trust, network_backend=_Network(self)
+            ssl_context=trusted, network_backend=_Network(self)
         )
         client = httpx.AsyncClient(
             transport=transport,

@@ -1,0 +1,162 @@
+"""OpenClaw's answers: what they say of a run, and what is certain after them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
+from spoold.executors import hook
+
+
+def _run(stage, receiver, answer: Any, *, waits: bool = False, status: int = 200, **more: Any):
+    receiver.status, receiver.body = status, json.dumps(answer).encode() if answer else b""
+    config = hook.Config.model_validate({"url": receiver.url, **more.pop("config", {})})
+    asked = {"message": "x", "waitForCompletion": True} if waits else {"message": "x"}
+    params = hook.Params.model_validate({"url": receiver.url, "body": asked})
+    return hook.run(params, stage.context(config, **more))
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "evidence"),
+    [
+        (200, {"ok": True, "runId": "r-1"}, {"runId": "r-1"}),
+        (202, {"ok": True, "runId": "r-1"}, {"runId": "r-1"}),
+        (200, {"ok": True, "eventOutcome": "coalesced"}, {"eventOutcome": "coalesced"}),
+        (200, {"ok": True, "runId": "r1", "runIds": ["r1", "r2"], "dispatched": 2},
+         {"runId": "r1", "runIds": ["r1", "r2"], "dispatched": 2}),
+        (204, None, {}),
+        (200, {"runId": "x" * 900, "runIds": [{}]}, {}),
+    ],
+)  # fmt: skip
+def test_admitted_is_recorded_as_what_it_is(stage, receiver, status, answer, evidence):
+    """Nobody waited, so the evidence is that it was taken, and the summary claims no more."""
+    result = _run(stage, receiver, answer, status=status)
+    assert result.code == f"http-{status}"
+    assert result.evidence == {"admitted": True} | evidence
+    assert "does not say that the work is done" in result.summary
+
+
+_COMPLETION = {
+    "status": "ok",
+    "replyDisposition": "silent",
+    "delivered": False,
+    "deliveryAttempted": True,
+    "deliverySuppressionReason": "silent",
+}
+
+
+def test_a_run_that_ended_well_is_done_with_its_completion_as_evidence(stage, receiver):
+    """Who waited has the terminal outcome in the result."""
+    answer = {"ok": True, "runId": "r-1", "completion": _COMPLETION}
+    result = _run(stage, receiver, answer, waits=True)
+    assert (result.code, result.evidence) == ("run-ok", _COMPLETION)
+    assert "ended well" in result.summary
+    assert "delivered" not in result.summary
+    assert result.details["body"]["runId"] == "r-1"
+
+
+def test_a_reply_that_was_not_delivered_is_told(stage, receiver):
+    """A run can be done although nobody got its answer, and then a person is told."""
+    completion = {"status": "ok", "deliveryError": "delivery-failed", "deep": {"x": "y" * 999}}
+    result = _run(stage, receiver, {"ok": True, "completion": completion}, waits=True)
+    assert result.summary.endswith("Its reply could not be delivered.")
+    assert result.evidence == {"status": "ok", "deliveryError": "delivery-failed"}
+
+
+def test_a_run_that_was_skipped_is_done_and_says_so(stage, receiver):
+    """Skipped is a decision of the gateway's, and no reason to try again."""
+    answer = {"ok": True, "completion": {"status": "skipped"}}
+    assert _run(stage, receiver, answer, waits=True).code == "run-skipped"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_run_that_ended_with_an_error_failed(stage, receiver, waits):
+    """A 200 does not hide that the run failed, whether or not somebody asked."""
+    answer = {"ok": True, "runId": "r-1", "completion": {"status": "error"}}
+    with pytest.raises(Permanent) as raised:
+        _run(stage, receiver, answer, waits=waits)
+    assert (raised.value.code, raised.value.evidence) == ("run-error", {"status": "error"})
+
+
+@pytest.mark.parametrize("status", ["paused", None, 7, "\x1b[31m" + "x" * 900])
+def test_an_end_that_nobody_knows_is_left_to_a_person(stage, receiver, status):
+    """A completion with another status than the three is neither success nor failure."""
+    with pytest.raises(OutcomeUnknown) as raised:
+        _run(stage, receiver, {"ok": True, "completion": {"status": status}}, waits=True)
+    assert raised.value.code == "run-unclear"
+    assert raised.value.summary.isprintable()
+    assert len(raised.value.summary) < 300
+
+
+@pytest.mark.parametrize(
+    "answer", [{"ok": True, "runId": "r-1"}, {"completion": "ok"}, ["completion"], None]
+)
+def test_who_waited_in_vain_has_only_that_it_was_admitted(stage, receiver, answer):
+    """An older gateway answers at once; that is done as `admitted`, and says what it is not."""
+    result = _run(stage, receiver, answer, waits=True)
+    assert result.code == "admitted"
+    assert result.evidence["admitted"] is True
+    assert "how the run ended is not in the answer" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"ok": False, "error": "agent busy"}, Permanent),
+        ({"ok": False, "error": "lost", "runId": "r-1"}, OutcomeUnknown),
+        ({"ok": False, "runIds": ["r-1"]}, OutcomeUnknown),
+    ],
+)
+def test_ok_false_is_no_success_whatever_the_status(stage, receiver, answer, error):
+    """Without a run's id nothing was admitted; with one, only a person can say what it does."""
+    with pytest.raises(error) as raised:
+        _run(stage, receiver, answer)
+    assert type(raised.value) is error
+    assert (raised.value.code, raised.value.details["body"]) == ("not-ok", answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        *((status, Permanent) for status in (400, 401, 404, 405, 413)),
+        *((status, Transient) for status in (408, 409, 429, 500, 502, 503)),
+    ],
+)
+def test_a_refusal_is_what_the_gateway_documents(stage, receiver, status, error):
+    """What it never admitted is repeated or final as its documentation says, also with an id."""
+    with pytest.raises(error) as raised:
+        _run(stage, receiver, {"ok": False, "error": "no", "runId": "r"}, status=status)
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("status", [400, 500, 502, 503])
+def test_a_fan_out_that_half_worked_is_not_repeated_blindly(stage, receiver, status):
+    """An error that names admitted runs leaves them to a person, or to the memory of the key."""
+    answer = {"ok": False, "runIds": ["r1"], "dispatched": 1}
+    with pytest.raises(OutcomeUnknown, match="did admit"):
+        _run(stage, receiver, answer, status=status)
+    with pytest.raises(Transient) as raised:
+        _run(stage, receiver, answer, status=status, config={"idempotency_window": "5m"})
+    assert raised.value.details["in_doubt"] is True
+
+
+# In doubt
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 404, 501])
+def test_a_refusal_says_nothing_about_an_earlier_attempt_in_doubt(stage, receiver, status):
+    """A repeat that is refused does not turn what may have been done into a failure."""
+    window = {"idempotency_window": "5m"}
+    with pytest.raises(OutcomeUnknown, match="An earlier attempt") as raised:
+        _run(stage, receiver, None, status=status, in_doubt=True, config=window)
+    assert raised.value.code == f"http-{status}"
+    assert _run(stage, receiver, None, in_doubt=True, config=window).code == "http-200"
+
+
+def test_what_is_repeated_in_doubt_and_ended_with_an_error_failed(stage, receiver):
+    """The gateway answers a repeat with the first run's end, and then there is no doubt left."""
+    answer = {"ok": True, "completion": {"status": "error"}}
+    with pytest.raises(ExecutionError) as raised:
+        _run(stage, receiver, answer, in_doubt=True, config={"idempotency_window": "5m"})
+    assert type(raised.value) is Permanent
