@@ -54,7 +54,8 @@ class Instance:
             BadInput: `params-refused`; the configuration has changed since.
         """
         now = self.complete(sealed, targets)
-        for name in [name for name in sealed if now.get(name) != sealed[name]]:
+        as_approved = self.module.Params.model_validate(sealed).model_dump(mode="json")
+        for name in [name for name in now if now[name] != as_approved.get(name)]:
             raise BadInput(
                 "params-refused",
                 f"Executor {self.name} has another {name} now than when this was approved: its "
