@@ -1,4 +1,4 @@
-# make help | demo | test | lint | clean
+# make help | demo | test | test-docker | lint | clean
 #
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, the first time and whenever
 # pyproject.toml has changed. Tools run as `python -m TOOL`: a script's first line cannot name an
@@ -12,7 +12,7 @@ EVERYTHING := -e '.[dev,bench,fuzz]'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-crash bench lint clean venv-run venv-dev venv-all
+.PHONY: help demo test test-crash test-docker bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,6 +29,9 @@ test: lint ## lint, then all tests
 
 test-crash: venv-all ## kills, faults, power cuts, file systems, hostile input; root and strace
 	$(PY) -m pytest -n 2 tests/crash
+
+test-docker: venv-dev ## customers' containers on a real engine; Docker (DOCKER_HOST), busybox-static, root
+	$(PY) -m pytest -n 2 tests/docker
 
 bench: venv-all ## spoold, bare system calls and peers, measured in one run [BENCH=--quick]
 	$(PY) -m benchmarks $(BENCH)

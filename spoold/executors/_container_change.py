@@ -8,18 +8,17 @@ from datetime import datetime
 
 from spoold.errors import Permanent
 from spoold.executors import Result
-from spoold.executors._container_create import halt
+from spoold.executors import _container_compose as compose
 from spoold.executors._container_params import PAST
-from spoold.executors._container_ready import details_of, done, until_ready
+from spoold.executors._container_placing import is_in_use
+from spoold.executors._container_ready import details_of, done, halt, until_ready
 from spoold.executors._container_world import SHORT, Details, Found, World
-from spoold.executors._docker import Refused
+from spoold.executors._docker import CONFLICT, Refused
 
-_IN_USE = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
 _ACTIVE = re.compile(r"active endpoints", re.IGNORECASE)
 _GRACE = 10.0
 #: The engine can be at removing it already, for somebody else.
 _REMOVING = 10.0
-_CONFLICT = 409
 #: What is worth knowing of a container that is gone.
 _KEPT = ("container", "port", "plan", "image")
 
@@ -35,6 +34,8 @@ def delete(world: World) -> Result:
         world.engine.stop(found.id, _grace(world))
         halt(world)
         _remove(world, found.id)
+    if problem := compose.remove(world):
+        details["warnings"] = [problem]
     for network in networks:
         _remove_network(world, network["Id"])
         details["network"] = world.network_name
@@ -115,7 +116,7 @@ def _explained(world: World, found: Found) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if not _IN_USE.search(error.text):
+        if not is_in_use(error):
             raise
         port = details_of(world, found).get("port")
         said = f"{world.name} does not run: somebody else has taken its port {port}. Free it first."
@@ -131,7 +132,7 @@ def _remove(world: World, container: str) -> None:
     try:
         world.engine.remove(container)
     except Refused as error:
-        if error.status != _CONFLICT:
+        if error.status != CONFLICT:
             raise
     until = time.monotonic() + _REMOVING
     while world.engine.container(container):

@@ -17,8 +17,8 @@ _SIDE_BY_SIDE = 16
 
 def health_check(world: World) -> Result:
     """Look at the customer's container, or at all that are managed, also those that are stopped."""
-    names = [world.name] if world.params.customer is not None else sorted(managed(world))
-    checks = look(world, names)
+    one = world.params.customer
+    checks = look(world, dict(managed(world)) if one is None else {world.name: one})
     failed = [check for check in checks if not check["passed"]]
     details = {"checks": checks, "passed": len(checks) - len(failed), "failed": len(failed)}
     if not failed:
@@ -30,21 +30,30 @@ def health_check(world: World) -> Result:
     raise Permanent("unhealthy", f"{said}{reason}.", details, evidence={"failed": len(failed)})
 
 
-def managed(world: World) -> Iterator[str]:
-    """The names of the containers that spoold made under this configuration."""
+def managed(world: World) -> Iterator[tuple[str, str]]:
+    """The names of the containers that spoold made under this configuration, and whose they are."""
     label, prefix = world.config.labels.customer, world.config.name_prefix
     for brief in world.engine.containers(DISPATCH, label):
         for name in brief.get("Names") or []:
-            if name == f"/{prefix}{brief['Labels'][label]}":
-                yield name.removeprefix("/")
+            customer = brief["Labels"][label]
+            if name == f"/{prefix}{customer}":
+                yield name.removeprefix("/"), customer
 
 
-def look(world: World, names: list[str]) -> list[Details]:
-    """One check a container: `containerId, passed, errorMessage?`, and whose it is."""
+def look(world: World, names: dict[str, str]) -> list[Details]:
+    """One check a container: `containerId, passed, errorMessage?`, and whose it is.
+
+    Args:
+        world: where they are.
+        names: of the containers, each with its customer.
+    """
     seconds = world.params.check_timeout or world.config.check_timeout
     pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "health")
     try:
-        checks = {name: pool.submit(partial(_check, world, name, seconds)) for name in names}
+        checks = {
+            name: pool.submit(partial(_check, world, name, customer, seconds))
+            for name, customer in sorted(names.items())
+        }
         # Each call ends in its time, and so does a queue of them.
         rounds = -(-len(names) // _SIDE_BY_SIDE)
         until = time.monotonic() + (seconds + 1.0) * rounds
@@ -52,14 +61,16 @@ def look(world: World, names: list[str]) -> list[Details]:
             if world.context.stopping.is_set():
                 raise Transient("interrupted", "The service was stopped during a look.")
         return [
-            check.result() if check.done() else _failed(name, "no time was left to look at it")
+            check.result()
+            if check.done()
+            else _failed(name, names[name], "no time was left to look at it")
             for name, check in checks.items()
         ]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(world: World, name: str, seconds: float) -> Details:
+def _check(world: World, name: str, customer: str, seconds: float) -> Details:
     try:
         engine = Engine(world.config.engine, seconds)
         try:
@@ -67,20 +78,20 @@ def _check(world: World, name: str, seconds: float) -> Details:
         finally:
             engine.close()
     except ExecutionError as error:
-        return _failed(name, error.summary)
+        return _failed(name, customer, error.summary)
     if facts is None:
-        return _failed(name, "there is no such container")
+        return _failed(name, customer, "there is no such container")
     found = Found(facts)
     labels = world.config.labels
-    customer = found.labels.get(labels.customer)
-    if DISPATCH not in found.labels or name != f"{world.config.name_prefix}{customer}":
-        return _failed(name, "spoold did not make this container")
+    if DISPATCH not in found.labels or found.labels.get(labels.customer) != customer:
+        return _failed(name, customer, "spoold did not make this container")
     about = {"customer": customer, "port": found.labels.get(labels.port)}
     if found.works:
         return _result(name, found, about)
     world.hide_secrets_of(found)
-    state = found.status if found.status != "running" else found.health
-    why = world.engine.hidden.line(found.last_check) if found.health == "unhealthy" else ""
+    if found.status != "running":
+        return _result(name, found, about) | {"errorMessage": found.status}
+    state, why = found.health, world.engine.hidden.line(found.last_check)
     return _result(name, found, about) | {"errorMessage": f"{state}: {why}" if why else state}
 
 
@@ -88,5 +99,8 @@ def _result(name: str, found: Found, about: Details) -> dict[str, Any]:
     return {"containerId": found.id[:SHORT], "passed": found.works, "name": name} | about
 
 
-def _failed(name: str, why: str) -> Details:
-    return {"containerId": None, "passed": False, "name": name, "errorMessage": why}
+def _failed(name: str, customer: str, why: str) -> Details:
+    return {
+        "containerId": None, "passed": False, "name": name, "customer": customer,
+        "errorMessage": why,
+    }  # fmt: skip

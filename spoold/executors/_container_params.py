@@ -46,6 +46,7 @@ class Config(Model):
         name_prefix: of a container's name, before the customer's id.
         network_prefix: of its network's.
         labels: what carries customer, plan and port.
+        compose_dir: a folder for a compose file of each customer, for people who want to look.
         image: as the parameter of that name, when the route leaves it out, like all that follow.
         pull: whether an image that is missing is fetched.
         container_port: where the program in the container listens.
@@ -67,6 +68,7 @@ class Config(Model):
     name_prefix: str = "customer-"
     network_prefix: str = "mission-control-network-"
     labels: Labels = Field(default_factory=Labels)
+    compose_dir: str | None = None
     image: str | None = None
     pull: bool = False
     container_port: int = 3000
@@ -87,6 +89,8 @@ class Config(Model):
             r"unix:///[!-~]+|tcp://[A-Za-z0-9.:\[\]-]+", self.engine
         ):
             raise ValueError(f"engine: {self.engine!r} is neither unix:///path nor tcp://host:port")
+        if self.compose_dir is not None and not self.compose_dir.startswith("/"):
+            raise ValueError(f"compose_dir: {self.compose_dir!r} is no absolute path")
         for prefix in (self.name_prefix, self.network_prefix):
             terms.must_be_name(f"{prefix}x")
         for plan in self.plans:
@@ -136,18 +140,30 @@ class Params(Model):
 OPTIONAL = frozenset({"customer", "plan", "port"})
 
 
-def _is_free(value: object, config: object) -> None:
-    """The author of a route may write what he likes; `check` sees it later."""
+def _is_free(_value: object, _config: object) -> None:
+    """It is the author's choice; the model says whether it is possible."""
 
 
 def _follows(_value: object, _config: object) -> None:
     raise ValueError("it follows from the customer, the plan and the executor's configuration")
 
 
+def _must_be(possible: Callable[[str], object]) -> Callable[[object, Config], None]:
+    def look(value: object, _config: Config) -> None:
+        if isinstance(value, str):
+            possible(value)
+
+    return look
+
+
 #: A record chooses what is done for whom, and neither which image nor which secrets.
 LITERAL: Mapping[tuple[str, ...], Callable[[object, Config], None]] = {
     **{(name,): _is_free for name in Params.model_fields if name not in ("action", *OPTIONAL)},
     **{(name,): _follows for name in ("name", "network", "limits")},
+    ("image",): _must_be(terms.must_be_image),
+    ("ports",): _must_be(terms.port_range),
+    ("publish",): _must_be(terms.must_be_address),
+    ("restart",): _must_be(terms.restart_policy),
 }
 
 

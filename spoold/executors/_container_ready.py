@@ -53,6 +53,19 @@ def until_ready(world: World, found: Found, seconds: float) -> Found:
         found = Found(facts)
 
 
+def halt(world: World) -> None:
+    """End here if this attempt must end.
+
+    Raises:
+        Permanent: `cancelled`.
+        LeftRunning: the service stops; what was made is found again.
+    """
+    if world.context.cancelled.is_set():
+        raise Permanent("cancelled", "A person cancelled it.")
+    if world.context.stopping.is_set():
+        raise LeftRunning(f"what was made for {world.name} is found again by its label")
+
+
 def fail(world: World, found: Found, code: str, said: str) -> Permanent:
     """It does not work: with what it printed last, in logs/ and in the result."""
     out, err = world.context.open_output("out"), world.context.open_output("err")

@@ -63,6 +63,14 @@ class Found:
         return str(self.state["StartedAt"])
 
     @property
+    def port(self) -> int:
+        """Of this machine, by which it is reached; 0 if by none."""
+        for bindings in (self.facts["HostConfig"].get("PortBindings") or {}).values():
+            for one in bindings or []:
+                return int(one["HostPort"] or 0)
+        return 0
+
+    @property
     def works(self) -> bool:
         """Whether it runs, and is healthy: exactly that, and no word that contains it."""
         return self.status == "running" and self.health in ("healthy", "none")

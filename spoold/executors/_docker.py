@@ -35,6 +35,8 @@ _TROUBLE = re.compile(
     r"|i/o timeout|connection refused|connection reset|broken pipe|try again",
     re.IGNORECASE,
 )
+#: Of HTTP: the name is taken, or it is being removed.
+CONFLICT = 409
 _NOT_FOUND, _BROKEN, _BUSY = 404, 500, 503
 
 
@@ -116,7 +118,7 @@ class Engine:
             with closing(self._client(version="1.24", **options)) as first:
                 self.about: Facts = first.version(api_version=False)
             self._api = self._client(version=self.about["ApiVersion"], **options)
-        except (*self._failures, OSError, KeyError) as error:
+        except (*self._failures, OSError, LookupError, TypeError) as error:
             raise self._away(error) from None
 
     def close(self) -> None:

@@ -38,6 +38,12 @@ def waiting(body: Any) -> Any:
     return {**body, _WAIT: True} if isinstance(body, dict) and _WAIT not in body else body
 
 
+def is_meant(hook: Hook, body: JsonValue) -> bool:
+    """Whether a body looks as if it were for OpenClaw; another program may have such addresses."""
+    text = "text" if hook == "wake" else "message"
+    return isinstance(body, dict) and bool(body.keys() & {text, "sessionKey"})
+
+
 def check(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> None:
     """Refuse what the gateway would answer with 400, and what it would silently read otherwise.
 

@@ -164,6 +164,8 @@ def _check_dialect(params: Params, config: Config) -> None:
     asked = params.wait_for_completion
     if asked and hook != "agent":
         raise ValueError("only a call of OpenClaw's /hooks/agent can wait_for_completion")
+    if hook and config.dialect is None and not _openclaw.is_meant(hook, params.body):
+        return
     if hook and params.method != "POST":
         raise ValueError(f"OpenClaw answers 405 to a {params.method}")
     if hook:

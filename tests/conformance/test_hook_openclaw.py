@@ -97,8 +97,22 @@ def test_what_the_gateway_takes_is_accepted(url, body):
 def test_what_the_gateway_would_refuse_never_waits_for_a_yes(url, body, words):
     """A call that would fail, or be read as something else, is refused with the reason."""
     with pytest.raises(ValueError, match=words) as raised:
-        _check(url, body)
+        _check(url, body, config={"dialect": "openclaw"})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("body", [None, "text", {}, {"ticket": 1}, [1]])
+def test_another_program_may_have_such_an_address(body):
+    """What does not look like a call of OpenClaw is sent, unless the configuration says it is."""
+    _check(_AGENT, body)
+
+
+@pytest.mark.parametrize("body", [{"message": ""}, {"sessionKey": "x"},
+                                  {"message": "x", "sessionKey": "x"}])  # fmt: skip
+def test_what_looks_like_a_call_of_openclaw_is_held_to_its_rules(body):
+    """By its address and its body a call is known to be one, without any configuration."""
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        _check(_AGENT, body)
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
@@ -106,6 +120,7 @@ def test_a_method_that_the_gateway_does_not_have_is_refused(method):
     """OpenClaw takes a POST and nothing else."""
     with pytest.raises(ValueError, match=f"405 to a {method}"):
         _check(_AGENT, {"message": "x"}, method=method)
+    _check(_AGENT, {"ticket": 1}, method=method)
 
 
 def test_a_session_key_may_be_sent_to_a_gateway_that_was_told_so():

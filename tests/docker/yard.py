@@ -1,5 +1,6 @@
 """A corner of an engine for one test: names, ports, subnets of its own; a view from outside."""
 
+import ipaddress
 import itertools
 import json
 import threading
@@ -17,8 +18,9 @@ from spoold.executors import Context, Result, Running, container
 
 SECRET = "postgres://u:p-7f3a\"'\\@db/x"
 HEALTH = ["CMD", "wget", "-q", "-O", "-", "http://127.0.0.1:3000/health"]
-#: Ports and subnets of a test, and of a worker of tests.
-_PORTS, _WORKER_PORTS = 100, 6000
+#: Of a test; and how many tests a worker can have.
+_PORTS, _TESTS = 48, 170
+_SUBNETS = list(ipaddress.ip_network("10.128.0.0/9").subnets(new_prefix=22))
 
 Outcome = Result | Running | SpooldError
 
@@ -46,9 +48,10 @@ class Yard:
         self.folder, self.host, self.image = folder, host, image
         self.api = docker.APIClient(base_url=host, version="auto", timeout=30)
         self.prefix = f"t{worker}-{number}-"
-        first = 15_000 + worker * _WORKER_PORTS + number * _PORTS
+        place = worker * _TESTS + number
+        first = 15_000 + place * _PORTS
         self.ports = range(first, first + _PORTS)
-        self.subnets = f"10.{220 + worker}.{4 * number}.0/22"
+        self.subnets = str(_SUBNETS[place])
         self.reports: list[dict[str, Any]] = []
         self.secrets = {"SECRET_URL": SECRET}
         self._numbers = itertools.count(1)

@@ -1,0 +1,50 @@
+"""A customer → a bridge network that only this customer has, made once."""
+
+import re
+
+from spoold.errors import Transient
+from spoold.executors import _container_ports as ports
+from spoold.executors._container_ready import halt
+from spoold.executors._container_world import DISPATCH, World
+from spoold.executors._docker import CONFLICT, Facts, Refused
+
+_OVERLAP = re.compile(r"overlap", re.IGNORECASE)
+
+
+def have_network(world: World) -> tuple[str, str]:
+    """The id and the subnet of the customer's network; it is made if there is none.
+
+    Raises:
+        Permanent: `name-taken`, by a network that is not ours.
+        Transient: `subnets-exhausted`.
+    """
+    halt(world)
+    with ports.CHOOSING:
+        made = "" if world.networks() else _make(world)
+        # The engine lets two who are quick enough make the same. Both see the same one first.
+        there = world.networks()
+        if made and there and there[0]["Id"] != made:
+            world.engine.remove_network(made)
+    if not there:
+        raise Transient("network-gone", f"Somebody removed {world.network_name} just now.")
+    return str(there[0]["Id"]), _subnet_of(there[0])
+
+
+def _make(world: World) -> str:
+    """Make it on the lowest subnet that is free; its id, or nothing if somebody was faster."""
+    labels = {world.config.labels.customer: world.customer, DISPATCH: world.context.dispatch_id}
+    for subnet in ports.free_subnets(world):
+        try:
+            return world.engine.create_network(world.network_name, subnet, labels)
+        except Refused as error:
+            if error.status == CONFLICT:
+                return ""
+            # Another customer was faster, or it overlaps something that only the engine knows.
+            if not _OVERLAP.search(error.text):
+                raise
+    pool = world.params.subnets
+    raise Transient("subnets-exhausted", f"No subnet of {pool} is free; delete what is not needed.")
+
+
+def _subnet_of(network: Facts) -> str:
+    return str(network["IPAM"]["Config"][0]["Subnet"])

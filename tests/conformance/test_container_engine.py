@@ -1,0 +1,364 @@
+"""What the kind `container` makes of an engine's answers, and of what runs on this machine."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from spoold.errors import Permanent, Transient
+from spoold.executors import _container_compose as compose
+from spoold.executors import _container_model as model
+from spoold.executors import _container_ports as ports
+from spoold.executors import _container_ready as ready
+from spoold.executors import container
+from spoold.executors._container_params import Config, Params, complete
+from spoold.executors._container_world import Found, World
+from spoold.executors._docker import Engine, Hidden, Refused
+from tests.conformance.conftest import TOKEN
+
+VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
+
+
+@pytest.fixture
+def fake():
+    """Starts an engine that answers everything but its version as a test says."""
+    servers = []
+
+    def start(answer: Callable[[str, str], tuple[int, Any]], version: Any = VERSION) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def _reply(self) -> None:
+                asked = self.path.partition("?")[0]
+                status, body = (
+                    (200, version) if asked == "/version" else answer(self.command, self.path)
+                )
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = _reply  # noqa: N815
+
+            def log_message(self, *args: object) -> None: ...
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        servers.append((server, thread))
+        return f"tcp://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def engine(fake):
+    """An engine of the kind's own, on one that answers as a test says."""
+    made = []
+
+    def connect(answer, version=VERSION):
+        made.append(Engine(fake(answer, version), 2.0))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+def message(status, text):
+    """An engine that says this to everything."""
+    return lambda *_: (status, {"message": text})
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "call", "becomes"),
+    [
+        (400, "invalid reference format", "create", Refused),
+        (409, "name is in use", "create", Refused),
+        (500, "OCI runtime create failed", "create", Refused),
+        (500, "context deadline exceeded", "create", Transient),
+        (500, "connection error: desc = transport is closing", "create", Transient),
+        (503, "busy", "create", Transient),
+        (500, "whatever", "list", Transient),
+        (400, "whatever", "list", Refused),
+    ],
+)
+def test_an_answer_says_whether_to_try_again(engine, status, text, call, becomes):
+    """Trouble of the engine is tried again; what it understood and would not do is final."""
+    api = engine(message(status, text))
+    with pytest.raises((Permanent, Transient)) as raised:
+        api.create("x", {}) if call == "create" else api.containers()
+    assert type(raised.value) is becomes
+    assert text in raised.value.summary
+    assert raised.value.summary.endswith(".")
+
+
+def test_what_is_gone_is_not_there(engine):
+    """404 is an answer and no error: to a look, and to what wants it gone."""
+    api = engine(message(404, "No such container: x"))
+    assert (api.container("x"), api.network("x"), api.image("x")) == (None, None, None)
+    api.remove("x")
+    api.remove_network("x")
+    api.stop("x", 1)
+    with pytest.raises(Refused):
+        api.start("x")
+
+
+def test_a_prefix_of_an_id_is_no_name(engine):
+    """An engine that finds a container by the beginning of its id has not found that name."""
+    api = engine(lambda *_: (200, {"Id": "beef" * 16, "Name": "/other"}))
+    assert api.container("beef") is None
+    assert api.container("other")["Name"] == "/other"
+    assert api.container("beef" * 16)["Name"] == "/other"
+
+
+@pytest.mark.parametrize("version", [{}, [], {"ApiVersion": "1.2"}, {"ApiVersion": None}, "hello"])
+def test_what_is_no_engine_is_away(engine, version):
+    """A server that does not speak as an engine does may be one later; nothing was done."""
+    with pytest.raises(Transient) as raised:
+        engine(message(200, ""), version)
+    assert raised.value.code == "engine-unreachable"
+    assert not raised.value.counts
+
+
+def test_a_call_that_is_not_answered_ends(fake):
+    """An engine that accepts and says nothing is given up in the time that a call may take."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Transient, match=r"does not answer within 0\.3 s"):
+            Engine(address, 0.3)
+
+
+def test_no_proxy_of_the_environment_is_asked(engine, monkeypatch):
+    """What is meant for an engine goes to no proxy."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert engine(lambda *_: (200, [])).containers() == []
+
+
+def test_a_secret_is_taken_out_of_what_an_engine_says(engine):
+    """An error shows neither a secret, nor a line of it, nor how JSON would write it."""
+    secret = 'first-line\n"quoted\\line"\nx'
+    api = engine(message(400, f"bad: {secret} and {json.dumps(secret)} and first-line"))
+    api.hidden.add(secret)
+    with pytest.raises(Refused) as raised:
+        api.create("x", {})
+    for part in ("first-line", "quoted"):
+        assert part not in raised.value.summary
+    assert raised.value.summary.isprintable()
+
+
+def test_hiding_leaves_the_rest():
+    """What is no secret stays readable, and an empty secret hides nothing."""
+    hidden = Hidden()
+    hidden.add("")
+    assert hidden.text("all of it") == "all of it"
+    hidden.add("of")
+    assert hidden.text("all of it") == "all [redacted] it"
+    assert hidden.line("a\nb\x1b[31m") == r"a b\x1b[31m"
+
+
+# Ports and subnets
+
+
+def world(engine=None, **more):
+    """A world whose engine is a stand-in."""
+    config = Config.model_validate({"image": "app:1", **more.pop("config", {})})
+    given = {"action": "create", "customer": "a1", "plan": "starter", **more}
+    params = Params.model_validate(complete(given, config, {}))
+    context = SimpleNamespace(config=config, dispatch_id="d-1", secret=lambda _: TOKEN)
+    stand_in = engine or SimpleNamespace(
+        version=(1, 41), hidden=Hidden(), is_local=False, containers=lambda *_: [], networks=list
+    )
+    return World(stand_in, params, context)
+
+
+def engine_with(containers=(), networks=(), inspected=None, *, local=False):
+    """A stand-in that has these."""
+    return SimpleNamespace(
+        containers=lambda *_: list(containers),
+        networks=lambda: list(networks),
+        container=lambda _: inspected,
+        is_local=local,
+    )
+
+
+def test_every_way_to_have_a_port_counts():
+    """Labels, also of stopped ones; what is published; what would be published after a start."""
+    containers = [
+        {"Id": "1", "Names": ["/a"], "State": "exited", "Labels": {"openclaw.port": "5000"}},
+        {"Id": "2", "Names": ["/b"], "State": "running", "Ports": [{"PublicPort": 5001}]},
+        {"Id": "3", "Names": ["/c"], "State": "created", "Labels": None, "Ports": None},
+        {"Id": "4", "Names": None, "State": "running", "Labels": {"openclaw.port": "none"}},
+    ]
+    bound = {"HostConfig": {"PortBindings": {"1/tcp": [{"HostPort": "5002"}], "2/tcp": None}}}
+    found = world(engine_with(containers, inspected=bound))
+    assert dict(ports.ports_of(found)) == {
+        5000: "container a",
+        5001: "container b",
+        5002: "container c",
+    }
+    assert ports.free_port(found, ()) == 5003
+    assert ports.free_port(found, {5003, 5005}) == 5004
+
+
+def test_a_port_with_a_listener_is_not_free():
+    """On this machine the lowest port on which nobody listens is given."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        found = world(engine_with(local=True), config={"ports": f"{port}-{port + 50}"})
+        assert port < ports.free_port(found, ()) <= port + 50
+        assert ports.free_port(world(engine_with(), config={"ports": f"{port}-{port}"}), ()) == port
+        alone = world(engine_with(local=True), config={"ports": f"{port}-{port}"})
+        with pytest.raises(Transient, match="No port of"):
+            ports.free_port(alone, ())
+        asked = world(engine_with(local=True), config={"ports": "1-65535"}, port=port)
+        with pytest.raises(Permanent, match="a process of this machine"):
+            ports.free_port(asked, ())
+    assert ports.can_bind("127.0.0.1", port)
+
+
+def test_the_lowest_subnet_that_overlaps_nothing_is_given(monkeypatch):
+    """Networks of the engine and routes of this machine are avoided, whatever their size."""
+    networks = [
+        {"IPAM": {"Config": [{"Subnet": "10.213.0.0/27"}]}},
+        {"IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Gateway": "10.213.0.40"}]}},
+        {"IPAM": None},
+    ]
+    monkeypatch.setattr(ports, "routes", lambda: [ports._Network("10.213.0.32/28")])
+    assert next(ports.free_subnets(world(engine_with(networks=networks)))) == "10.213.0.32/28"
+    near = world(engine_with(networks=networks, local=True))
+    assert next(ports.free_subnets(near)) == "10.213.0.48/28"
+    full = world(engine_with(networks=[{"IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}}]))
+    assert list(ports.free_subnets(full)) == []
+
+
+def test_routes_are_read_as_the_kernel_writes_them(tmp_path):
+    """The default route says nothing about what is taken; every other one does."""
+    table = tmp_path / "route"
+    table.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "br-1\t0000D50A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0\n"
+    )
+    assert [str(route) for route in ports.routes(table)] == ["10.213.0.0/28"]
+    assert list(ports.routes(tmp_path / "none")) == []
+
+
+# What the engine is asked for
+
+
+HEALTH = {"command": ["CMD", "curl", "$X"], "interval": "30s", "timeout": "5s", "retries": 3}
+TABLE = {
+    "health": {**HEALTH, "start_period": "10s"},
+    "environment": {"on": "1", "PRICE": "5$ \u2028\x85 ä 😀\n#:{", "DB": {"env": "DB"}},
+}
+
+
+def found_with(health="starting", **check):
+    """A container as an engine describes it."""
+    config = {"Labels": {}, "Healthcheck": check}
+    return Found({"State": {"Status": "running", "Health": {"Status": health}}, "Config": config})
+
+
+def test_the_engines_first_check_is_never_missed():
+    """As configured in the contract the first check ends after 35 s, and the deadline is later.
+
+    An engine that makes checks soon after the start needs no such patience.
+    """
+    here = world(config=TABLE)
+    health = model.model(here, 5000, "net", {})["Healthcheck"]
+    assert "StartInterval" not in health
+    assert ready._first_check(here, found_with(**health)) == 35
+    newer = world(config=TABLE)
+    newer.engine.version = (1, 44)
+    health = model.model(newer, 5000, "net", {})["Healthcheck"]
+    assert health["StartInterval"] == 1_000_000_000
+    assert ready._first_check(newer, found_with(**health)) == 6
+    assert ready._first_check(here, found_with()) == 60
+
+
+@pytest.mark.parametrize("health", ["unhealthy", "starting", "healthyish", "", "Healthy"])
+def test_healthy_is_exactly_that(health):
+    """No word that merely contains it will do."""
+    assert found_with("healthy").works
+    assert found_with(health).works == (health == "")
+
+
+def test_the_compose_file_says_what_runs(tmp_path):
+    """It is YAML with the whole container, and with names instead of secrets.
+
+    No value of it is taken for something else: not for a variable, a number, a truth or a comment.
+    """
+    here = world(config={**TABLE, "compose_dir": str(tmp_path)})
+    secrets = model.read_secrets(here)
+    wanted = model.model(here, 5000, "net", secrets)
+    assert compose.write(here, wanted, "10.213.0.0/28", secrets) is None
+    (file,) = tmp_path.iterdir()
+    assert file.name == "docker-compose-a1.yml"
+    text = file.read_text(encoding="utf-8")
+    assert TOKEN not in text
+    assert json.dumps(TOKEN)[1:-1] not in text
+    read = yaml.safe_load(text)
+    assert read["name"] == "customer-a1"
+    assert read["networks"]["customer"] == {
+        "name": "mission-control-network-a1",
+        "driver": "bridge",
+        "ipam": {"config": [{"subnet": "10.213.0.0/28"}]},
+    }
+    service = read["services"]["customer-a1"]
+    assert service["environment"] == {
+        "on": "1",
+        "PRICE": "5$$ \u2028\x85 ä 😀\n#:{",
+        "DB": "${DB}",
+        "CUSTOMER_ID": "a1",
+    }
+    assert service["ports"] == ["127.0.0.1:5000:3000/tcp"]
+    assert service["restart"] == "on-failure:5"
+    assert service["labels"]["openclaw.port"] == "5000"
+    assert service["healthcheck"] == {
+        "test": ["CMD", "curl", "$$X"],
+        "interval": "30s",
+        "timeout": "5s",
+        "retries": 3,
+        "start_period": "10s",
+    }
+    assert service["deploy"]["resources"] == {
+        "limits": {"cpus": "0.5", "memory": "512M"},
+        "reservations": {"cpus": "0.25", "memory": "256M"},
+    }
+    assert compose.remove(here) is None
+    assert compose.remove(here) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compose_file_that_cannot_be_written_stops_nothing(tmp_path):
+    """It is only for people who look: what is wrong with it is told, and no more."""
+    here = world(config={**TABLE, "compose_dir": str(tmp_path / "none")})
+    wanted = model.model(here, 5000, "net", {"DB": "x"})
+    problem = compose.write(here, wanted, "10.213.0.0/28", {"DB": "x"})
+    assert "was not written: No such file" in problem
+    assert compose.write(world(), wanted, "10.213.0.0/28", {}) is None
+
+
+def test_nothing_is_looked_at_twice_for_a_request_of_nobody(stage):
+    """Without an engine each action says so, and says that it does not count."""
+    config = Config(engine="unix:///nonexistent/docker.sock")
+    for action in ("create", "delete", "restart", "stop", "start", "health-check"):
+        given = {"action": action, "customer": "a", "plan": "starter", "image": "x"}
+        params = Params.model_validate(complete(given, config, {}))
+        for call in (container.run, container.probe, container.resume):
+            with pytest.raises(Transient) as raised:
+                call(params, stage.context(config))
+            assert (raised.value.code, raised.value.counts) == ("engine-unreachable", False)
+            assert raised.value.retry_after == 15
