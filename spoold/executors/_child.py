@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Literal
 
 from spoold.executors import Output
@@ -195,16 +194,3 @@ def _reap(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, in
         return info.si_status, None
     process.returncode = -info.si_status
     return None, info.si_status
-
-
-def alive(variable: str) -> list[int]:
-    """The processes of this user that were started with `NAME=value` in their environment."""
-    pids = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (folder / "environ").read_bytes()
-        except OSError:  # another user's, or gone by now
-            continue
-        if variable.encode() in environment.split(b"\0"):
-            pids.append(int(folder.name))
-    return sorted(pids)

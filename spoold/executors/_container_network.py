@@ -16,7 +16,7 @@ def have_network(world: World) -> tuple[str, str]:
 
     Raises:
         Permanent: `name-taken`, by a network that is not ours.
-        Transient: `subnets-exhausted`.
+        Transient: `subnets-exhausted`, or `network-contended`.
     """
     halt(world)
     with ports.CHOOSING:
@@ -26,7 +26,7 @@ def have_network(world: World) -> tuple[str, str]:
         if made and there and there[0]["Id"] != made:
             world.engine.remove_network(made)
     if not there:
-        raise Transient("network-gone", f"Somebody removed {world.network_name} just now.")
+        raise Transient("network-contended", f"Somebody has removed {world.network_name}.")
     return str(there[0]["Id"]), _subnet_of(there[0])
 
 

@@ -12,7 +12,7 @@ from spoold.executors._container_world import Found, World
 from spoold.executors._docker import CONFLICT, Refused
 
 _IN_USE = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
-_NO_NETWORK = re.compile(r"network \S+ not found", re.IGNORECASE)
+_NO_NETWORK = re.compile(r"network \S+ (not found|is ambiguous)", re.IGNORECASE)
 
 
 def is_in_use(error: Refused) -> bool:
@@ -44,7 +44,7 @@ class Placing:
 
         Raises:
             Permanent: `port-taken`, if it was to be that one; `exists`, if others made one now.
-            Transient: `ports-exhausted`, or `network-gone`.
+            Transient: `ports-exhausted`, or `network-contended`.
         """
         while True:
             halt(self.world)
@@ -102,8 +102,8 @@ class Placing:
             self.world.engine.start(found.id)
         except Refused as error:
             if _NO_NETWORK.search(error.text):
-                # Another request for this customer had made it, and has failed since.
-                raise Transient("network-gone", error.summary) from None
+                # Another request for this customer is at it: had made it, or has made a second.
+                raise Transient("network-contended", error.summary) from None
             if not is_in_use(error):
                 raise
             if self.world.params.port is not None:

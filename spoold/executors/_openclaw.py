@@ -14,18 +14,27 @@ from spoold.executors import Result
 Dialect = Literal["openclaw", "plain"]
 Hook = Literal["agent", "wake"]
 
+#: The field without which there is nothing to do.
+_TEXT: dict[Hook, str] = {"agent": "message", "wake": "text"}
 _LONGEST_TEXT = 200
 _WAIT = "waitForCompletion"
 
 
-def hook_of(url: httpx.URL, dialect: Dialect | None) -> Hook | None:
-    """Which of the two an address is; None if it is neither."""
+def hook_of(url: httpx.URL, dialect: Dialect | None, body: JsonValue) -> Hook | None:
+    """Which of the two a call is meant for; None if for neither.
+
+    Where no dialect is given, the address decides, and the body: another program may have such
+    addresses.
+    """
     path = url.path.rstrip("/")
-    if dialect == "openclaw":
-        return "wake" if path.endswith("/wake") else "agent"
-    if dialect is None and path.endswith("/hooks/agent"):
-        return "agent"
-    return "wake" if dialect is None and path.endswith("/hooks/wake") else None
+    hook: Hook = "wake" if path.endswith("/wake") else "agent"
+    if dialect is not None:
+        return hook if dialect == "openclaw" else None
+    return hook if path.endswith(f"/hooks/{hook}") and _is_meant(hook, body) else None
+
+
+def _is_meant(hook: Hook, body: JsonValue) -> bool:
+    return isinstance(body, dict) and bool(body.keys() & {_TEXT[hook], "sessionKey"})
 
 
 def waits(body: JsonValue) -> bool:
@@ -36,12 +45,6 @@ def waits(body: JsonValue) -> bool:
 def waiting(body: Any) -> Any:
     """The same body, asking for that; what already says something about it is left alone."""
     return {**body, _WAIT: True} if isinstance(body, dict) and _WAIT not in body else body
-
-
-def is_meant(hook: Hook, body: JsonValue) -> bool:
-    """Whether a body looks as if it were for OpenClaw; another program may have such addresses."""
-    text = "text" if hook == "wake" else "message"
-    return isinstance(body, dict) and bool(body.keys() & {text, "sessionKey"})
 
 
 def check(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> None:
@@ -56,7 +59,7 @@ def check(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> 
     Raises:
         ValueError: with one sentence.
     """
-    text = "text" if hook == "wake" else "message"
+    text = _TEXT[hook]
     where = f"OpenClaw's /hooks/{hook}"
     if not isinstance(body, dict) or not _is_text(body.get(text)):
         raise ValueError(f"{where} needs a body with a `{text}` that is not empty")

@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from spoold.config import Duration, SecretRef
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Finding, Model, Result, ends_of
-from spoold.executors._child import Ending, alive, supervise
+from spoold.executors._child import Ending, supervise
 from spoold.executors._planes import check_template, render
 from spoold.executors._preconditions import (
     LITERAL_IN_PRECONDITIONS,
@@ -27,6 +27,7 @@ from spoold.executors._preconditions import (
     plain_path,
     resolved,
 )
+from spoold.processes import with_variable
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -224,7 +225,7 @@ def run(params: Params, context: Context) -> Result:
 
 def probe(params: Params, context: Context) -> Result:
     """A program cannot be asked what it did; say where its output is, and whether it still runs."""
-    pids = alive(f"SPOOLD_DISPATCH_ID={context.dispatch_id}")
+    pids = with_variable(f"SPOOLD_DISPATCH_ID={context.dispatch_id}")
     still = f" It still runs as process {', '.join(map(str, pids))}." if pids else ""
     raise OutcomeUnknown(
         "interrupted",

@@ -48,7 +48,7 @@ class Config(Model):
         signing: secrets that sign each call as Standard Webhooks has it; while a receiver changes
             over to a new one, both.
         dialect: whether `url` and `urls` are OpenClaw hooks; by default, those that end in
-            `/hooks/agent` or `/hooks/wake` are.
+            `/hooks/agent` or `/hooks/wake` are, when the body looks like it.
         session_key: the OpenClaw gateway accepts a `sessionKey` from outside.
         method: as the route's parameter of that name, when the route leaves it out.
         headers: the same.
@@ -160,12 +160,10 @@ def check(params: Params, config: Config) -> None:
 
 
 def _check_dialect(params: Params, config: Config) -> None:
-    hook = _openclaw.hook_of(parse(params.url), config.dialect)
+    hook = _openclaw.hook_of(parse(params.url), config.dialect, params.body)
     asked = params.wait_for_completion
     if asked and hook != "agent":
         raise ValueError("only a call of OpenClaw's /hooks/agent can wait_for_completion")
-    if hook and config.dialect is None and not _openclaw.is_meant(hook, params.body):
-        return
     if hook and params.method != "POST":
         raise ValueError(f"OpenClaw answers 405 to a {params.method}")
     if hook:
@@ -187,7 +185,7 @@ def run(params: Params, context: Context) -> Result:
         exchange = Exchange(params.method, url, headers, body)
         exchange.perform(timeout, config.max_answer, context.stopping)
         visit.found_ill = is_ill(exchange)
-    hook = _openclaw.hook_of(url, config.dialect)
+    hook = _openclaw.hook_of(url, config.dialect, params.body)
     waits = hook == "agent" and _openclaw.waits(params.body)
     try:
         return judge(exchange, context, secrets.redact, hook=hook, waits=waits)

@@ -28,6 +28,7 @@ from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
 from spoold.stages._control import Control
 from spoold.stages._crew import Ended
+from spoold.stages._verdict import in_doubt
 
 log = logging.getLogger("spoold.execute")
 
@@ -151,7 +152,7 @@ class Attempts:
             stopping=control.stopping,
             cancelled=control.cancelled,
             report=control.report,
-            in_doubt=any((tried.details or {}).get("in_doubt") is True for tried in found.attempts),
+            in_doubt=in_doubt(found),
         )
 
 

@@ -7,7 +7,14 @@ from typing import Literal
 
 from spoold import request
 from spoold.config import Retry
-from spoold.errors import BadInput, ExecutionError, NeedsPerson, Permanent, Transient
+from spoold.errors import (
+    BadInput,
+    ExecutionError,
+    NeedsPerson,
+    OutcomeUnknown,
+    Permanent,
+    Transient,
+)
 from spoold.executors import Result
 from spoold.request import Attempt, Request, Status
 from spoold.spool import Place
@@ -62,12 +69,16 @@ def judge(
         now: the time.
         cancelled: a person has said meanwhile that it should not be done.
     """
+    doubtful = in_doubt(found) or outcome.details.get("in_doubt") is True
     match outcome:
         case Result():
             return _final(found, now, "done", outcome)
         case NeedsPerson():
             held_for = BadInput(outcome.code, outcome.summary)
             return replace(_final(found, now, "held", outcome), held_for=held_for)
+        case Transient() | Permanent(code="cancelled") if cancelled and doubtful:
+            said = f"A person cancelled it; an earlier try may have worked. {outcome.summary}"
+            return _final(found, now, "unknown", OutcomeUnknown("cancelled", said, outcome.details))
         case Transient() if cancelled:
             said = f"A person cancelled it, and nothing was done: {outcome.summary}"
             return _final(found, now, "failed", Permanent("cancelled", said, outcome.details))
@@ -75,7 +86,9 @@ def judge(
             return _deferred(found, now, outcome, retry)
         case Transient():
             outcome.summary += f" Given up after {_tries(found)} tries."
-            return _final(found, now, "failed", outcome)
+            if doubtful:
+                outcome.summary += " One of them may have worked."
+            return _final(found, now, "unknown" if doubtful else "failed", outcome)
         case Permanent():
             return _final(found, now, "failed", outcome)
         case _:
@@ -127,6 +140,16 @@ def _tries(found: Request) -> int:
             break
         tries += 1
     return tries
+
+
+def in_doubt(found: Request) -> bool:
+    """Whether a try may have had its effect, and nobody has said since that it had none."""
+    for tried in reversed(found.attempts):
+        if tried.outcome in ("done", "failed", "unknown"):
+            return False
+        if (tried.details or {}).get("in_doubt") is True:
+            return True
+    return False
 
 
 def begun(found: Request, now: datetime) -> list[Attempt]:

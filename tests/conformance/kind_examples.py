@@ -55,7 +55,11 @@ EXAMPLES: dict[str, Mapping[str, Any]] = {
     "hook": {
         "config": {"urls": [_NOWHERE], "token": {"env": "HOOK_TOKEN"}, "timeout": "500ms"},
         "params": {"url": f"{_NOWHERE}a?b=c", "body": {"n": [1, 2.5, None, "ä"]}},
-        "refused": [{"url": "http://127.0.0.1:9/other"}, {"url": f"{_NOWHERE}../x"}],
+        "refused": [
+            {"url": "http://127.0.0.1:9/other"},
+            {"url": f"{_NOWHERE}../x"},
+            {"url": f"{_NOWHERE}agent", "body": {"message": " "}},
+        ],
     },
     **{point.name: point.load() for point in entry_points(group="spoold.executors.examples")},
 }

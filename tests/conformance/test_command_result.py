@@ -10,7 +10,7 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import command
-from spoold.executors._child import alive
+from spoold.processes import with_variable
 
 _PY = sys.executable
 
@@ -55,7 +55,7 @@ def test_a_cancelled_command_is_killed_with_all_its_children(stage):
 
     def cancel() -> None:
         deadline = time.monotonic() + 8
-        while len(alive(mark)) < 2 or not any(c.total for c in stage.captures):
+        while len(with_variable(mark)) < 2 or not any(c.total for c in stage.captures):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         context.cancelled.set()
@@ -72,7 +72,7 @@ def test_a_cancelled_command_is_killed_with_all_its_children(stage):
     assert "What it had done by then stays done" in raised.value.summary
     assert raised.value.details["signal"] == 9
     assert raised.value.output["stdout_tail"] == "half done\n"
-    assert alive(mark) == []
+    assert with_variable(mark) == []
 
 
 def test_what_is_cancelled_before_it_starts_had_no_effect(stage, tmp_path):

@@ -72,7 +72,7 @@ def test_ten_gigabytes_cost_no_memory_and_no_time(stage, raw_server, kind):
     results: list[Any] = []
     started = time.monotonic()
     assert _growth(lambda: results.append(_run(context))) < 20_000_000
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert results[0].details["truncated"] is True
     assert results[0].details["body"] == "x" * 10_000
 
@@ -99,7 +99,7 @@ def test_a_head_without_end_costs_no_memory_and_ends_in_time(stage, raw_server, 
 
     started = time.monotonic()
     assert _growth(call) < 20_000_000
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert errors[0].code == code
 
 

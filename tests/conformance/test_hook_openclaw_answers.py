@@ -116,6 +116,14 @@ def test_ok_false_is_no_success_whatever_the_status(stage, receiver, answer, err
     assert (raised.value.code, raised.value.details["body"]) == ("not-ok", answer)
 
 
+def test_the_answer_of_another_program_at_such_an_address_is_read_plainly(stage, receiver):
+    """What was not meant for OpenClaw is not answered in its words."""
+    receiver.body = b'{"ok": false, "completion": {"status": "error"}}'
+    config = hook.Config.model_validate({"url": receiver.url})
+    params = hook.Params.model_validate({"url": receiver.url, "body": {"ticket": 1}})
+    assert hook.run(params, stage.context(config)).code == "http-200"
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [

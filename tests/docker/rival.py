@@ -22,7 +22,9 @@ def main() -> None:
     def create(customer: str) -> dict[str, object]:
         dispatch = f"{given['dispatch']}-{customer}"
         ended = yard.go("create", customer, dispatch=dispatch, config=config, **given["params"])
-        return {"customer": customer, "code": ended.code, "port": ended.details.get("port")}
+        port = ended.details.get("port")
+        said = {"customer": customer, "code": ended.code, "port": port}
+        return {**said, "summary": ended.summary}
 
     with ThreadPoolExecutor(8) as pool:
         print(json.dumps(list(pool.map(create, given["customers"]))))

@@ -1,5 +1,6 @@
 """A spool whose executor works on a corner of an engine, by the route of the contract."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docker.yard import SECRET, Yard
-from tests.e2e.conftest import Site, read, until
+from tests.e2e.conftest import Site, until
 
 ROUTE = """
 name     = "containers"
@@ -21,6 +22,8 @@ action   = "=record.body.action"
 customer = "=record.body.accountId"
 plan     = "=record.body.plan"             # create only; port is optional: left out, the lowest free one
 """  # noqa: E501 - to the letter
+
+ENDS = ("done", "failed", "unknown", "held", "quarantine")
 
 #: Small, so that a retry needs no patience.
 RETRY = 'concurrency = 4\nretry = { tries = 30, base = "100ms", cap = "300ms" }'
@@ -43,8 +46,9 @@ class ContainerSite(Site):
     def __init__(self, folder: Path, yard: Yard, **more: Any) -> None:
         super().__init__(folder)
         self.yard = yard
+        self._numbers = itertools.count()
         self.env |= {"SECRET_URL": SECRET}
-        table = toml(yard.table(**more))
+        table = toml({k: v for k, v in yard.table(**more).items() if v is not None})
         head = '[sources.tasks]\nformat = "task"\n'
         self.configure(
             f'{head}[executors.docker]\nkind = "container"\n{RETRY}\n{table}\n', ROUTE, rescan="1s"
@@ -52,7 +56,7 @@ class ContainerSite(Site):
 
     def ask(self, action: str, customer: str | None = "a", **more: object) -> None:
         """Drop what asks for an action."""
-        number = len(self.files("archive", "inbox"))
+        number = next(self._numbers)
         record = {"id": f"t-{number}", "action": action, "accountId": customer, **more}
         if action == "create":
             record.setdefault("plan", "starter")
@@ -71,17 +75,8 @@ class ContainerSite(Site):
         return ended.returncode == -9
 
     def settle(self, seconds: float = 40) -> None:
-        """Run until nothing waits, runs or is deferred any more."""
+        """Run until all that was asked for has ended."""
+        asked = len(self.files("inbox", "archive"))
         service = self.start("run")
-        going = ("inbox", "pre-approved", "checking", "queued", "running", "deferred")
-        until(lambda: not self.files(*going), self.where(), seconds)
+        until(lambda: len(self.files(*ENDS)) == asked, self.where(), seconds)
         assert self.stop(service) == 0, self.log()
-
-    def results(self) -> dict[str, dict[str, Any]]:
-        """What ended, by what was asked: the customer and the action."""
-        found = {}
-        for file in self.files("done", "failed", "unknown", "held"):
-            request = read(file)
-            params = request["params"]
-            found[f"{params['action']} {params.get('customer')}"] = request
-        return found
