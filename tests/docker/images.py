@@ -16,6 +16,7 @@ echo "started as ${MODE:-ok} with ${SECRET_URL:-nothing}"
 case "${MODE:-ok}" in
   exit)     echo "boom with $SECRET_URL" >&2; exit 3 ;;
   quit)     exit 0 ;;
+  flap)     sleep 0.7; exit 4 ;;
   sick)     ;;
   slow)     (sleep 1.5; echo ok > /www/health) & ;;
   stubborn) trap '' TERM; echo ok > /www/health ;;
@@ -52,6 +53,6 @@ def build(api: Any, repository: str, changes: tuple[str, ...] = ()) -> str:
     """Import it into an engine; its name."""
     busybox = shutil.which("busybox")
     assert busybox, "busybox-static is not installed"
-    commands = ['CMD ["/start"]', *changes]
+    commands = ['CMD ["/start"]', "VOLUME /data", *changes]
     api.import_image_from_data(_layer(Path(busybox)), repository, tag="1", changes=commands)
     return f"{repository}:1"

@@ -76,7 +76,7 @@ class ContainerSite(Site):
 
     def settle(self, seconds: float = 40) -> None:
         """Run until all that was asked for has ended."""
-        asked = len(self.files("inbox", "archive"))
+        asked = len(self.files("inbox", "archive", "quarantine"))
         service = self.start("run")
         until(lambda: len(self.files(*ENDS)) == asked, self.where(), seconds)
         assert self.stop(service) == 0, self.log()

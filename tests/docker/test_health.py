@@ -130,21 +130,21 @@ class Slow:
 
 @pytest.fixture
 def slow(yard, tmp_path):
-    """An engine that never answers about one of three containers."""
-    for customer in ("a", "hangs", "b"):
+    """An engine that never answers about two of four containers."""
+    for customer in ("a", "hangs1", "hangs2", "z"):
         yard.go("create", customer)
-    made = Slow(tmp_path, yard.host, f"{yard.name('hangs')}/json")
+    made = Slow(tmp_path, yard.host, yard.name("hangs"))
     yield made
     made.close()
 
 
 def test_one_that_hangs_keeps_the_others_from_nothing(yard, slow):
-    """A container about which the engine does not answer fails alone, in its time."""
-    config = yard.config(engine=slow.host, check_timeout="1s")
+    """Containers about which the engine does not answer fail alone, and all in the same time."""
+    config = yard.config(engine=slow.host, check_timeout="2s")
     began = time.monotonic()
     ended = yard.go("health-check", None, config=config)
-    assert time.monotonic() - began < 3
-    assert slow.held == 1
-    assert checks(ended) == {"a": True, "hangs": False, "b": True}
-    (hangs,) = (one for one in ended.details["checks"] if not one["passed"])
-    assert "1 s" in hangs["errorMessage"]
+    assert time.monotonic() - began < 3.5
+    assert slow.held == 2
+    assert checks(ended) == {"a": True, "hangs1": False, "hangs2": False, "z": True}
+    for one in ended.details["checks"]:
+        assert one["passed"] or "2 s" in one["errorMessage"]

@@ -74,8 +74,9 @@ def test_without_a_health_check_it_must_go_on_running(yard):
     made = yard.go("create", config=config)
     assert made.code == "created"
     assert made.evidence["health"] == "not checked; it ran for 1 s"
-    config = yard.config(health=None, environment=yard.mode("quit"))
-    assert yard.go("create", "b", config=config).code == "exited"
+    for customer, mode in (("b", "quit"), ("c", "flap")):
+        config = yard.config(health=None, environment=yard.mode(mode), restart="on-failure:2")
+        assert yard.go("create", customer, config=config).code == "exited"
     assert yard.containers() == ["c-a"]
 
 
@@ -88,6 +89,7 @@ def test_what_is_not_healthy_after_a_restart_stays(yard, action):
     yard.go("stop")
     failed = yard.go(action, config=yard.config(ready_timeout="1s"))
     assert (failed.code, type(failed)) == ("not-healthy", Permanent)
+    assert "with [redacted]" in failed.output["stdout_tail"]
     assert left(yard) == (["c-a"], ["n-a"])
 
 
