@@ -57,7 +57,7 @@ def _say(app: App, executor: str, one: Watched) -> None:
     if one.passed:
         app.row(row, f"ok       {one.name}")
         return
-    asked = f", restart asked for {len(one.asked)} times" if one.asked else ""
+    asked = f", restarts asked for: {len(one.asked)}" if one.asked else ""
     note = f" ({one.note})" if one.note else ""
     text = f"failed   {one.name}: {printable(one.message)}{asked}{note}"
     app.row(row, app.styled(" ".join(text.split()), fg="red"))
