@@ -87,12 +87,9 @@ class Placing:
         Two processes that chose at the same time may both give way, but never do both stay: each
         looks after its own is there, so the later one sees the earlier.
         """
-        rivals = ports.others_with(self.world, found.port, found.id)
-        if not rivals:
+        if not ports.others_with(self.world, found.port, found.id):
             return True
         self.world.engine.remove(found.id)
-        if self.world.params.port is not None:
-            raise ports.port_taken(found.port, f"container {rivals[0]}")
         self.world.context.stopping.wait(ports.pause())
         return False
 
@@ -106,9 +103,6 @@ class Placing:
                 raise Transient("network-contended", error.summary) from None
             if not is_in_use(error):
                 raise
-            if self.world.params.port is not None:
-                by = "somebody who is not known to the engine"
-                raise ports.port_taken(found.port, by) from None
             self._lost.add(found.port)
             self.world.engine.remove(found.id)
             return False

@@ -36,25 +36,24 @@ def free_port(world: World, lost: Iterable[int]) -> int:
         Permanent: `port-taken`: the one that was asked for.
         Transient: `ports-exhausted`: each of the range.
     """
-    taken = dict.fromkeys(lost, "somebody who was faster") | dict(ports_of(world))
+    taken = dict.fromkeys(lost, "somebody the engine does not know") | dict(ports_of(world))
     wanted, address = world.params.port, world.params.publish or "127.0.0.1"
     if wanted is not None:
         if wanted not in taken and world.engine.is_local and not can_bind(address, wanted):
             taken[wanted] = "a process of this machine"
         if wanted in taken:
-            raise port_taken(wanted, taken[wanted])
+            raise Permanent(
+                "port-taken",
+                f"Port {wanted} is taken by {taken[wanted]}. Ask for another one, or for none to "
+                "get one that is free.",
+                {"port": wanted},
+            )
         return wanted
     ports = world.params.ports or world.config.ports
     for port in terms.port_range(ports):
         if port not in taken and (not world.engine.is_local or can_bind(address, port)):
             return port
     raise Transient("ports-exhausted", f"No port of {ports} is free; delete what is not needed.")
-
-
-def port_taken(port: int, by: str) -> Permanent:
-    """The port that was asked for is not to be had."""
-    said = f"Port {port} is taken by {by}. Ask for another one, or for none to get a free one."
-    return Permanent("port-taken", said, {"port": port})
 
 
 def ports_of(world: World) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@ of it by their value before anybody sees it.
 
 import json
 import math
+import os
 import re
 import socket
 import time
@@ -107,11 +108,11 @@ class Engine:
         self._failures = (docker.errors.DockerException, requests.exceptions.RequestException)
         self._timeout = timeout
         self.hidden = Hidden()
-        options = {"base_url": address} if address else docker.utils.kwargs_from_env()
-        self.address: str = options.setdefault("base_url", _DEFAULT)
+        self.address = address or os.environ.get("DOCKER_HOST") or _DEFAULT
         self.is_local = self.address.startswith("unix://")
-        options |= {"timeout": timeout}
         try:
+            options = {} if address else docker.utils.kwargs_from_env()
+            options |= {"base_url": self.address, "timeout": timeout}
             if self.is_local:
                 _knock(self.address.removeprefix("unix://"), timeout)
             # Any version will do to ask which one it speaks.

@@ -107,6 +107,8 @@ def test_a_machine_without_an_engine_is_waited_for(corner):
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_create_survives_its_engine(corner, daemon, how):
     """An engine that goes while a container starts does not make the create fail."""
+    # One that does not want to end, so that the engine is seen ending the other.
+    corner.stranger("stubborn", Env=["MODE=stubborn"], HostConfig={"NetworkMode": "none"})
     config = corner.config(environment=corner.mode("slow"))
     attempt = Attempt(corner, "create", config=config)
     until(lambda: corner.reports, "the container starts")
@@ -116,7 +118,7 @@ def test_a_create_survives_its_engine(corner, daemon, how):
     daemon.start()
     ended = until_judged(corner, "create", config=config)
     assert (ended.code, ended.details["container"]) == ("created", before[:12])
-    assert (corner.containers(), corner.networks()) == (["c-a"], ["n-a"])
+    assert (corner.containers(), corner.networks()) == (["c-a", "stubborn"], ["n-a"])
 
 
 def test_a_create_survives_an_engine_whose_socket_stays(corner, daemon):

@@ -83,6 +83,10 @@ def test_without_a_health_check_running_is_enough(yard):
     config = yard.config(health=None)
     yard.go("create", config=config)
     assert yard.go("health-check", config=config).code == "healthy"
+    yard.api.pause(yard.name())
+    assert yard.go("health-check", config=config).code == "unhealthy"
+    yard.api.unpause(yard.name())
+    assert yard.go("health-check", config=config).code == "healthy"
     yard.go("stop", config=config)
     assert yard.go("health-check", config=config).code == "unhealthy"
 

@@ -315,6 +315,24 @@ def test_a_crashed_create_whose_port_was_given_away_gets_another(yard):
     assert yard.containers() == ["c-a", "c-z"]
 
 
+def test_a_create_that_lost_leaves_what_the_other_has(yard, monkeypatch):
+    """A request whose container was made by another in the last moment removes nothing of that."""
+    real = container.Engine.create
+    rival = {"openclaw.customer": "a", "openclaw.port": "1", "spoold.dispatch_id": "d-2"}
+
+    def create(engine, name, wanted):
+        network = {"NetworkMode": wanted["HostConfig"]["NetworkMode"]}
+        yard.stranger("c-a", start=False, Labels=rival, HostConfig=network)
+        return real(engine, name, wanted)
+
+    monkeypatch.setattr(container.Engine, "create", create)
+    failed = yard.go("create")
+    assert (failed.code, type(failed)) == ("exists", Permanent)
+    assert "d-2" in failed.summary
+    assert left(yard) == (["c-a"], ["n-a"])
+    yard.api.start(yard.name())
+
+
 def interrupted(yard, action, event, how="run", **given):
     """Set an event of the context once it is being waited for; how it ended."""
     context = yard.context(given.get("config") or yard.config())
