@@ -273,7 +273,7 @@ def test_what_outlives_the_leader_is_ended_too(stage):
     """A grandchild left in the group neither lives on nor holds the attempt up."""
     started = time.monotonic()
     result = _python(stage, _DEAF_CHILD)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert result.code == "exit-0"
     assert _gone(int(result.output["stdout_tail"]))
 
@@ -311,7 +311,7 @@ def test_a_stopping_service_takes_its_programs_along(stage):
     with pytest.raises(OutcomeUnknown) as raised:
         command.run(_params(_PY, "-c", _DEAF_CHILD + _FOREVER), context)
     thread.join()
-    assert time.monotonic() - stopped[0] < 0.4
+    assert time.monotonic() - stopped[0] < 1.5
     assert raised.value.code == "interrupted"
     assert _gone(raised.value.details["pid"])
     assert _gone(int(raised.value.output["stdout_tail"]))
@@ -414,7 +414,7 @@ def test_a_flood_without_end_does_not_hide_the_deadline(stage):
     with pytest.raises(Permanent) as raised:
         _python(stage, "while True: print('x' * 9999)", timeout="300ms")
     assert raised.value.code == "timeout"
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 def test_output_is_there_while_it_runs(stage):

@@ -128,7 +128,7 @@ def test_run_starts_nothing_while_the_service_stops(kind, stage):
     started = time.monotonic()
     outcome = _outcome(load(kind).run, _params(kind), context)
     assert type(outcome).__name__ == "Transient"
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     assert not stage.captures
 
 

@@ -313,11 +313,11 @@ def test_a_name_that_does_not_resolve_had_no_effect(stage, host):
 
 def test_a_resolver_that_hangs_does_not_stretch_the_deadline(stage, monkeypatch):
     """The deadline holds although the resolver's thread cannot be stopped."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(4) or [])
     started = time.monotonic()
     with pytest.raises(Transient):
         _run(stage, "http://slow.invalid/", body={}, timeout="300ms")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 def test_a_failed_handshake_had_no_effect(stage, receiver):
@@ -428,7 +428,7 @@ def test_an_answer_that_does_not_come_is_left_to_a_person(stage, raw_server, rud
     with pytest.raises(OutcomeUnknown) as raised:
         _run(stage, raw_server(rude), body={}, config={"token": _SECRET}, timeout="500ms")
     assert raised.value.code == code
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     assert TOKEN[:7] not in "".join(traceback.format_exception(raised.value))
 
 
@@ -468,7 +468,7 @@ def test_a_stopping_service_does_not_wait_for_the_answer(stage, raw_server):
     with pytest.raises(OutcomeUnknown) as raised:
         hook.run(_params(url, body={}, timeout="9s"), context)
     assert raised.value.code == "interrupted"
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
 
 
 # The age of the key
@@ -507,7 +507,7 @@ def test_a_repeat_is_over_before_the_receiver_forgets(stage, raw_server):
             in_doubt=True,
             config={"idempotency_window": "60s"},
         )
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 def test_an_old_key_without_doubt_is_sent(stage, receiver):

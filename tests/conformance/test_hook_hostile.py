@@ -161,7 +161,7 @@ def test_what_is_cancelled_while_it_connects_had_no_effect(stage, raw_server):
     started = time.monotonic()
     with pytest.raises(Transient) as raised:
         _run(context)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
     assert raised.value.details["sent"] == "nothing"
 
 
@@ -178,7 +178,7 @@ def test_what_is_cancelled_while_it_is_called_may_have_been_done(stage, raw_serv
     started = time.monotonic()
     with pytest.raises(OutcomeUnknown) as raised:
         _run(context)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
     assert raised.value.code == "cancelled"
     assert "A person cancelled it while it was called" in raised.value.summary
 
@@ -239,7 +239,7 @@ def test_the_doctor_does_not_wait_for_ever(raw_server, monkeypatch):
     url = raw_server(lambda connection, stop: stop.wait(5))
     started = time.monotonic()
     assert list(_doctor(url=url.replace("http:", "https:")).values()) == [False]
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
 
 
 @pytest.mark.parametrize(

@@ -306,15 +306,25 @@ def seconds(read, raw):
     return time.process_time() - start, code
 
 
+def code_within(limit, raw):
+    """How `parse` ends, which has to take less than `limit` seconds.
+
+    The quickest of a few counts: a busy neighbour makes a reading longer, nothing makes it shorter.
+    """
+    for _ in range(4):
+        spent, code = seconds(parse, raw)
+        if spent < limit:
+            return code
+    return f"too slow: {spent:.3f} s instead of {limit:.3f} s"
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_large_hostile_file_is_answered_soon(unit):
     """Wherever a large file goes wrong, finding that takes little longer than reading it."""
     start = b'{"x":[' + UNITS[unit] * ((_SIZE - 100) // len(UNITS[unit]))
     plain = min(seconds(json.loads, start + b"0]}")[0] for _ in range(3))
     for end, wanted in ENDS.values():
-        spent, code = seconds(parse, start + end)
-        assert code == wanted
-        assert spent < 8 * plain + 0.1
+        assert code_within(8 * plain + 0.1, start + end) == wanted
 
 
 def test_many_keys_are_looked_through_soon():
@@ -322,9 +332,8 @@ def test_many_keys_are_looked_through_soon():
     keys = [b'"%d":0' % number for number in range(50_000)]
     random.Random(0).shuffle(keys)
     plain = seconds(json.loads, b"{" + b",".join(keys) + b"}")[0]
-    spent, code = seconds(parse, b"{" + b",".join([*keys, b'"7":0']) + b"}")
-    assert code == "duplicate-key"
-    assert spent < 8 * plain + 0.1
+    raw = b"{" + b",".join([*keys, b'"7":0']) + b"}"
+    assert code_within(8 * plain + 0.1, raw) == "duplicate-key"
 
 
 def test_the_largest_numbers_are_exact():
