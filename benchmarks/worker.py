@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spoold import config, executors, routing, service
+from spoold.drain import drain
 from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
 from spoold.stages.execute import Execute
@@ -37,7 +38,7 @@ def drained(around: Surroundings) -> Work:
 
 def _drain(stages: Sequence[Stage], around: Surroundings) -> Work:
     def run() -> float:
-        _must_be_ok(service.drain(stages, around))
+        _must_be_ok(drain(stages, around))
         return time.perf_counter()
 
     return run

@@ -161,6 +161,7 @@ class Settings(_Table):
     """`spoold.toml`."""
 
     root: str
+    runtime: str | None = None
     sources: dict[Name, SourceTable]
     executors: dict[Name, ExecutorTable] = {}
     preflight: dict[str, Any] = {}
@@ -240,7 +241,17 @@ class Config:
     @property
     def root(self) -> Path:
         """The spool root; relative to the configuration file."""
-        return (self.document.file.parent / Path(self.settings.root).expanduser()).resolve()
+        return self._resolved(self.settings.root)
+
+    @property
+    def runtime(self) -> str:
+        """Where stages show how they do; relative to the configuration file."""
+        if self.settings.runtime is None:
+            return f"{self.root}/status"
+        return str(self._resolved(self.settings.runtime))
+
+    def _resolved(self, path: str) -> Path:
+        return (self.document.file.parent / Path(path).expanduser()).resolve()
 
 
 def find(given: str | None) -> Path:
@@ -261,8 +272,8 @@ def find(given: str | None) -> Path:
     raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
 
 
-def load(file: Path) -> Config:
-    """Read `spoold.toml` and the routes beside it.
+def load(file: Path, *, with_routes: bool = True) -> Config:
+    """Read `spoold.toml`, and the routes beside it unless they are of no interest.
 
     Raises:
         ConfigError: with one line for every mistake, each beginning with `file:line:`.
@@ -272,7 +283,7 @@ def load(file: Path) -> Config:
     settings = _validate(Settings, document, problems)
     routes: list[RouteFile] = []
     names: dict[str, Path] = {}
-    for path in sorted((file.parent / "routes.d").glob("[!.]*.toml")):
+    for path in sorted((file.parent / "routes.d").glob("[!.]*.toml")) if with_routes else ():
         try:
             found = read_toml(path)
         except ConfigError as error:

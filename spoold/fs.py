@@ -7,19 +7,17 @@ Three ways to make a name appear, and no others:
 * `exchange`: one `renameat2(RENAME_EXCHANGE)`. New content for a file that others may move away at
   any moment: it fails when the file is gone, where `replace` would bring it back.
 
-`Unsynced` collects what must become durable and makes it so in groups: data before the renames that
-show it, folders after. A failed sync is never retried: the kernel may have dropped the pages and
-would report success the second time.
+A failed sync is never retried: the kernel may have dropped the pages and would report success the
+second time. `unsynced.py` syncs in groups.
 """
 
 import ctypes
 import errno
-import itertools
 import os
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from spoold.errors import StorageError
@@ -38,11 +36,6 @@ _call_renameat2.argtypes = (
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-#: From this many files and folders on, one `syncfs` is cheaper than an `fsync` each. Where others
-#: write a lot to the same disk it waits for them, which one request need not.
-_SYNCFS_FROM = 4
 
 
 def _renameat2(source: str, target: str, flags: int) -> None:
@@ -114,7 +107,7 @@ def create(path: str, data: bytes, mode: int = 0o600) -> None:
     descriptor = os.open(draft, _WRITE_NEW, mode)
     try:
         _write_all(descriptor, data)
-        _sync(descriptor, draft)
+        sync(descriptor, draft)
         rename_new(draft, path)
     except BaseException:
         remove(draft)
@@ -122,6 +115,14 @@ def create(path: str, data: bytes, mode: int = 0o600) -> None:
     finally:
         os.close(descriptor)
     sync_folder(os.path.dirname(path))
+
+
+def show(path: str, data: bytes) -> None:
+    """Write a file that is whole whenever somebody looks; a crash of the machine may lose it."""
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "wb") as file:
+        file.write(data)
+    replace(draft, path)
 
 
 @value
@@ -217,130 +218,62 @@ def entries(path: str) -> Iterator[os.DirEntry[str]]:
         yield from found
 
 
+def begin(path: str, data: bytes, mtime: float | None = None) -> int:
+    """Write a new file and return it open, for `sync`; if that fails there is none."""
+    descriptor = os.open(path, _WRITE_NEW, 0o644)
+    try:
+        _write_all(descriptor, data)
+        if mtime is not None:
+            os.utime(descriptor, (mtime, mtime))
+    except BaseException:
+        os.close(descriptor)
+        remove(path)
+        raise
+    return descriptor
+
+
+def sync(descriptor: int, path: str) -> None:
+    """Make an open file's content, or an open folder's names, durable.
+
+    Raises:
+        StorageError: it failed. Never retried: the stage must stop.
+    """
+    try:
+        os.fsync(descriptor)  # noqa: TID251 - this module is where it belongs
+    except OSError as error:
+        raise _sync_failed(path, error.strerror or str(error)) from error
+
+
+def sync_all(folder: str) -> None:
+    """Make everything durable that is on a folder's file system.
+
+    Raises:
+        StorageError: it failed. Never retried: the stage must stop.
+    """
+    with _opened(folder) as descriptor:
+        if _libc.syncfs(descriptor) != 0:
+            raise _sync_failed(folder, os.strerror(ctypes.get_errno()))
+
+
 def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _opened(path) as descriptor:
+        sync(descriptor, path)
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _sync(descriptor, path)
+        yield descriptor
     finally:
         os.close(descriptor)
-
-
-@dataclass(slots=True)
-class Unsynced:
-    """What one stage has written and moved since its last `flush`.
-
-    Attributes:
-        broken: how a sync failed, if one did; from then on nothing is written or synced.
-    """
-
-    root: str
-    broken: StorageError | None = None
-    _stamp: str = field(default_factory=lambda: f"{os.getpid()}.{secrets.token_hex(3)}")
-    _count: Iterator[int] = field(default_factory=itertools.count)
-    _drafts: dict[str, int] = field(default_factory=dict)
-    _folders: dict[str, None] = field(default_factory=dict)
-
-    def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
-        """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
-        self.must_be_sound()
-        path = f"{folder}/{prefix}.{self._stamp}{next(self._count):06x}"
-        descriptor = os.open(path, _WRITE_NEW, 0o644)
-        try:
-            _write_all(descriptor, data)
-            if mtime is not None:
-                os.utime(descriptor, (mtime, mtime))
-        except BaseException:
-            os.close(descriptor)
-            remove(path)
-            raise
-        self._drafts[path] = descriptor
-        return path
-
-    def renamed(self, source: str, target: str, *, temporary: bool = False) -> None:
-        """Note that a name moved; the folder it came to is synced before the one it left.
-
-        Args:
-            source: the old path.
-            target: the new path.
-            temporary: the old name was nobody's state, so that it need not be durably gone.
-        """
-        if source in self._drafts:
-            raise RuntimeError(f"{source} was renamed before its data was synced")
-        self._folders.setdefault(target.rpartition("/")[0])
-        if not temporary:
-            left = source.rpartition("/")[0]
-            self._folders.pop(left, None)
-            self._folders[left] = None
-
-    def flush(self) -> None:
-        """Make everything durable: first the data, then the folders.
-
-        Raises:
-            StorageError: a sync failed. Never retried: the stage must stop.
-        """
-        self.must_be_sound()
-        try:
-            self._flush()
-        except StorageError as error:
-            self.broken = error
-            raise
-
-    def must_be_sound(self) -> None:
-        """Return if no sync has failed yet: after one, nothing may count as durable any more.
-
-        Raises:
-            StorageError: what the failed sync said.
-        """
-        if self.broken:
-            raise self.broken
-
-    def _flush(self) -> None:
-        drafts, self._drafts = self._drafts, {}
-        try:
-            if len(drafts) + len(self._folders) >= _SYNCFS_FROM:
-                self._sync_all()
-                # It wrote the folders out too.
-                self._folders.clear()
-            else:
-                for path, descriptor in drafts.items():
-                    _sync(descriptor, path)
-        finally:
-            for descriptor in drafts.values():
-                os.close(descriptor)
-        while self._folders:
-            folder = next(iter(self._folders))
-            sync_folder(folder)
-            del self._folders[folder]
-
-    def abandon(self) -> None:
-        """Throw away what has no name yet, after an error; what moved still has to be synced."""
-        drafts, self._drafts = self._drafts, {}
-        for path, descriptor in drafts.items():
-            os.close(descriptor)
-            remove(path)
-
-    def _sync_all(self) -> None:
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if _libc.syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise _sync_failed(self.root, os.strerror(code))
-        finally:
-            os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync(descriptor: int, path: str) -> None:
-    try:
-        os.fsync(descriptor)  # noqa: TID251 - this module is where it belongs
-    except OSError as error:
-        raise _sync_failed(path, error.strerror or str(error)) from error
 
 
 def _sync_failed(path: str, why: str) -> StorageError:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from functools import lru_cache
@@ -17,7 +18,7 @@ def log_to_stderr(*, as_json: bool) -> None:
     """Set up logging of the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     if as_json:
-        handler.setFormatter(_Json("%(asctime)s"))
+        handler.setFormatter(_Json("%(asctime)s", for_journal=_is_journal()))
     else:
         handler.setFormatter(_Line())
     root = logging.getLogger("spoold")
@@ -29,12 +30,43 @@ def log_to_stderr(*, as_json: bool) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
+def _is_journal() -> bool:
+    """Whether stderr is the journal's socket, which wants a priority before each line."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 def _stage(record: logging.LogRecord) -> str:
     return record.name.rpartition(".")[2]
 
 
+#: What syslog(3) calls them.
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+
+def _priority(level: int) -> int:
+    return next((priority for from_, priority in _PRIORITIES if level >= from_), 7)
+
+
 class _Json(BaseJsonFormatter):
-    """`{"at": …, "level": …, "stage": "intake", "message": …, "dispatch_id": …}`."""
+    """`{"at": …, "level": …, "priority": 6, "stage": "intake", "message": …, "dispatch_id": …}`.
+
+    Args:
+        form: what the library wants to be told of a line; it is all made here.
+        for_journal: whether each line begins with `<6>`, as sd-daemon(3) says.
+    """
+
+    def __init__(self, form: str, *, for_journal: bool) -> None:
+        super().__init__(form)
+        self._for_journal = for_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = super().format(record)
+        return f"<{_priority(record.levelno)}>{line}" if self._for_journal else line
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
@@ -42,8 +74,10 @@ class _Json(BaseJsonFormatter):
         """What every line has, and what the caller added: the library asks for more than that."""
         log_data["at"] = record.asctime
         log_data["level"] = record.levelname
+        log_data["priority"] = _priority(record.levelno)
         log_data["stage"] = _stage(record)
         log_data["message"] = record.message
+        log_data["dispatch_id"] = None
         log_data |= {k: v for k, v in vars(record).items() if k not in self.reserved_attrs}
         log_data |= message_dict
 

@@ -1,4 +1,4 @@
-"""What all stages share: wake-up and rescan, drain, signals, one instance of each.
+"""What all stages share: wake-up and rescan, signals, reload, one instance of each.
 
 An event only says "look now". Every look is a scan of the folders, so a lost event costs at most
 one `rescan` interval, and an event too many costs one scan of what is usually an empty folder.
@@ -14,25 +14,34 @@ from contextlib import ExitStack
 from types import FrameType
 
 from spoold.errors import NoRoom, SpooldError, StorageError, TryLater, explained
+from spoold.heartbeat import Board, Pulse
+from spoold.reload import Reload
 from spoold.room import ran_out
+from spoold.routing import Routing
 from spoold.spool import Place
 from spoold.stages import Stage, Step, Surroundings, earliest, seconds_until
 from spoold.watcher import Watcher
 
 log = logging.getLogger("spoold.service")
 
-#: How long (seconds) a drain waits for another instance that does not get on.
-_PATIENCE = 10.0
-_POLL = 0.02
 #: A look that found nothing is followed by a pause of this many times what it took, so that
 #: somebody who keeps touching files cannot keep a processor busy.
 _REST = 2.0
 #: Seconds until a stage that ran out of room, or of anything else that may come back, tries again.
 _SCARCE_PAUSE = 1.0
+#: Seconds between two looks at how the stages do.
+_TICK = 0.5
 
 
-def serve(stages: Sequence[Stage], around: Surroundings) -> int:
+def serve(
+    stages: Sequence[Stage], around: Surroundings, load: Callable[[], Routing] | None = None
+) -> int:
     """Run stages until told to stop, each in a thread of its own.
+
+    Args:
+        stages: the stages.
+        around: what they share.
+        load: reads the configuration again, on SIGHUP.
 
     Returns:
         The exit code: that of the first stage that failed, else 0.
@@ -44,27 +53,35 @@ def serve(stages: Sequence[Stage], around: Surroundings) -> int:
             watched.setdefault(folder, []).append(stage.around.wake)
     watcher = Watcher(watched, around.arrivals)
     tell = _Tell(stages)
+    board = Board(stages, around.routing.config)
+    reload = Reload(stages, around, board, load)
 
-    def run(stage: Stage) -> None:
+    def run(pulse: Pulse) -> None:
+        stage = pulse.stage
         try:
-            _guard(stage.name, lambda: _serve_one(stage, watcher, tell), failed)
+            guard(stage.name, lambda: _serve_one(pulse, watcher, tell), failed)
         finally:
             if failed:
                 around.stop.set()
                 for other in stages:
                     other.around.wake.set()
 
-    threads = [threading.Thread(target=run, args=(stage,), name=stage.name) for stage in stages]
+    threads = [
+        threading.Thread(target=run, args=(pulse,), name=pulse.stage.name) for pulse in board.pulses
+    ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.5)
+    while alive := [thread for thread in threads if thread.is_alive()]:
+        board.publish(stopping=around.stop.is_set())
+        reload.look()
+        alive[0].join(_TICK)
+    board.publish(stopping=True)
+    board.close()
     watcher.close()
     return failed[0] if failed else os.EX_OK
 
 
-def _guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
+def guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
     """A stage that fails stops the whole process loudly: half a service looks like a whole one."""
     try:
         run()
@@ -103,19 +120,23 @@ class _Tell:
                 event.set()
 
 
-def _serve_one(stage: Stage, watcher: Watcher, tell: _Tell) -> None:
+def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
+    stage = pulse.stage
     around = stage.around
-    rescan = around.routing.config.settings.rescan
-    if not _stand_by(stage):
+    if not _stand_by(pulse):
         return
     folders = [stage.spool.path(place) for place in stage.inputs()]
     with ExitStack() as closing:
         closing.callback(stage.lock.release)
         closing.callback(stage.close)
         watcher.check()
-        work = _Work(stage)
+        work = _Work(pulse)
         while not around.stop.is_set():
             around.wake.clear()
+            pulse.beat()
+            if around.offered:
+                around.routing, around.offered = around.offered, None
+                stage.adopt()
             _mend(stage, folders)
             watcher.check()
             begun = time.monotonic()
@@ -127,16 +148,17 @@ def _serve_one(stage: Stage, watcher: Watcher, tell: _Tell) -> None:
             if step.moved:
                 continue
             around.stop.wait(_REST * (time.monotonic() - begun))
-            around.wake.wait(seconds_until(earliest(step.due, step.look_again), rescan))
+            rescan = around.routing.config.settings.rescan
+            pulse.wait(around.wake, seconds_until(earliest(step.due, step.look_again), rescan))
 
 
 class _Work:
     """A stage's steps. One that ran out of room is followed by a pause, and a new beginning."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._stage = pulse.stage
         self._is_ready = self._was_ready = False
-        self._said = ""
 
     def step(self) -> Step | None:
         """One step, after `recover` where that is due; None if there is no room for it."""
@@ -145,26 +167,29 @@ class _Work:
             if not self._is_ready:
                 stage.recover()
                 self._is_ready = True
-                if not self._was_ready:
-                    log.info("%s is ready", stage.name)
-                    self._was_ready = True
             step = stage.step()
         except (OSError, SpooldError) as error:
             if not ran_out(error):
                 raise
             self._wait(error)
             return None
-        if self._said:
+        self._pulse.moved += step.moved
+        self._pulse.busy = step.busy
+        if not self._was_ready:
+            log.info("%s is ready", stage.name)
+        elif self._pulse.state == "waits":
             log.warning("%s goes on", stage.name)
-            self._said = ""
+        if self._pulse.state != "ready":
+            self._pulse.say("ready")
+        self._was_ready = True
         return step
 
     def _wait(self, error: Exception) -> None:
         self._stage.spool.abandon()
         self._is_ready = False
-        if not self._said:
-            self._said = str(error)
-            log.error("%s waits: %s", self._stage.name, self._said)
+        if self._pulse.state != "waits":
+            self._pulse.say("waits", str(error))
+            log.error("%s waits: %s", self._stage.name, error)
 
 
 def _mend(stage: Stage, folders: Sequence[str]) -> None:
@@ -179,109 +204,22 @@ def _mend(stage: Stage, folders: Sequence[str]) -> None:
         stage.spool.lay_out()
 
 
-def _stand_by(stage: Stage) -> bool:
+def _stand_by(pulse: Pulse) -> bool:
     """Wait for the lock; False if told to stop first."""
-    said = False
+    stage = pulse.stage
     while not stage.around.stop.is_set():
         try:
             stage.lock.acquire()
         except TryLater:
-            if not said:
+            if pulse.state != "standing-by":
+                pulse.say("standing-by", "another process runs it")
                 log.warning("%s runs here already; standing by", stage.name)
-                said = True
+            pulse.beat()
             stage.around.stop.wait(0.2)
         else:
+            pulse.say("starting")
             return True
     return False
-
-
-def drain(stages: Sequence[Stage], around: Surroundings) -> int:
-    """Step through the stages until nothing more can move now; wait for what runs.
-
-    What waits for a stage that another process runs is waited for too, as long as that gets on.
-
-    Returns:
-        The exit code.
-    """
-    failed: list[int] = []
-    with ExitStack() as closing:
-        waiting = _Drain(stages, around, closing)
-        while not failed and not around.stop.is_set() and waiting.goes_on:
-            for stage in stages:
-                _guard(stage.name, lambda stage=stage: waiting.visit(stage), failed)  # type: ignore[misc]
-                if failed:
-                    break
-            else:
-                _guard("drain", waiting.rest, failed)
-        if failed:
-            around.stop.set()
-    return failed[0] if failed else os.EX_OK
-
-
-class _Drain:
-    """What a drain has in its hands, and whether there is more to do."""
-
-    def __init__(self, stages: Sequence[Stage], around: Surroundings, closing: ExitStack) -> None:
-        self.goes_on = True
-        self._stages = stages
-        self._around = around
-        self._closing = closing
-        self._own: list[Stage] = []
-        self._steps: list[Step] = []
-        self._seen: list[set[str]] = []
-        self._since = time.monotonic()
-
-    def visit(self, stage: Stage) -> None:
-        """Let a stage move what it can, if no other process runs it."""
-        if stage not in self._own:
-            try:
-                stage.lock.acquire()
-            except TryLater:
-                return
-            self._own.append(stage)
-            self._closing.callback(stage.lock.release)
-            self._closing.callback(stage.close)
-            stage.recover()
-            # What it finished may be due for a stage that was visited before.
-            self._steps.append(Step(moved=1))
-        self._steps.append(stage.step())
-
-    def rest(self) -> None:
-        """Wait for what is due soon, for what runs and for others; or end."""
-        steps, self._steps = self._steps, []
-        if any(step.moved for step in steps):
-            self._since = time.monotonic()
-            return
-        due = earliest(*(step.due for step in steps))
-        wake = self._around.wake
-        if due is not None:
-            wake.wait(seconds_until(due, 1.0))
-        elif any(step.busy for step in steps):
-            wake.wait(1.0)
-        elif foreign := [s for s in self._stages if s not in self._own and _has_work(s)]:
-            self._wait_for(foreign)
-        else:
-            self.goes_on = False
-        wake.clear()
-
-    def _wait_for(self, foreign: Sequence[Stage]) -> None:
-        places = [(stage.spool, place) for stage in foreign for place in stage.hands()]
-        picture = [set(spool.scan(place)) for spool, place in places]
-        # Whoever has the lock is alive, so what it runs is running, however long that takes.
-        runs = any(place.folder == "running" and names
-                   for (_, place), names in zip(places, picture, strict=True))  # fmt: skip
-        if runs or picture != self._seen:
-            self._seen, self._since = picture, time.monotonic()
-        if time.monotonic() - self._since > _PATIENCE:
-            names = ", ".join(stage.name for stage in foreign)
-            raise TryLater(f"another process runs {names} here and does not get on")
-        time.sleep(_POLL)
-
-
-def _has_work(stage: Stage) -> bool:
-    """Whether files wait for a stage that another process runs; with HOLD none of them moves."""
-    held = stage.spool.on_hold and stage.name != "intake"
-    return not held and any(True for place in stage.hands() for _ in stage.spool.scan(place))
 
 
 def handle_signals(around: Surroundings, wake: Sequence[threading.Event]) -> None:

@@ -6,7 +6,7 @@ role cannot be made by mistake. Nothing is durable before `sync` returns.
 
 import errno
 import os
-import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import orjson
 
-from spoold import fs, request
-from spoold.errors import BadInput, StorageError
+from spoold import fs, request, sealkey
+from spoold.errors import BadInput
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable
 from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
+from spoold.unsynced import Unsynced
 
 
 class Place(NamedTuple):
@@ -37,8 +38,6 @@ class Place(NamedTuple):
 _TMP = "tmp"
 _DRAFTS = Place(_TMP)
 _HELD = Place("held")
-_SEAL_KEY = ".seal.key"
-_SEAL_KEY_BYTES = 32
 _REASON_BYTES = 1 << 16
 
 
@@ -72,9 +71,11 @@ class Spool:
         self._paths: dict[Place, str] = {}
         self._looks: dict[tuple[str, ...], list[tuple[str, Place]]] = {}
         self._drafts = drafts or role.value
-        self._unsynced = fs.Unsynced(self.root)
+        self._unsynced = Unsynced(self.root)
         #: Where it has put files since somebody last asked and cleared it.
         self.touched: set[Place] = set()
+        #: When (monotonic seconds) it last did something: whoever uses it does not hang.
+        self.active_at = time.monotonic()
 
     def _known(self, configured: Iterable[str], *folders: str) -> list[str]:
         names = dict.fromkeys(configured)
@@ -111,6 +112,7 @@ class Spool:
     def scan(self, place: Place) -> Iterator[str]:
         """The same in no order, as they are found."""
         for entry in fs.entries(self.path(place)):
+            self.active_at = time.monotonic()
             if is_candidate(entry.name) and not entry.name.endswith(REASON_SUFFIX):
                 yield entry.name
 
@@ -157,34 +159,12 @@ class Spool:
         return FolderLock(self.path(place))
 
     def seal_key(self) -> bytes:
-        """The key of this spool's seals, made on first use."""
-        path = os.path.join(self.root, _SEAL_KEY)
-        while True:
-            try:
-                key = fs.read_regular(path, 1 << 12).data
-            except FileNotFoundError:
-                with suppress(FileExistsError):
-                    fs.create(path, secrets.token_hex(_SEAL_KEY_BYTES).encode())
-                continue
-            except OSError as error:
-                raise StorageError(f"cannot read the seal key {path}: {error}") from error
-            if len(key.strip()) < _SEAL_KEY_BYTES:
-                raise StorageError(
-                    f"the seal key {path} is too short to be one. Restore it from a backup, or "
-                    "remove it: then a new one is made, and what waits must be dropped again"
-                )
-            return key
+        """The key of this spool's seals, made on first use; raises `StorageError`."""
+        return sealkey.made(self.root)
 
     def readable_seal_key(self) -> bytes | None:
-        """The key, if there is one and this user may read it; it is not made.
-
-        Raises:
-            OSError: it could not be read for another reason, so nothing can be checked now.
-        """
-        try:
-            return fs.read_regular(os.path.join(self.root, _SEAL_KEY), 1 << 12).data
-        except (FileNotFoundError, PermissionError):
-            return None
+        """The key, if there is one and this user may read it; it is not made."""
+        return sealkey.readable(self.root)
 
     # Writing
 
@@ -206,6 +186,7 @@ class Spool:
     def sync(self) -> None:
         """Make all drafts and moves since the last `sync` durable."""
         self._unsynced.flush()
+        self.active_at = time.monotonic()
 
     def abandon(self) -> None:
         """Forget the drafts that were not synced, so that a stage can begin anew after an error."""

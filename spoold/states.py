@@ -193,5 +193,8 @@ FINAL: frozenset[str] = frozenset({"rejected", "expired", "done", "failed"})
 #: `touch HOLD` in the spool root stops the gate and every executor from starting anything new.
 HOLD = "HOLD"
 
+#: In the spool root: what intake seals with, and the gate checks with.
+SEAL_KEY = ".seal.key"
+
 #: Beside a file that was set aside or decided: why.
 REASON_SUFFIX = ".reason.json"

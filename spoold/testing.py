@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 from pydantic import JsonValue
 
-from spoold import config, executors, routing, service
+from spoold import config, executors, routing
+from spoold.drain import drain
 from spoold.executors import Context, Model, Result
 from spoold.stages import Stage, Surroundings
 from spoold.stages.execute import Execute
@@ -142,7 +143,7 @@ class Lab:
     def drain(self) -> int:
         """What `spoold run --drain` does; returns its exit code."""
         stages = self.stages()
-        return service.drain(stages, self.around)
+        return drain(stages, self.around)
 
     def drop(self, source: str, name: str, content: object) -> Path:
         """Drop a file the way a careful producer does; bytes as they are, all else as JSON."""

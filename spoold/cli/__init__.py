@@ -18,7 +18,7 @@ from spoold.request import plain
 #: The order of a day's work, for `--help`.
 _ORDER = (
     *("init", "check", "doctor", "health", "run", "intake", "gate", "execute", "sweep", "report"),
-    *("ls", "show", "stats", "explain"),
+    *("ls", "show", "stats", "status", "explain"),
     *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex"),
 )
 

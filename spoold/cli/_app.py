@@ -32,15 +32,19 @@ class App:
 
     @cached_property
     def config(self) -> config.Config:
-        """The configuration; raises `ConfigError`."""
-        return config.load(config.find(self._given))
+        """What does not depend on routes, so that these may be wrong; raises `ConfigError`."""
+        return config.load(config.find(self._given), with_routes=False)
 
     @cached_property
     def routing(self) -> "Routing":
-        """The configuration, compiled; raises `ConfigError`. Loaded late: `ls` needs no CEL."""
+        """The configuration, compiled; raises `ConfigError`."""
+        return self.load()
+
+    def load(self) -> "Routing":
+        """The same, as the files are now. Loaded late: `ls` needs no CEL."""
         from spoold import routing  # noqa: PLC0415
 
-        return routing.load(self.config)
+        return routing.load(config.load(config.find(self._given)))
 
     @cached_property
     def spool(self) -> Spool:

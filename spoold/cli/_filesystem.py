@@ -12,6 +12,7 @@ from spoold.locks import written_to_now
 from spoold.room import ran_out
 from spoold.spool import Place, Spool
 from spoold.states import FOLDERS
+from spoold.unsynced import Unsynced
 
 #: More than fits beside a file's status, so that there must be room for it.
 _SAMPLE = b"spoold check\n" * 5000
@@ -77,7 +78,7 @@ def _present(folder: str) -> str:
 @contextmanager
 def _drafts(root: str, folder: str) -> Iterator[tuple[str, str]]:
     """Two durable files of different sizes, removed at the end."""
-    unsynced, made = fs.Unsynced(root), list[str]()
+    unsynced, made = Unsynced(root), list[str]()
     try:
         with _named(folder):
             made += [unsynced.write(folder, "person", data) for data in (_SAMPLE, b"")]

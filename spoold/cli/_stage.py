@@ -10,6 +10,7 @@ import click
 from spoold import service
 from spoold.cli._app import App
 from spoold.cli._filesystem import must_be_usable
+from spoold.drain import drain as drained
 from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
 from spoold.states import Role
@@ -33,5 +34,5 @@ def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: boo
     stages = make(around)
     must_be_usable(stages[0].spool)
     service.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
-    code = service.drain(stages, around) if drain else service.serve(stages, around)
+    code = drained(stages, around) if drain else service.serve(stages, around, app.load)
     click.get_current_context().exit(code)

@@ -35,9 +35,12 @@ class Step:
     look_again: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
-    """What every stage is given: the configuration, the time, and when to wake and to stop."""
+    """What every stage is given: the configuration, the time, and when to wake and to stop.
+
+    `offered` takes the place of `routing` between two steps; then the stage is told to `adopt` it.
+    """
 
     routing: Routing
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -45,6 +48,7 @@ class Surroundings:
     stop: threading.Event = field(default_factory=threading.Event)
     stop_now: threading.Event = field(default_factory=threading.Event)
     arrivals: Arrivals = field(default_factory=Arrivals)
+    offered: Routing | None = None
 
     def spool(self, role: Role, drafts: str = "") -> Spool:
         """The spool, in the hands of `role`; `drafts` tells its processes apart."""
@@ -76,6 +80,10 @@ class Stage(Protocol):
 
     def hands(self) -> list[Place]:
         """Where files lie that it has to move before a drain may end."""
+        ...
+
+    def adopt(self) -> None:
+        """Take on what `around.routing` says now; also called when it is made."""
         ...
 
     def recover(self) -> None:

@@ -37,19 +37,23 @@ class Execute:
         self.name = f"execute {executor}"
         self.spool = around.spool(Role.EXECUTE, drafts=f"execute-{executor}")
         self.spool.lay_out()
-        self._instance = around.routing.executors[executor]
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
         self._cancel = Place("cancel", executor)
         self.lock = self.spool.lock(self._running)
-        self._attempts = Attempts(self._instance, around, self.spool)
         self._key: bytes | None = None
+        self._crew = Crew(self.name, around.wake.set)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take on the executor's settings; what runs goes on with those it was started with."""
+        routing, executor = self.around.routing, self._queued.key
+        self._instance = routing.executors[executor]
+        self._attempts = Attempts(self._instance, self.around, self.spool)
         in_use = self._instance.has_lanes or any(
-            "lane" in route.keys and route.executor.name == executor
-            for route in around.routing.routes
+            "lane" in route.keys and route.executor.name == executor for route in routing.routes
         )
         self._queue = Lanes(self.spool, self._queued, in_use=in_use)
-        self._crew = Crew(self.name, around.wake.set)
 
     def inputs(self) -> list[Place]:
         """Its queue, and where people say that something is to be stopped."""

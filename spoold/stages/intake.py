@@ -43,13 +43,18 @@ class Intake:
         self.spool = around.spool(Role.INTAKE)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("archive"))
-        self._inboxes = around.routing.inboxes
         self._key = self.spool.seal_key()
-        self._floor = Floor(self.spool.root, around.routing.config.settings.min_free)
         self._index: Index | None = None
         self._stuck: dict[tuple[str, str], int] = {}
         self._due: float | None = None
         self._look_again: float | None = None
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take on the formats, the routes and the room to leave."""
+        routing = self.around.routing
+        self._inboxes = routing.inboxes
+        self._floor = Floor(self.spool.root, routing.config.settings.min_free)
 
     def inputs(self) -> list[Place]:
         """Every inbox."""

@@ -51,14 +51,20 @@ class Report:
         self.spool = around.spool(Role.REPORT)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("done"))
-        self._inboxes = inboxes_of(around)
-        wanted = {state for inbox in self._inboxes for state in _states(inbox)}
-        self._places = self.spool.places(*sorted(wanted))
         self._path = os.path.join(self.spool.root, _MARK)
         self._until: dict[str, float] = {}
         self._known: dict[Place, set[tuple[str, int]]] = {}
         self._looked: dict[Place, float] = {}
         self._rests_until: dict[Place, float] = {}
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take on who is told of what; what had come to a state before is old."""
+        self._inboxes = inboxes_of(self.around)
+        wanted = {state for inbox in self._inboxes for state in _states(inbox)}
+        self._places = self.spool.places(*sorted(wanted))
+        for place in self._places:
+            self._until.setdefault(str(place), time.time())
 
     def inputs(self) -> list[Place]:
         """The states that somebody wants to be told of."""

@@ -49,6 +49,9 @@ class Sweep:
         self._rests_until = 0.0
         self._unread: list[str] = []
 
+    def adopt(self) -> None:
+        """Nothing of the configuration is kept."""
+
     def inputs(self) -> list[Place]:
         """Where something may become due."""
         return [*self.spool.places("deferred"), _AWAITING]

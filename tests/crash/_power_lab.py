@@ -22,8 +22,8 @@ from typing import Any
 
 import orjson
 
-from spoold import service
 from spoold.cli import main
+from spoold.drain import drain
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
 from spoold.testing import Clock, Lab, Recorder
@@ -145,7 +145,7 @@ class Play:
         self.lab.clock.advance(1)
         self.mark("clock", at=self.lab.clock.now.isoformat())
         chosen = [s for s in self.lab.stages() if not stages or s.name in stages]
-        code = service.drain(chosen, self.lab.around)
+        code = drain(chosen, self.lab.around)
         if code:
             sys.exit(code)
         self.mark("acknowledged")

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from spoold import request, service
+from spoold import request
+from spoold.drain import drain
 from spoold.errors import BadInput
 from spoold.identity import dispatch_id, event_digest
 from spoold.testing import Clock, Lab
@@ -171,7 +172,7 @@ class Site:
     def step(self, stage: str) -> None:
         """Let one stage do what it can, in this process."""
         found = [one for one in self.lab.stages() if one.name == stage]
-        assert service.drain(found, self.lab.around) == 0
+        assert drain(found, self.lab.around) == 0
 
     def move(self, target: str, *names: str, copy: bool = False) -> None:
         """`mv` (or `cp`) the requests of records into a folder."""

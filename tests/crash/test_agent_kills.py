@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from spoold import service
+from spoold.drain import drain
 from spoold.processes import with_variable
 from spoold.stages import Stage, Surroundings
 from spoold.stages.execute import Execute
@@ -117,7 +117,7 @@ class Bench:
     def drain(self, *kinds: Callable[[Surroundings], Stage]) -> None:
         """Let stages of this process do what they can."""
         around = Surroundings(self.lab.routing)
-        assert service.drain([kind(around) for kind in kinds], around) == 0
+        assert drain([kind(around) for kind in kinds], around) == 0
 
     def execute(self) -> None:
         """One run of the executor, which may be killed."""

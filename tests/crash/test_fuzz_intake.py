@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spoold import config, request, routing, service
+from spoold import config, request, routing
+from spoold.drain import drain
 from spoold.errors import ADVICE
 from spoold.stages import Surroundings
 from spoold.stages.intake import Intake
@@ -205,7 +206,7 @@ def test_the_whole_spool_keeps_every_law(desk):
     desk.intake.close()
     desk.intake.lock.release()
     again = Intake(desk.around)
-    assert service.drain([again], desk.around) == 0
+    assert drain([again], desk.around) == 0
     assert violations(desk.root, desk.dropped) == []
     codes = {orjson.loads(path.read_bytes())["code"] for path in desk.root.rglob("*.reason.json")}
     assert len(codes) >= 8, codes

@@ -243,7 +243,9 @@ def test_cancel_races_the_gate_and_the_executor(site, receiver, chance):
 
 def test_retry_cancel_and_sweep_race_for_what_is_deferred(site, receiver, chance):
     """What is due again is queued once, by whoever is faster, or is cancelled and not called."""
-    site.configure(hook(receiver.url, 'retry = { tries = 9, base = "1h" }'), OWN, route())
+    site.configure(
+        hook(receiver.url, 'rest_after = 0\nretry = { tries = 9, base = "1h" }'), OWN, route()
+    )
     again, no = Hand(site, "failed", "retry"), Hand(site, "approved", "cancel")
     made = waiting(site, 200, chance)
     site.approve(*(path for path in site.files("awaiting-approval") if path.stem in made))

@@ -137,9 +137,9 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
     lab.approve()
     around = Surroundings(lab.routing, lab.clock)
     stages = [stage for stage in lab.stages() if stage.name != "report"]
-    from spoold import service
+    from spoold.drain import drain
 
-    service.drain(stages, stages[0].around)
+    drain(stages, stages[0].around)
     before = len(lab.recorder.told)
     lab.drain()
     assert lab.recorder.told[before:] == ["done work ok"]

@@ -14,9 +14,10 @@ PACKAGE = Path(spoold.__file__).parent
 
 #: From bottom to top: a module imports only from its own layer's elders.
 LAYERS = [
-    {"states", "errors", "values", "families", "processes"},
+    {"states", "errors", "values", "families", "processes", "notify"},
     {"fs", "locks", "names", "room"},
     {"identity", "request", "record"},
+    {"unsynced", "sealkey"},
     {"spool", "index"},
     {"toml"},
     {"rules", "explain", "config"},
@@ -24,7 +25,10 @@ LAYERS = [
     {"routing"},
     {"stages"},
     {"watcher", "loglines"},
+    {"heartbeat"},
+    {"reload"},
     {"service", "health"},
+    {"drain"},
     {"cli", "testing"},
     {"__main__"},
 ]

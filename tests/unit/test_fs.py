@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from spoold import fs, locks
 from spoold.errors import StorageError, TryLater
+from spoold.unsynced import Unsynced
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -479,7 +480,7 @@ def synced(monkeypatch):
 
 def test_an_unsynced_draft_gets_no_name(tmp_path):
     """A rename of a draft whose data is not durable yet is a bug, and is said to be one."""
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     draft = unsynced.write(str(tmp_path), "x", b"data")
     with pytest.raises(RuntimeError, match="before its data was synced"):
         unsynced.renamed(draft, str(tmp_path / "name"), temporary=True)
@@ -492,7 +493,7 @@ def test_data_first_then_the_folder_it_came_to_then_the_one_it_left(tmp_path, sy
     """A power cut can leave a name twice for a moment of recovery, but never nowhere."""
     for name in ("a", "b", "tmp"):
         (tmp_path / name).mkdir()
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     draft = unsynced.write(str(tmp_path / "tmp"), "x", b"data")
     assert synced == []
     unsynced.flush()
@@ -506,7 +507,7 @@ def test_data_first_then_the_folder_it_came_to_then_the_one_it_left(tmp_path, sy
 
 def test_a_folder_is_synced_once_for_many_files(tmp_path, synced):
     """A hundred moves between two folders cost two syncs, and nothing is synced twice."""
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     for number in range(100):
@@ -528,8 +529,8 @@ def test_everything_is_synced_in_the_cheaper_way(tmp_path, drafts, folders, expe
         pytest.skip("no strace here")
     text = """
 import os, sys
-from spoold import fs, locks
-unsynced = fs.Unsynced(sys.argv[1])
+from spoold.unsynced import Unsynced
+unsynced = Unsynced(sys.argv[1])
 drafts = [unsynced.write(sys.argv[1], "x", b"data") for _ in range(int(sys.argv[2]))]
 for number in range(int(sys.argv[3])):
     os.mkdir(f"{sys.argv[1]}/{number}")
@@ -556,7 +557,7 @@ for draft in drafts:
 def test_flushing_closes_every_draft(tmp_path, count):
     """No descriptor is left open, however many drafts there were."""
     before = len(os.listdir("/proc/self/fd"))
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     for _ in range(count):
         unsynced.write(str(tmp_path), "x", b"data")
     unsynced.flush()
@@ -582,7 +583,7 @@ def test_a_failed_sync_is_an_error_and_is_never_tried_again(tmp_path, monkeypatc
         syncfs = staticmethod(fail_all)
 
     before = len(os.listdir("/proc/self/fd"))
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     for _ in range(count):
         unsynced.write(str(tmp_path), "x", b"data")
     monkeypatch.setattr(os, "fsync", fail)
@@ -601,7 +602,7 @@ def test_a_failed_sync_is_an_error_and_is_never_tried_again(tmp_path, monkeypatc
 def test_a_draft_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     """When the disk is full, no half file lies in tmp/, and nothing stays open."""
     before = len(os.listdir("/proc/self/fd"))
-    unsynced = fs.Unsynced(str(tmp_path))
+    unsynced = Unsynced(str(tmp_path))
     monkeypatch.setattr(os, "write", lambda *_: no_space(0))
     with pytest.raises(OSError, match="No space"):
         unsynced.write(str(tmp_path), "x", b"data")
@@ -614,7 +615,7 @@ def test_a_draft_is_written_to_the_last_byte(tmp_path, monkeypatch):
     """A write that takes only a part is gone on with; a draft's time can be set."""
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:3])))
-    draft = fs.Unsynced(str(tmp_path)).write(str(tmp_path), "x", b"0123456789", mtime=1234.5)
+    draft = Unsynced(str(tmp_path)).write(str(tmp_path), "x", b"0123456789", mtime=1234.5)
     assert Path(draft).read_bytes() == b"0123456789"
     assert Path(draft).stat().st_mtime == 1234.5
 

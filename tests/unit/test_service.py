@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from spoold import locks, loglines, service
+from spoold import drain, locks, loglines, service
 from spoold.errors import ConfigError, StorageError, Transient, TryLater
 from spoold.request import parse
 from spoold.spool import Place, Spool
@@ -166,6 +166,9 @@ class Fake:
     def inputs(self):
         return self._inputs
 
+    def adopt(self):
+        self.said.append("adopt")
+
     def recover(self):
         self.said.append("recover")
 
@@ -196,12 +199,12 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize("way", ["drain", "serve"])
+@pytest.mark.parametrize("way", [drain.drain, service.serve])
 @pytest.mark.parametrize(("error", "code"), FAILURES)
 def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, way):
     """The exit code says what kind of failure it was; the lock is given back, the rest stopped."""
     stage = Fake(around, [Step(1), error])
-    assert getattr(service, way)([stage], around) == code
+    assert way([stage], around) == code
     assert stage.said == ["recover", "step", "step", "close"]
     assert around.stop.is_set()
     again = locks.FolderLock(stage.spool.path(Place("tmp")))
@@ -244,7 +247,7 @@ def test_a_failure_is_logged_with_the_name_of_the_stage_that_failed(lab, logged)
     around = Surroundings(lab.routing)
     stages = [Fake(around, name="one", folder="held"),
               Fake(around, [StorageError("the disk")], name="two")]  # fmt: skip
-    service.drain(stages, around)
+    drain.drain(stages, around)
     (line,) = [line for line in logged() if line["level"] == "CRITICAL"]
     assert line["message"].startswith("two stops: ")
 
@@ -253,7 +256,7 @@ def test_a_drain_goes_on_while_anything_moves(around):
     """It ends after the first pass in which nothing moved, nothing runs and nothing is due."""
     stage = Fake(around, [Step(3), Step(1), Step(busy=2), Step(due=time.time() + 0.05), Step(1)])
     threading.Timer(0.05, around.wake.set).start()
-    assert service.drain([stage], around) == 0
+    assert drain.drain([stage], around) == 0
     assert stage.said == ["recover", *["step"] * 6, "close"]
 
 
@@ -261,7 +264,7 @@ def test_a_drain_does_not_wait_for_what_is_only_worth_another_look(around):
     """What may come later (a deferred file, a request's expiry) keeps no drain waiting."""
     stage = Fake(around, [Step(look_again=time.time() + 3600)])
     start = time.monotonic()
-    assert service.drain([stage], around) == 0
+    assert drain.drain([stage], around) == 0
     assert time.monotonic() - start < 30
 
 
@@ -269,14 +272,14 @@ def test_a_drain_stops_when_it_is_told_to(around):
     """A drain whose stages would move for ever ends when the process is stopped."""
     stage = Fake(around, [Step(1)] * 1_000_000)
     threading.Timer(0.1, around.stop.set).start()
-    assert service.drain([stage], around) == 0
+    assert drain.drain([stage], around) == 0
     assert stage.said[-1] == "close"
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """A drain that gives up on others after a moment."""
-    monkeypatch.setattr(service, "_PATIENCE", 0.3)
+    monkeypatch.setattr(drain, "_PATIENCE", 0.3)
 
 
 def test_a_drain_that_others_keep_waiting_says_try_later(lab, impatient):
@@ -519,7 +522,9 @@ def test_a_log_line_is_one_line_whatever_is_logged(lab, logged):
         {"msg": "it failed", "exc_info": (ValueError, error, None)},
     ):
         # Past the loggers: a test's own report could not hold the second one.
-        handler.emit(logging.makeLogRecord({"name": "spoold.x", "levelname": "INFO", **more}))
+        handler.emit(
+            logging.makeLogRecord({"name": "spoold.x", "levelname": "INFO", "levelno": 20, **more})
+        )
     lines = logged()
     assert len(lines) == 3
     assert lines[0]["message"] == "a\nb é\u2028"

@@ -1,0 +1,268 @@
+"""A service and its manager: ready, watchdog, reload, status, end; and `spoold status`."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from spoold import heartbeat, service
+from spoold.request import timestamp
+from spoold.spool import Place
+from spoold.stages import Step, Surroundings
+from spoold.states import Role
+from tests.e2e.conftest import PRE_APPROVED, argv, command, route, until
+
+OTHER = route("runner", PRE_APPROVED, params=argv("/usr/bin/true")).replace("cutover", "other")
+
+
+class Manager:
+    """The socket that systemd listens on, and what was said there."""
+
+    def __init__(self, folder):
+        self.said = []
+        self.path = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        while data := self._socket.recv(4096):
+            self.said.append(data.decode())
+
+    def heard(self, what, after=0, seconds=15):
+        """Wait for a message that holds this; its number."""
+
+        def there():
+            found = [n for n, one in enumerate(self.said) if n >= after and what in one]
+            return found[0] + 1 if found else 0
+
+        return until(there, (what, self.said), seconds) - 1
+
+
+@pytest.fixture
+def manager(tmp_path, site):
+    """A service manager that the site's processes talk to."""
+    manager = Manager(tmp_path)
+    site.env["NOTIFY_SOCKET"] = manager.path
+    site.configure(
+        command("/usr/bin/true"),
+        route("runner", params=argv("/usr/bin/true")),
+        rescan="200ms",
+        runtime=str(tmp_path / "run"),
+    )
+    return manager
+
+
+def test_ready_means_that_everything_was_looked_at(manager, site):
+    """When a service says READY, what lay there when it began has been taken."""
+    site.drop_many(150)
+    site.start("intake", ready=0)
+    manager.heard("READY=1")
+    assert len(site.files("awaiting-approval")) == 150
+    assert not site.files("inbox")
+
+
+def test_a_wrong_configuration_is_never_ready(manager, site):
+    """A service that cannot start well does not say READY, and ends with EX_CONFIG."""
+    (site.config.parent / "routes.d" / "20.toml").write_text("name = ")
+    assert site.spoold("intake", ok=False).returncode == os.EX_CONFIG
+    assert not manager.said
+
+
+def test_the_watchdog_is_told_while_all_get_on(manager, site):
+    """The manager hears WATCHDOG well within its time, also while nothing happens."""
+    site.env["WATCHDOG_USEC"] = "2000000"
+    site.start("run")
+    manager.heard("READY=1")
+    for _ in range(3):
+        count = len(manager.said)
+        manager.heard("WATCHDOG=1", after=count, seconds=1.5)
+
+
+def test_a_reload_takes_on_new_routes(manager, site):
+    """After SIGHUP a record that no route took makes a request; RELOADING comes before READY."""
+    site.config.parent.joinpath("routes.d/10.toml").write_text(OTHER.replace('"true"', '"false"'))
+    process = site.start("run")
+    ready = manager.heard("READY=1")
+    site.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    site.wait_for("quarantine")
+    site.config.parent.joinpath("routes.d/10.toml").write_text(OTHER)
+    process.send_signal(signal.SIGHUP)
+    reloading = manager.heard("RELOADING=1\nMONOTONIC_USEC=", after=ready + 1)
+    manager.heard("READY=1", after=reloading)
+    site.drop("decisions", "b.json", {"decision_id": "b", "decision_type": "cutover"})
+    site.wait_for("done")
+
+
+def test_a_bad_file_keeps_the_old_routes_and_is_named(manager, site):
+    """A reload that is refused changes nothing, and names the mistake until it is mended."""
+    process = site.start("intake")
+    ready = manager.heard("READY=1")
+    site.config.parent.joinpath("routes.d/20.toml").write_text('name = "x"\nmatch = \n')
+    process.send_signal(signal.SIGHUP)
+    manager.heard("READY=1", after=ready + 1)
+    status = manager.said[manager.heard("the old configuration stays", after=ready + 1)]
+    assert "20.toml:2" in status
+    assert "20.toml:2" in site.log()
+    site.drop_many(1)
+    site.wait_for("awaiting-approval")
+    (seen,) = [one for one in status_lines(site) if one["stage"] == "intake"]
+    assert (seen["state"], "20.toml:2" in seen["detail"]) == ("ready", True)
+    site.config.parent.joinpath("routes.d/20.toml").unlink()
+    process.send_signal(signal.SIGHUP)
+    assert "stays" not in manager.said[manager.heard("STATUS=", after=len(manager.said))]
+
+
+@pytest.mark.parametrize("change", ["root", "source", "executor"])
+def test_what_needs_a_restart_is_refused_by_a_reload(manager, site, change):
+    """Another root, source or executor is not half taken on; a restart is asked for."""
+    process = site.start("intake")
+    old = site.config.read_text()
+    site.config.write_text(
+        {
+            "root": old.replace("../spool", "../other"),
+            "source": old + '[sources.more]\nformat = "task"\n',
+            "executor": old + '[executors.more]\nkind = "command"\nprograms = ["/usr/bin/true"]\n',
+        }[change]
+    )
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "by a restart only" in site.log(), "it was refused")
+    site.drop_many(1)
+    site.wait_for("awaiting-approval")
+
+
+def test_the_end_is_announced(manager, site):
+    """SIGTERM is answered with STOPPING, and nothing says afterwards that the stage runs."""
+    process = site.start("gate")
+    until(lambda: status_of(site)["gate"] == "ready", "ready")
+    assert site.stop(process) == 0
+    manager.heard("STOPPING=1")
+    assert status_of(site)["gate"] == "gone"
+
+
+# spoold status
+
+
+def status_lines(site):
+    """What `spoold --json status` prints, whatever it ends with."""
+    ended = site.spoold("--json", "status", ok=False)
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def status_of(site):
+    """The state of each stage."""
+    return {one["stage"]: one["state"] for one in status_lines(site)}
+
+
+def exit_code(site):
+    """What a monitor sees."""
+    return site.spoold("status", ok=False).returncode
+
+
+def test_a_monitor_is_told_by_the_exit_code(manager, site):
+    """Nothing runs: 69. All ready: 0. One killed: 69 as soon as it was silent for a while."""
+    assert exit_code(site) == os.EX_UNAVAILABLE
+    stages = ["intake", "gate", "sweep", "execute runner"]
+    running = [site.start(*stage.split()) for stage in stages]
+    until(lambda: exit_code(site) == 0, "all ready")
+    assert status_of(site) == dict.fromkeys(stages, "ready")
+    running[1].kill()
+    running[1].wait()
+    assert status_of(site)["gate"] == "ready"
+    file = site.folder / "run/gate/status.json"
+    facts = json.loads(file.read_bytes())
+    old = datetime.fromisoformat(facts["written_at"]) - timedelta(seconds=heartbeat.GONE + 1)
+    facts["written_at"] = timestamp(old)
+    file.write_text(json.dumps(facts))
+    assert status_of(site)["gate"] == "gone"
+    assert exit_code(site) == os.EX_UNAVAILABLE
+
+
+def test_one_that_stands_by_is_not_ready(manager, site):
+    """While another process has the stage, its own process is healthy and idle: 75."""
+    site.env["NOTIFY_SOCKET"] = ""
+    first = site.start("run")
+    until(lambda: exit_code(site) == 0, "all ready")
+    second = site.start("gate", ready=0)
+    until(lambda: status_of(site)["gate"] == "standing-by" or None, "it stands by")
+    assert exit_code(site) == os.EX_TEMPFAIL
+    site.stop(first)
+    until(lambda: "gate is ready" in site.log(1), "it takes over")
+    site.stop(second)
+
+
+def test_routes_that_are_wrong_do_not_hide_how_the_stages_do(manager, site):
+    """Looking and deciding do not need the routes."""
+    site.start("gate")
+    site.config.parent.joinpath("routes.d/20.toml").write_text("name = ")
+    until(lambda: status_of(site)["gate"] == "ready", "ready")
+    assert site.spoold("ls").returncode == 0
+
+
+def test_an_odd_heartbeat_is_none(manager, site):
+    """A file that is no heartbeat, whatever it holds, counts as no stage, and breaks nothing."""
+    folder = site.folder / "run/gate"
+    folder.mkdir(parents=True)
+    for content in (b"", b"[]", b'{"written_at": 3}', b'{"written_at": "x"}', b"\xff", b"{}"):
+        (folder / "status.json").write_bytes(content)
+        assert status_of(site)["gate"] == "gone"
+
+
+class _Hanging:
+    """A stage whose second step does not end until it is let go."""
+
+    name = "gate"
+
+    def __init__(self, around):
+        self.around = around
+        self.spool = around.spool(Role.GATE)
+        self.spool.lay_out()
+        self.lock = self.spool.lock(Place("checking"))
+        self.let_go = threading.Event()
+        self.steps = 0
+
+    def inputs(self):
+        return []
+
+    hands = inputs
+
+    def adopt(self):
+        pass
+
+    recover = close = adopt
+
+    def step(self):
+        self.steps += 1
+        if self.steps == 2:
+            self.let_go.wait(20)
+        return Step(due=time.time())
+
+
+def test_a_stage_that_hangs_is_seen_although_its_process_lives(lab, tmp_path, monkeypatch):
+    """Its heartbeat says how long it is silent, the watchdog is not told, and then it is again."""
+    manager = Manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.setattr(heartbeat, "EVERY", 0.1)
+    around = Surroundings(lab.routing)
+    stage = _Hanging(around)
+    thread = threading.Thread(target=service.serve, args=([stage], around))
+    thread.start()
+    manager.heard("STATUS=gate hangs")
+    count = len(manager.said)
+    time.sleep(1.2)
+    assert "WATCHDOG=1" not in manager.said[count:]
+    file = next((lab.root / "status").rglob("status.json"))
+    silent = json.loads(file.read_bytes())
+    assert silent["written_at"] > silent["heard_at"]
+    stage.let_go.set()
+    manager.heard("WATCHDOG=1", after=count)
+    around.stop.set()
+    around.wake.set()
+    thread.join(10)
+    assert not thread.is_alive()
