@@ -162,6 +162,7 @@ class Settings(_Table):
 
     root: str
     runtime: str | None = None
+    separate_users: bool = False
     sources: dict[Name, SourceTable]
     executors: dict[Name, ExecutorTable] = {}
     preflight: dict[str, Any] = {}
@@ -312,33 +313,3 @@ def _validate(model: type[_M], document: Document, problems: list[str]) -> _M | 
     except ValidationError as error:
         problems += complaints(error, document)
         return None
-
-
-class SecretMissing(LookupError):
-    """A secret is not where its reference says; the message never holds a value."""
-
-
-def read_secret(ref: SecretRef, folder: Path) -> str:
-    """The value behind a reference, without the line end of a file.
-
-    Args:
-        ref: the reference.
-        folder: what a relative `file` is relative to (the configuration's folder).
-
-    Raises:
-        SecretMissing: there is none, or it is empty.
-    """
-    if ref.env is not None:
-        value, where = os.environ.get(ref.env), f"the environment variable {ref.env}"
-    else:
-        base = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"))
-        by_name = ref.credential is not None
-        path = base / str(ref.credential) if by_name else folder / str(ref.file)
-        where = f"the credential {ref.credential}" if by_name else f"the file {path}"
-        try:
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError):
-            value = None
-    if not value:
-        raise SecretMissing(f"{where} is missing or empty")
-    return value

@@ -19,6 +19,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 
 from spoold.errors import StorageError
 from spoold.values import value
@@ -125,6 +126,11 @@ def show(path: str, data: bytes) -> None:
     replace(draft, path)
 
 
+def point(path: str, target: str) -> None:
+    """Make a symbolic link."""
+    os.symlink(target, path)
+
+
 @value
 class Read:
     """A regular file's bytes and what it looked like when they were read."""
@@ -219,9 +225,14 @@ def entries(path: str) -> Iterator[os.DirEntry[str]]:
 
 
 def begin(path: str, data: bytes, mtime: float | None = None) -> int:
-    """Write a new file and return it open, for `sync`; if that fails there is none."""
+    """Write a new file and return it open, for `sync`; if that fails there is none.
+
+    Whoever may enter its folder may read it, whatever the umask of the person who writes it.
+    """
     descriptor = os.open(path, _WRITE_NEW, 0o644)
     try:
+        if _masks():
+            os.fchmod(descriptor, 0o644)
         _write_all(descriptor, data)
         if mtime is not None:
             os.utime(descriptor, (mtime, mtime))
@@ -230,6 +241,14 @@ def begin(path: str, data: bytes, mtime: float | None = None) -> int:
         remove(path)
         raise
     return descriptor
+
+
+@cache
+def _masks() -> bool:
+    """Whether this process's umask hides from others what it writes."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+        umask = next((line.split()[1] for line in lines if line.startswith("Umask:")), "777")
+    return bool(int(umask, 8) & 0o044)
 
 
 def sync(descriptor: int, path: str) -> None:

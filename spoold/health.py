@@ -192,7 +192,7 @@ class Health:
 
 def health_spool(around: Surroundings) -> Spool:
     """The spool in the hands of whoever looks."""
-    return around.spool(Role.REPORT, drafts="health")
+    return around.spool(Role.HEALTH)
 
 
 def containers(around: Surroundings) -> Iterator[Instance]:

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import orjson
 
 from spoold import fs, request, sealkey
-from spoold.errors import BadInput
+from spoold.errors import BadInput, ConfigError
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable
 from spoold.record import JsonObject
 from spoold.request import Request
-from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
+from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed, uses
 from spoold.unsynced import Unsynced
 
 
@@ -38,6 +38,7 @@ class Place(NamedTuple):
 _TMP = "tmp"
 _DRAFTS = Place(_TMP)
 _HELD = Place("held")
+_QUEUES = ("queued", "deferred", "running")
 _REASON_BYTES = 1 << 16
 
 
@@ -49,7 +50,7 @@ class Spool:
         role: whose moves are allowed.
         sources: names of the configured inboxes.
         executors: names of the configured executors.
-        drafts: what the names of its drafts begin with; the role, unless it has several processes.
+        executor: the one that it is confined to; the role `execute` sees no other's queue.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Spool:
         role: Role,
         sources: Iterable[str] = (),
         executors: Iterable[str] = (),
-        drafts: str = "",
+        executor: str = "",
     ) -> None:
         self.root = os.path.abspath(root)
         self.role = role
@@ -66,11 +67,12 @@ class Spool:
         self._keys = {
             Per.NOTHING: [""],
             Per.SOURCE: self._known(sources, "inbox", "archive", "quarantine"),
-            Per.EXECUTOR: self._known(executors, "queued", "deferred", "running"),
+            Per.EXECUTOR: [executor] if executor else self._known(executors, *_QUEUES),
         }
         self._paths: dict[Place, str] = {}
         self._looks: dict[tuple[str, ...], list[tuple[str, Place]]] = {}
-        self._drafts = drafts or role.value
+        # Roles with several processes have drafts of several names.
+        self._drafts = f"{role.value}-{executor}" if executor else role.value
         self._unsynced = Unsynced(self.root)
         #: Where it has put files since somebody last asked and cleared it.
         self.touched: set[Place] = set()
@@ -150,9 +152,21 @@ class Spool:
         return os.path.lexists(os.path.join(self.root, HOLD))
 
     def lay_out(self) -> None:
-        """Create the folders that are missing."""
+        """Create the folders that are missing.
+
+        Raises:
+            ConfigError: one that this role needs is missing, and it may not create it.
+        """
         for place in self.places():
-            fs.make_folder(self.path(place), FOLDERS[place.folder].mode & 0o1777)
+            try:
+                fs.make_folder(self.path(place), FOLDERS[place.folder].mode & 0o1777)
+            except PermissionError as error:
+                # Others' folders may be out of sight.
+                if uses(self.role, place.folder):
+                    raise ConfigError(
+                        f"{self.path(place)} is missing, and cannot be made: {error.strerror}. "
+                        "As root, `spoold check --permissions --fix` lays the spool out"
+                    ) from error
 
     def lock(self, place: Place) -> FolderLock:
         """The lock that makes a stage the only one of its kind on this spool."""
@@ -166,6 +180,10 @@ class Spool:
         """The key, if there is one and this user may read it; it is not made."""
         return sealkey.readable(self.root)
 
+    def owner(self, place: Place, name: str = "") -> int:
+        """The number of the user who wrote a file, or to whom a folder belongs."""
+        return fs.status(self.path(place, name)).st_uid
+
     # Writing
 
     def draft(self, data: bytes, mtime: float | None = None) -> str:
@@ -176,7 +194,9 @@ class Spool:
         """Remove what a dead run of the same stage had begun to write; it was nobody's state."""
         for entry in fs.entries(self.path(_DRAFTS)):
             if entry.name.startswith(f"{self._drafts}.") and entry.is_file(follow_symlinks=False):
-                fs.remove(entry.path)
+                # Whoever may write there may have given a file of his such a name.
+                with suppress(PermissionError):
+                    fs.remove(entry.path)
 
     @property
     def broken(self) -> bool:
@@ -222,7 +242,9 @@ class Spool:
         except FileNotFoundError:
             fs.remove(draft)
             return False
-        fs.remove(draft)
+        # What somebody else had put there is not ours to remove; the sweep does that.
+        with suppress(PermissionError):
+            fs.remove(draft)
         self._unsynced.renamed(draft, target, temporary=True)
         return True
 

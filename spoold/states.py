@@ -20,6 +20,7 @@ class Role(StrEnum):
     EXECUTE = "execute"
     SWEEP = "sweep"
     REPORT = "report"
+    HEALTH = "health"
     PERSON = "person"
 
 
@@ -38,11 +39,14 @@ class Folder:
     Attributes:
         name: what the rest of the code calls it.
         owner: the role that creates it and replaces content in it.
-        mode: permission bits where every stage runs as its own user.
+        mode: permission bits where every stage runs as its own user; who of the others may do what
+            follows from the moves, see `access.py`.
         meaning: what it says about a file to be in it.
         per: it has one subfolder per source or per executor.
         under: where it lies when that is not a folder of its own name under the root.
         holds_requests: whether the files in it are requests (and so count as the request's state).
+        readers: who may look into it besides those who move files.
+        writers: who may write to it besides those who move files.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Folder:
     per: Per = Per.NOTHING
     under: str = ""
     holds_requests: bool = True
+    readers: frozenset[Role] = frozenset()
+    writers: frozenset[Role] = frozenset()
 
     def path(self, key: str = "") -> str:
         """Its path from the spool root; `key` names the source or the executor."""
@@ -60,42 +66,53 @@ class Folder:
         return f"{self.name}/{key}" if key else self.name
 
 
+_STAGES = frozenset(Role) - {Role.SUBMITTER, Role.PERSON}
+#: Who looks for a request wherever it is: for copies, for what was published, to show and to tell.
+_LOOK = frozenset({Role.INTAKE, Role.GATE, Role.REPORT, Role.PERSON})
+
 FOLDERS: dict[str, Folder] = {
     folder.name: folder
     for folder in (
         Folder("inbox", Role.INTAKE, 0o1730, "dropped by a producer", Per.SOURCE,
                holds_requests=False),
-        Folder("archive", Role.INTAKE, 0o750, "the original, as it came", Per.SOURCE,
-               holds_requests=False),
+        Folder("archive", Role.INTAKE, 0o2750, "the original, as it came", Per.SOURCE,
+               holds_requests=False, readers=frozenset({Role.PERSON})),
         Folder("taking", Role.INTAKE, 0o700, "claimed by intake, not yet answered for", Per.SOURCE,
                under="archive/{key}/.taking", holds_requests=False),
         Folder("quarantine", Role.INTAKE, 0o2770, "could not be taken; the reason lies beside it",
-               Per.SOURCE, holds_requests=False),
+               Per.SOURCE, holds_requests=False, readers=frozenset({Role.REPORT})),
         Folder("awaiting-approval", Role.INTAKE, 0o2770, "waits for a person"),
         Folder("approvals", Role.PERSON, 0o3770, "what people said when they decided",
-               holds_requests=False),
+               holds_requests=False, readers=frozenset({Role.GATE, Role.EXECUTE})),
         Folder("cancel", Role.EXECUTE, 0o3770, "a person wants what runs under that name stopped",
                Per.EXECUTOR, under="approvals/cancel/{key}", holds_requests=False),
         Folder("approved", Role.GATE, 0o2770, "a person said yes"),
-        Folder("pre-approved", Role.INTAKE, 0o2750, "its route asks for no person"),
-        Folder("checking", Role.GATE, 0o700, "claimed by the gate"),
-        Folder("checking-pre-approved", Role.GATE, 0o700, "claimed by the gate, without a yes",
+        Folder("pre-approved", Role.INTAKE, 0o2770, "its route asks for no person"),
+        Folder("checking", Role.GATE, 0o2750, "claimed by the gate"),
+        Folder("checking-pre-approved", Role.GATE, 0o2750, "claimed by the gate, without a yes",
                under="checking/pre-approved"),
-        Folder("rejected", Role.PERSON, 0o2770, "a person said no, or took it back"),
-        Folder("expired", Role.SWEEP, 0o2770, "nobody decided in time, or a newer one replaced it"),
+        Folder("rejected", Role.PERSON, 0o3770, "a person said no, or took it back"),
+        Folder("expired", Role.SWEEP, 0o3770, "nobody decided in time, or a newer one replaced it"),
         Folder("held", Role.GATE, 0o2770, "parked by a person, the gate or its executor"),
         Folder("queued", Role.GATE, 0o2770, "checked, waits for its executor", Per.EXECUTOR),
         Folder("deferred", Role.EXECUTE, 0o2770, "tried; again at the file's mtime", Per.EXECUTOR),
         Folder("running", Role.EXECUTE, 0o2750, "claimed by its executor", Per.EXECUTOR),
         Folder("unknown", Role.EXECUTE, 0o2770, "may have run; a person must say"),
-        Folder("done", Role.EXECUTE, 0o2770, "ran, and worked"),
+        Folder("done", Role.EXECUTE, 0o3770, "ran, and worked"),
         Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried"),
-        Folder("logs", Role.EXECUTE, 0o2770, "output of attempts", holds_requests=False),
-        Folder("health", Role.REPORT, 0o2750, "what was seen of managed containers",
-               holds_requests=False),
-        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", holds_requests=False),
-        Folder("tmp", Role.INTAKE, 0o3770, "half-written files, nobody's state",
-               holds_requests=False),
+        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts", holds_requests=False,
+               readers=frozenset({Role.PERSON}), writers=frozenset({Role.EXECUTE})),
+        Folder("health", Role.HEALTH, 0o2770, "what was seen of managed containers",
+               holds_requests=False, readers=frozenset({Role.PERSON, Role.REPORT}),
+               writers=frozenset({Role.HEALTH})),
+        Folder("reports", Role.REPORT, 0o2750, "how far telling of changes has come",
+               holds_requests=False, readers=frozenset({Role.PERSON})),
+        Folder("status", Role.SWEEP, 0o3770, "how each stage does", holds_requests=False,
+               readers=frozenset({Role.PERSON}), writers=_STAGES),
+        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", holds_requests=False,
+               readers=frozenset({Role.PERSON})),
+        Folder("tmp", Role.SWEEP, 0o3770, "half-written files, nobody's state",
+               holds_requests=False, writers=_STAGES | {Role.PERSON}),
     )
 }  # fmt: skip
 
@@ -153,6 +170,7 @@ MOVES: tuple[Move, ...] = (
     Move("deferred", "held", Role.SWEEP, "it is a copy of what is queued"),
     # report: what has come to a state is told to an inbox
     Move("tmp", "inbox", Role.REPORT, "tell of a change"),
+    Move("tmp", "inbox", Role.HEALTH, "ask for a restart"),
     # a person, about what was approved
     Move("approved", "held", Role.PERSON, "hold"),
     Move("pre-approved", "held", Role.PERSON, "hold"),
@@ -177,6 +195,18 @@ _ALLOWED = {(move.source, move.target, move.who) for move in MOVES}
 def allowed(source: str, target: str, who: Role) -> bool:
     """Whether `who` may move a file from `source` to `target` (folder names)."""
     return (source, target, who) in _ALLOWED
+
+
+def uses(who: Role, folder: str) -> bool:
+    """Whether `who` moves files into or out of a folder, or writes there."""
+    found = FOLDERS[folder]
+    moves = any(move.who == who and folder in (move.source, move.target) for move in MOVES)
+    return moves or who == found.owner or who in found.writers
+
+
+def may_look(folder: Folder) -> frozenset[Role]:
+    """Who needs to see what is in a folder; who moves files into or out of it sees it anyway."""
+    return folder.readers | (_LOOK if folder.holds_requests else frozenset())
 
 
 def targets(source: str, why: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What the verbs that run stages share."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from spoold import service
 from spoold.cli._app import App
 from spoold.cli._filesystem import must_be_usable
 from spoold.drain import drain as drained
+from spoold.errors import ConfigError
 from spoold.loglines import log_to_stderr
 from spoold.stages import Stage, Surroundings
 from spoold.states import Role
@@ -27,6 +29,11 @@ def drain_option() -> click.Option:
 def run(app: App, make: Callable[[Surroundings], Sequence[Stage]], *, drain: bool) -> None:
     """Run stages as a service, or once; ends the process with their exit code."""
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
+    if app.config.settings.separate_users and os.geteuid() == 0:
+        raise ConfigError(
+            "each stage has a user of its own here (`separate_users`), and none is root. Use "
+            "`systemctl start spoold.target`"
+        )
     Path(app.config.root).mkdir(parents=True, exist_ok=True)
     around = Surroundings(app.routing)
     if around.spool(Role.PERSON).on_hold:

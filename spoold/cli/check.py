@@ -4,18 +4,31 @@ from collections.abc import Iterator
 
 import click
 
+from spoold.cli import _permissions
 from spoold.cli._app import App, pass_app
 from spoold.cli._filesystem import try_out
-from spoold.config import SecretMissing, SecretRef, read_secret
+from spoold.credentials import SecretMissing, read_secret, references
 from spoold.errors import NoRoom
 from spoold.room import Floor
 
 
 @click.command
+@click.option("--permissions", is_flag=True, help="Compare users, folders and units instead.")
+@click.option("--fix", is_flag=True, help="With --permissions: make them as they should be.")
 @pass_app
-def command(app: App) -> None:
-    """Check the configuration, the routes and the spool; exit 78 with file and line if not."""
+def command(app: App, permissions: bool, fix: bool) -> None:  # noqa: FBT001
+    """Check the configuration, the routes and the spool; exit 78 with file and line if not.
+
+    With --permissions, whether everybody may do what the table of folders says, and no more: exit
+    77 if not. After a source or an executor was added, `--permissions --fix` (as root) lays out
+    what it needs.
+    """
+    if fix and not permissions:
+        raise click.UsageError("--fix goes with --permissions")
     routing = app.routing
+    if permissions:
+        _permissions.check(app, fix=fix)
+        return
     for inbox in routing.inboxes.values():
         app.row({"ok": True, "source": inbox.name}, f"ok       source {inbox.name}")
     for instance in routing.executors.values():
@@ -28,7 +41,8 @@ def command(app: App) -> None:
         app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
     root = app.config.root
     if root.is_dir():
-        for warning in [*try_out(app.spool), *_floor(app)]:
+        own = not app.config.settings.separate_users
+        for warning in [*try_out(app.spool, everywhere=own), *_floor(app)]:
             app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
     if (root / "tmp").is_dir():
         app.row({"ok": True, "root": str(root)}, f"ok       spool {root}")
@@ -50,20 +64,8 @@ def _secrets(app: App) -> Iterator[str]:
     folder = app.config.document.file.parent
     for name, instance in app.routing.executors.items():
         for key, value in instance.config:
-            for ref in _references(value):
+            for ref in references(value):
                 try:
                     read_secret(ref, folder)
                 except SecretMissing as error:
                     yield f"executor {name}: {key}: {error}"
-
-
-def _references(value: object) -> Iterator[SecretRef]:
-    """All references in a setting."""
-    if isinstance(value, SecretRef):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _references(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _references(inner)

@@ -50,11 +50,11 @@ class Surroundings:
     arrivals: Arrivals = field(default_factory=Arrivals)
     offered: Routing | None = None
 
-    def spool(self, role: Role, drafts: str = "") -> Spool:
-        """The spool, in the hands of `role`; `drafts` tells its processes apart."""
+    def spool(self, role: Role, executor: str = "") -> Spool:
+        """The spool, in the hands of `role`; of one `executor` only, if that is given."""
         routing = self.routing
         root = str(routing.config.root)
-        return Spool(root, role, routing.inboxes, routing.executors, drafts)
+        return Spool(root, role, routing.inboxes, routing.executors, executor)
 
     def for_stage(self) -> "Surroundings":
         """The same, with a wake-up of its own."""

@@ -12,7 +12,8 @@ import orjson
 
 from spoold import fs, request
 from spoold.capture import Capture
-from spoold.config import Config, SecretMissing, SecretRef, read_secret
+from spoold.config import Config, SecretRef
+from spoold.credentials import SecretMissing, read_secret
 from spoold.errors import (
     ExecutionError,
     LeftRunning,

@@ -6,6 +6,7 @@ saw is not repeated unless the executor's own probe says that this is safe.
 """
 
 import logging
+import os
 import time
 
 from spoold import fs, request
@@ -19,12 +20,13 @@ from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import Attempts
 from spoold.stages._crew import Crew
 from spoold.stages._lanes import Lanes
+from spoold.stages._slips import user_name
 from spoold.stages._verdict import Verdict, begun, judge, target_of
 from spoold.states import Role
 
 log = logging.getLogger("spoold.execute")
 
-_HELD = Place("held")
+_HELD, _CHECKING = Place("held"), Place("checking")
 #: Where a request of that name must not be when it starts.
 _ENDED = ("unknown", "done", "failed")
 
@@ -35,7 +37,7 @@ class Execute:
     def __init__(self, around: Surroundings, executor: str) -> None:
         self.around = around
         self.name = f"execute {executor}"
-        self.spool = around.spool(Role.EXECUTE, drafts=f"execute-{executor}")
+        self.spool = around.spool(Role.EXECUTE, executor)
         self.spool.lay_out()
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
@@ -254,6 +256,10 @@ class Execute:
         found = self.spool.request(self._running, name)
         if (found.name, found.executor) != (name, self._instance.name) or not found.approvals:
             what = f"It is not what the gate passes to executor {self._instance.name}."
+            raise BadInput("not-a-request", what)
+        writer = self.spool.owner(self._running, name)
+        if writer not in (os.geteuid(), self.spool.owner(_CHECKING)):
+            what = f"Neither the gate nor this executor wrote it, but user {user_name(writer)}."
             raise BadInput("not-a-request", what)
         # The folder guards the queue. Where one user runs all, the seal can be checked as well.
         key = self._key = self._key or self.spool.readable_seal_key()

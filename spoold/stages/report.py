@@ -9,7 +9,6 @@ what a request would do: no parameters, no output.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 
@@ -32,7 +31,8 @@ _COARSE = 2.0
 _REST = 50.0
 #: Two changes can have the same time stamp (seconds).
 _TICK = 0.02
-_MARK = ".reported.json"
+_MARK = "until.json"
+_REPORTS = Place("reports")
 _SUMMARY = 500
 
 
@@ -50,8 +50,8 @@ class Report:
         self.around = around
         self.spool = around.spool(Role.REPORT)
         self.spool.lay_out()
-        self.lock = self.spool.lock(Place("done"))
-        self._path = os.path.join(self.spool.root, _MARK)
+        self.lock = self.spool.lock(_REPORTS)
+        self._path = self.spool.path(_REPORTS, _MARK)
         self._until: dict[str, float] = {}
         self._known: dict[Place, set[tuple[str, int]]] = {}
         self._looked: dict[Place, float] = {}
@@ -199,7 +199,7 @@ class Report:
         draft = self.spool.draft(orjson.dumps({"until": self._until}))
         self.spool.sync()
         fs.replace(draft, self._path)
-        fs.sync_folder(self.spool.root)
+        fs.sync_folder(self.spool.path(_REPORTS))
 
 
 def _states(inbox: Inbox) -> list[report.State]:

@@ -144,7 +144,7 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
     lab.drain()
     assert lab.recorder.told[before:] == ["done work ok"]
     # The mark is lost: all that is there counts as old, and nothing is told twice.
-    (lab.root / ".reported.json").unlink()
+    (lab.root / "reports/until.json").unlink()
     lab.drain()
     assert len(lab.recorder.told) == before + 1
     assert Report(around).name == "report"
@@ -152,12 +152,12 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
 
 def test_a_mark_that_is_older_tells_nothing_twice(lab):
     """After a crash before the mark was written, intake knows the repeats by their ids."""
-    mark = (lab.root / ".reported.json").read_bytes()
+    mark = (lab.root / "reports/until.json").read_bytes()
     drop(lab)
     lab.approve()
     lab.drain()
     told = list(lab.recorder.told)
-    (lab.root / ".reported.json").write_bytes(mark)
+    (lab.root / "reports/until.json").write_bytes(mark)
     lab.drain()
     assert lab.recorder.told == told
 

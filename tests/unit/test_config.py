@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spoold import config, routing
-from spoold.config import SecretMissing, SecretRef, format_duration, parse_duration
+from spoold import config, credentials, routing
+from spoold.config import SecretRef, format_duration, parse_duration
+from spoold.credentials import SecretMissing
 from spoold.errors import ConfigError
 from spoold.toml import line_of
 from tests.contract import CONTRACT, CONTRACT_ROUTE
@@ -587,16 +588,16 @@ def test_a_secret_comes_from_where_its_reference_says(tmp_path, monkeypatch):
     (tmp_path / "creds").mkdir()
     (tmp_path / "creds/api").write_text("two\n")
     (tmp_path / "file").write_text("three\r\n")
-    assert config.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
-    assert config.read_secret(SecretRef(credential="api"), tmp_path) == "two"
-    assert config.read_secret(SecretRef(file="file"), tmp_path) == "three"
-    assert config.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
+    assert credentials.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
+    assert credentials.read_secret(SecretRef(credential="api"), tmp_path) == "two"
+    assert credentials.read_secret(SecretRef(file="file"), tmp_path) == "three"
+    assert credentials.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
 
 
 def test_only_the_line_end_is_no_part_of_a_secret(tmp_path):
     """Blanks around a secret are kept: nobody but its owner knows whether they belong to it."""
     (tmp_path / "file").write_text(" a b \n")
-    assert config.read_secret(SecretRef(file="file"), tmp_path) == " a b "
+    assert credentials.read_secret(SecretRef(file="file"), tmp_path) == " a b "
 
 
 @pytest.mark.parametrize(
@@ -619,7 +620,7 @@ def test_a_secret_that_is_not_there_is_named_by_its_place(tmp_path, monkeypatch,
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"s3cr3t\xff")
     with pytest.raises(SecretMissing, match="missing") as error:
-        config.read_secret(SecretRef(**ref), tmp_path)
+        credentials.read_secret(SecretRef(**ref), tmp_path)
     assert words in str(error.value)
     assert "s3cr3t" not in f"{error.value!r} {error.value.__cause__!r}"
 

@@ -68,10 +68,10 @@ def test_every_move_is_between_folders_of_the_table():
 
 
 def test_the_folders_are_those_of_the_contract():
-    """The table has the contract's folders, some inside of them, and one for containers."""
+    """The table has the contract's folders, some inside of them, and three to look at."""
     assert {name: FOLDERS[name].per for name in CONTRACT} == CONTRACT
     assert FOLDERS.keys() - CONTRACT.keys() == {
-        "taking", "checking-pre-approved", "cancel", "health",
+        "taking", "checking-pre-approved", "cancel", "health", "reports", "status",
     }  # fmt: skip
     assert FOLDERS["cancel"].path("x") == "approvals/cancel/x"
     assert FOLDERS["taking"].path("x") == "archive/x/.taking"
@@ -82,7 +82,7 @@ def test_the_readme_explains_every_folder():
     """Every folder of the contract has its line in the README, with its meaning word by word."""
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z-]+)/[^`]*` \| ([^|]+) \|", text, re.MULTILINE))
-    assert rows.keys() == {*CONTRACT, "health"}
+    assert rows.keys() == {*CONTRACT, "health", "reports", "status"}
     for name, meaning in rows.items():
         assert meaning.startswith(FOLDERS[name].meaning.partition(";")[0]), name
 
@@ -105,11 +105,10 @@ def test_no_folder_is_open_to_everybody():
     """Others have no right anywhere, claims are private, and producers cannot list."""
     for folder in FOLDERS.values():
         assert folder.mode & 0o007 == 0, folder.name
-    for claimed in ("taking", *CHECKING):
-        assert FOLDERS[claimed].mode & 0o077 == 0
+    assert FOLDERS["taking"].mode & 0o077 == 0
     assert FOLDERS["inbox"].mode & 0o040 == 0, "producers cannot list"
-    assert not FOLDERS["pre-approved"].mode & 0o020, "only intake says that nobody need be asked"
-    assert not FOLDERS["running"].mode & 0o020, "nobody takes from an executor what it runs"
+    for claimed in (*CHECKING, "running"):
+        assert not FOLDERS[claimed].mode & 0o020, "nobody takes away what a stage has claimed"
 
 
 # What no chain of moves can do

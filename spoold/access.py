@@ -1,0 +1,153 @@
+"""The table of states → which user and group may do what in which folder of a spool.
+
+Everything here follows from `states.py`: who moves files into or out of a folder may write there,
+who looks may look, and nobody else may do anything. Files are readable by whoever may enter their
+folder: the folders guard. Producers may drop into an inbox and not list it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from spoold.states import FOLDERS, Folder, Per, Role, may_look, uses
+
+READ, WRITE, ENTER = 4, 2, 1
+
+#: What the names of executors' users begin with.
+_EXECUTOR = "spoold-x-"
+#: A user's name has at most 31 characters; see useradd(8).
+_LONGEST = 31
+
+USERS = {
+    Role.INTAKE: "spoold-intake",
+    Role.GATE: "spoold-gate",
+    Role.SWEEP: "spoold-sweep",
+    Role.REPORT: "spoold-report",
+}
+GROUPS = {
+    Role.SUBMITTER: "spoold-submit",
+    Role.PERSON: "spoold-approve",
+    Role.EXECUTE: "spoold-execute",
+    Role.HEALTH: "spoold-health",
+}
+#: The primary group of all of spoold's own users; it has no right anywhere.
+EVERYBODY = "spoold"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what in one folder, or with one file.
+
+    Attributes:
+        path: from the spool root.
+        owner: a user's name.
+        group: a group's name.
+        mode: all permission bits; those of the group are the most that any of `users` and `groups`
+            has, as chmod(1) shows it where there are access control lists.
+        group_may: what the group itself may do.
+        users: what other users may do (bits of `READ`, `WRITE`, `ENTER`).
+        groups: what other groups may do.
+    """
+
+    path: str
+    owner: str
+    group: str
+    mode: int
+    group_may: int
+    users: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+
+
+def user_of(executor: str) -> str:
+    """The user that an executor runs as.
+
+    Raises:
+        ValueError: the executor's name is too long for that.
+    """
+    name = f"{_EXECUTOR}{executor}"
+    if len(name) > _LONGEST:
+        most = _LONGEST - len(_EXECUTOR)
+        raise ValueError(
+            f"executor {executor}: with users of their own, names have at most {most} characters"
+        )
+    return name
+
+
+def may(role: Role, folder: Folder) -> int:
+    """What a role may do in a folder, as bits."""
+    drops = folder.name == "inbox" and role == Role.SUBMITTER
+    if drops or uses(role, folder.name):
+        everything = role == folder.owner or folder.name != "inbox"
+        return READ | WRITE | ENTER if everything else WRITE | ENTER
+    return READ | ENTER if role in may_look(folder) else 0
+
+
+def of_folder(folder: Folder, key: str = "") -> Access:
+    """Who may do what in a folder; `key` names the source or the executor."""
+    group = Role.SUBMITTER if folder.name == "inbox" else Role.PERSON
+    owner = _principal(folder.owner, folder, key)
+    # A group cannot own a folder: then root does, and the group has its right like any other.
+    found = Access(folder.path(key), owner[1] if owner[0] == "user" else "root", GROUPS[group],
+                   folder.mode, may(group, folder))  # fmt: skip
+    for role in Role:
+        kind, name = _principal(role, folder, key)
+        rights = may(role, folder)
+        if rights and role != group and name not in (found.owner, found.group):
+            (found.users if kind == "user" else found.groups)[name] = rights
+    return found
+
+
+def of_spool(sources: list[str], executors: list[str]) -> list[Access]:
+    """Every folder of a spool and who may do what there, each after the one it lies in."""
+    keys = {Per.NOTHING: [""], Per.SOURCE: sources, Per.EXECUTOR: executors}
+    folders = [of_folder(folder, key) for folder in FOLDERS.values() for key in keys[folder.per]]
+    parents = [_above(name) for name in sorted({f.path("x").rpartition("/x")[0] for f in _KEYED})]
+    root = Access("", "root", GROUPS[Role.PERSON], 0o1775, READ | WRITE | ENTER)
+    return [root, *sorted([*parents, *folders], key=lambda one: one.path)]
+
+
+_KEYED = [folder for folder in FOLDERS.values() if folder.per]
+
+
+def _above(path: str) -> Access:
+    """A folder that only holds folders: who may go into one of those may look which there are."""
+    below = [folder for folder in _KEYED if folder.path("x").startswith(f"{path}/x")]
+    found = Access(path, "root", GROUPS[Role.PERSON], 0o2750, READ | ENTER)
+    if path == "archive":
+        # Intake's index lies there.
+        found = replace(found, owner=USERS[Role.INTAKE])
+    for role in Role:
+        if role != Role.PERSON and any(may(role, folder) for folder in below):
+            named = found.users if role in USERS else found.groups
+            name = USERS.get(role) or GROUPS[role]
+            if name != found.owner:
+                named[name] = READ | ENTER
+    return found
+
+
+def of_seal_key(path: str) -> Access:
+    """Who may read the key of the seals."""
+    intake, gate = USERS[Role.INTAKE], USERS[Role.GATE]
+    return Access(path, intake, "root", 0o440, 0, {gate: READ})
+
+
+def _principal(role: Role, folder: Folder, key: str) -> tuple[str, str]:
+    """`user` or `group`, and the name of those who have the role in a folder."""
+    if role == Role.EXECUTE and folder.per == Per.EXECUTOR:
+        return "user", user_of(key)
+    if role in USERS:
+        return "user", USERS[role]
+    return "group", GROUPS[role]
+
+
+def accounts(executors: dict[str, str]) -> list[str]:
+    """Lines for sysusers.d(5): the users and groups, and those of executors (name → kind)."""
+    lines = [f"g {name} -" for name in (EVERYBODY, *GROUPS.values())]
+    for role, name in USERS.items():
+        lines.append(f'u {name} -:{EVERYBODY} "spoold {role.value}"')
+    for executor, kind in executors.items():
+        name = user_of(executor)
+        home = f"/var/lib/spoold/{executor}"
+        lines.append(f'u {name} -:{EVERYBODY} "spoold execute {executor}" {home}')
+        lines.append(f"m {name} {GROUPS[Role.EXECUTE]}")
+        if kind == "container":
+            lines.append(f"m {name} {GROUPS[Role.HEALTH]}")
+    return lines

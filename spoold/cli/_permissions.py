@@ -1,0 +1,89 @@
+"""`spoold check --permissions`: users, folders and units as the table and the configuration say."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from spoold import access, permissions, units
+from spoold.cli._app import App
+from spoold.errors import ConfigError
+from spoold.permissions import Differs, Finding
+
+
+def check(app: App, *, fix: bool) -> None:
+    """Compare, and mend if that is wanted.
+
+    Raises:
+        Differs: something is not as it should be; stdout says what.
+        ConfigError: it cannot be mended here.
+    """
+    if fix:
+        _mend(app)
+    found = 0
+    for finding in _compare(app):
+        found += 1
+        row = {"path": finding.path, "found": finding.found, "wanted": finding.wanted}
+        text = f"differs  {finding.path}: {finding.found}; it should be {finding.wanted}"
+        app.row(row, app.styled(text, fg="red"))
+    if found:
+        raise Differs(f"{found} differ. As root, `spoold check --permissions --fix` mends them")
+    app.row({"ok": True, "root": str(app.config.root)}, f"ok       permissions {app.config.root}")
+
+
+def _compare(app: App) -> Iterator[Finding]:
+    settings, root = app.config.settings, str(app.config.root)
+    sources, executors = sorted(settings.sources), sorted(settings.executors)
+    if not settings.separate_users:
+        yield from permissions.alone(root, permissions.modes_alone(sources, executors))
+        return
+    yield from permissions.compare(root, access.of_spool(sources, executors))
+    if is_of_the_system(app):
+        yield from units.compare(units.wanted(app.routing))
+
+
+def _mend(app: App) -> None:
+    settings, root = app.config.settings, str(app.config.root)
+    sources, executors = sorted(settings.sources), sorted(settings.executors)
+    if not settings.separate_users:
+        permissions.narrow(root, permissions.modes_alone(sources, executors))
+        return
+    if os.geteuid() != 0:
+        raise ConfigError("with users of their own (`separate_users`) only root can mend this")
+    _make_accounts({name: table.kind for name, table in settings.executors.items()})
+    Path(root).mkdir(parents=True, exist_ok=True)
+    permissions.mend(root, access.of_spool(sources, executors))
+    if is_of_the_system(app):
+        units.mend(units.wanted(app.routing))
+
+
+def is_of_the_system(app: App) -> bool:
+    """Whether this is the configuration that the packaged services run with."""
+    return app.config.document.file.resolve() == units.CONFIG
+
+
+def _make_accounts(executors: dict[str, str]) -> None:
+    lines = access.accounts(executors)
+    command = shutil.which("systemd-sysusers")
+    if not command:
+        missing = [line.split()[1] for line in lines if line[0] == "u" and not _exists(line)]
+        if missing:
+            raise ConfigError(
+                f"there is no systemd-sysusers here, so make these users: {', '.join(missing)}"
+            )
+        return
+    done = subprocess.run(  # noqa: S603 - found in PATH, as root
+        [command, "-"], input="\n".join([*lines, ""]), text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise ConfigError(f"systemd-sysusers cannot make the users: {done.stderr.strip()}")
+
+
+def _exists(line: str) -> bool:
+    try:
+        pwd.getpwnam(line.split()[1])
+    except KeyError:
+        return False
+    return True
