@@ -151,3 +151,23 @@ def accounts(executors: dict[str, str]) -> list[str]:
         if kind == "container":
             lines.append(f"m {name} {GROUPS[Role.HEALTH]}")
     return lines
+
+
+def tmpfiles(root: str) -> list[str]:
+    """Lines for tmpfiles.d(5): the folders that every spool has; keyed ones come with `--fix`."""
+    lines = []
+    for one in of_spool([], []):
+        path = f"{root}/{one.path}".rstrip("/")
+        lines.append(f"d {path} {one.mode:04o} {one.owner} {one.group} -")
+        if one.users or one.groups:
+            entries = [f"u::{letters(one.mode >> 6)}", f"g::{letters(one.group_may)}"]
+            entries += [f"u:{name}:{letters(bits)}" for name, bits in one.users.items()]
+            entries += [f"g:{name}:{letters(bits)}" for name, bits in one.groups.items()]
+            entries += [f"m::{letters(one.mode >> 3)}", f"o::{letters(one.mode)}"]
+            lines.append(f"a {path} - - - - {','.join(entries)}")
+    return lines
+
+
+def letters(bits: int) -> str:
+    """`rwx` and the like."""
+    return "".join(c if bits & bit else "-" for c, bit in (("r", READ), ("w", WRITE), ("x", ENTER)))

@@ -107,6 +107,10 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
 
 
+#: This machine only: a loopback address, or a socket.
+_LISTEN = r"^(127(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[::1\]:[0-9]{1,5}|unix:/.{1,100})$"
+
+
 class SourceTable(BaseModel):
     """`[sources.<name>]`: an inbox. Keys beyond these are the format's options."""
 
@@ -157,6 +161,20 @@ class HealthTable(_Table):
     breaker: Breaker = Breaker()
 
 
+class MetricsTable(_Table):
+    """`[metrics]`: numbers for Prometheus.
+
+    Attributes:
+        textfile: where they are written; None for `metrics/spoold.prom` below `runtime`.
+        interval: seconds between two writings.
+        listen: `127.0.0.1:9464`, `[::1]:9464` or `unix:PATH` to serve them as well.
+    """
+
+    textfile: str | None = None
+    interval: Duration = Field(default=15.0, ge=1)
+    listen: Annotated[str, Field(pattern=_LISTEN)] | None = None
+
+
 class Settings(_Table):
     """`spoold.toml`."""
 
@@ -167,6 +185,7 @@ class Settings(_Table):
     executors: dict[Name, ExecutorTable] = {}
     preflight: dict[str, Any] = {}
     health: HealthTable = HealthTable()
+    metrics: MetricsTable = MetricsTable()
     expires_after: Duration = Field(default=7 * 86400.0, gt=0)
     rescan: Duration = Field(default=10.0, ge=0.1)
     min_free: Size | None = None
@@ -267,7 +286,8 @@ def find(given: str | None) -> Path:
     with suppress(RuntimeError):  # a user without a home
         places.insert(1, Path.home() / ".config/spoold/spoold.toml")
     for place in places:
-        if place.is_file():
+        # Not `Path.is_file`: what is in somebody else's home is not for us.
+        if os.path.isfile(place):
             return place
     looked = ", ".join(str(place) for place in places)
     raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")

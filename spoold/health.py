@@ -20,8 +20,8 @@ from spoold.config import HealthTable
 from spoold.errors import ExecutionError, Permanent
 from spoold.executors import Result
 from spoold.executors._instance import Instance
-from spoold.record import JsonObject
-from spoold.spool import Place, Spool, json_object
+from spoold.record import JsonObject, json_object
+from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
 from spoold.stages._attempt import look_once
 from spoold.states import Role

@@ -8,16 +8,18 @@ it hangs.
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
 from spoold import __version__, fs, request
 from spoold.config import Config
 from spoold.notify import Notifier
+from spoold.record import json_object
 from spoold.stages import Stage
 
 #: Seconds between two signs of life of a stage that waits, and between two writings of its file.
@@ -30,6 +32,7 @@ GONE = 3 * EVERY
 _MORE = 30.0
 
 FILE = "status.json"
+_MOST = 1 << 20
 
 
 @dataclass(slots=True)
@@ -64,6 +67,13 @@ class Pulse:
     def silent_for(self) -> float:
         """Seconds since it was last heard of."""
         return time.monotonic() - max(self._at, self.stage.spool.active_at)
+
+    def counts(self) -> dict[str, Any]:
+        """What it has done, in numbers."""
+        counts, arrivals = self.stage.spool.counts, self.stage.around.arrivals
+        if self.stage.name == "intake":
+            counts.total("events-missed", arrivals.missed)
+        return counts.as_json()
 
     def wait(self, event: threading.Event, seconds: float) -> None:
         """Wait for an event, and be heard of meanwhile."""
@@ -171,6 +181,7 @@ class Board:
             "moved": pulse.moved,
             "busy": pulse.busy,
             "version": __version__,
+            "counts": pulse.counts(),
         }
         # It is worth nothing after a crash, and no reason to end a service.
         with suppress(OSError):
@@ -182,3 +193,67 @@ class Board:
 def folder_of(stage: str) -> str:
     """Its folder under the runtime folder: `execute runner` → `execute-runner`."""
     return stage.replace(" ", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stage, as its heartbeat shows it.
+
+    Attributes:
+        stage: its name.
+        state: what it says of itself, or `hung` or `gone`.
+        healthy: it runs and gets on.
+        ready: it does its work.
+        detail: why it does not; and what is wrong with a configuration that was read again.
+        silent_s: seconds since it was last heard of.
+        since: when its process began.
+        pid: the number of its process.
+        moved: files it has moved since.
+        busy: actions that run.
+        counts: what it has done, see `Counts.as_json`.
+    """
+
+    stage: str
+    state: str
+    healthy: bool
+    ready: bool
+    detail: str = ""
+    silent_s: float | None = None
+    since: str | None = None
+    pid: int | None = None
+    moved: int | None = None
+    busy: int | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def look(config: Config) -> Iterator[Seen]:
+    """How each stage does that the configuration has."""
+    settings = config.settings
+    stages = ["intake", "gate", *(f"execute {name}" for name in settings.executors), "sweep"]
+    if any(table.format == "report" for table in settings.sources.values()):
+        stages.append("report")
+    for stage in stages:
+        yield _seen(config.runtime, stage)
+
+
+def _seen(runtime: str, stage: str) -> Seen:
+    path = os.path.join(runtime, folder_of(stage), FILE)
+    facts = json_object(path, _MOST) or {}
+    try:
+        written, heard = (_seconds_since(facts.get(key)) for key in ("written_at", "heard_at"))
+    except (TypeError, ValueError):
+        return Seen(stage, "gone", healthy=False, ready=False, detail="it does not run")
+    state, detail = str(facts.get("state")), str(facts.get("detail") or facts.get("note") or "")
+    if written > GONE:
+        state, detail = "gone", "its process has ended, or was stopped"
+    elif heard > HANGS:
+        state, detail = "hung", "it does not get on; its service restarts it"
+    healthy = state not in ("gone", "hung")
+    known = {key: facts.get(key) for key in ("since", "pid", "moved", "busy")}
+    counts = facts.get("counts") or {}
+    silent, ready = round(heard, 3), state == "ready"
+    return Seen(stage, state, healthy, ready, detail, silent, **known, counts=counts)
+
+
+def _seconds_since(stamp: object) -> float:
+    return (datetime.now(UTC) - request.moment(str(stamp))).total_seconds()

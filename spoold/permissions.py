@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from spoold import access, fs
-from spoold.access import Access
+from spoold.access import Access, letters
 from spoold.errors import ConfigError, SpooldError
 from spoold.states import FOLDERS, SEAL_KEY, Per
 
@@ -252,22 +252,18 @@ def _group(gid: int) -> str:
         return str(gid)
 
 
-def _rights(bits: int) -> str:
-    return "".join(c if bits & bit else "-" for c, bit in (("r", 4), ("w", 2), ("x", 1)))
-
-
 def _shown(entry: Access) -> str:
     """As getfacl(1) would name it, in one line."""
-    more = [f"u:{name}:{_rights(bits)}" for name, bits in entry.users.items()]
-    more += [f"g:{name}:{_rights(bits)}" for name, bits in entry.groups.items()]
-    own = f" (the group: {_rights(entry.group_may)})" if more else ""
+    more = [f"u:{name}:{letters(bits)}" for name, bits in entry.users.items()]
+    more += [f"g:{name}:{letters(bits)}" for name, bits in entry.groups.items()]
+    own = f" (the group: {letters(entry.group_may)})" if more else ""
     return " ".join([f"{entry.owner}:{entry.group} {entry.mode:04o}{own}", *more])
 
 
 def _list_shown(acl: _List) -> str:
     names = {_USER: ("u", _user), _GROUP: ("g", _group)}
-    more = [f"{names[tag][0]}:{names[tag][1](who)}:{_rights(bits)}"
+    more = [f"{names[tag][0]}:{names[tag][1](who)}:{letters(bits)}"
             for (tag, who), bits in acl.items() if tag in names]  # fmt: skip
     own = acl.get((_GROUP_OBJ, _NOBODY))
-    return "".join([f" (the group: {_rights(own)})" if own is not None else "",
+    return "".join([f" (the group: {letters(own)})" if own is not None else "",
                     *(f" {one}" for one in more)])  # fmt: skip

@@ -12,13 +12,12 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
-
 from spoold import fs, request, sealkey
+from spoold.counts import Counts
 from spoold.errors import BadInput, ConfigError
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable
-from spoold.record import JsonObject
+from spoold.record import JsonObject, json_object
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed, uses
 from spoold.unsynced import Unsynced
@@ -76,13 +75,14 @@ class Spool:
         self._unsynced = Unsynced(self.root)
         #: Where it has put files since somebody last asked and cleared it.
         self.touched: set[Place] = set()
+        self.counts = Counts()
         #: When (monotonic seconds) it last did something: whoever uses it does not hang.
         self.active_at = time.monotonic()
 
     def _known(self, configured: Iterable[str], *folders: str) -> list[str]:
         names = dict.fromkeys(configured)
         for folder in folders:
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 found = fs.entries(os.path.join(self.root, folder))
                 here = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
                 names |= dict.fromkeys(sorted(filter(str.isprintable, here)))
@@ -223,6 +223,7 @@ class Spool:
         fs.rename_new(draft, target)
         self._unsynced.renamed(draft, target, temporary=True)
         self.touched.add(place)
+        self.counts.add("moves", _TMP, place.folder)
 
     def overwrite(self, draft: str, place: Place, name: str) -> None:
         """Replace a file's content in a folder that only this role writes to."""
@@ -284,6 +285,7 @@ class Spool:
             return False
         self._unsynced.renamed(old, new)
         self.touched.add(target)
+        self.counts.add("moves", source.folder, target.folder)
         return True
 
     def reason(self, place: Place, name: str) -> JsonObject | None:
@@ -305,6 +307,7 @@ class Spool:
 
     def hold(self, source: Place, name: str, problem: BadInput, when: datetime) -> None:
         """Set a file aside in held/, with the reason beside it."""
+        self.counts.add("errors", problem.code)
         text = request.reason(
             problem.code, problem.what, problem.advice, when, came_from=str(source)
         )
@@ -339,12 +342,3 @@ class Spool:
     def _must_be_allowed(self, source: str, target: str) -> None:
         if not allowed(source, target, self.role):
             raise RuntimeError(f"{self.role} may not move a file from {source} to {target}")
-
-
-def json_object(path: str, limit: int) -> JsonObject | None:
-    """The JSON object in a regular file of at most `limit` bytes; None if it holds none."""
-    try:
-        fields = orjson.loads(fs.read_regular(path, limit).data)
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return fields if isinstance(fields, dict) else None

@@ -8,6 +8,7 @@ import traceback
 
 import click
 import orjson
+from click.shell_completion import shell_complete
 
 from spoold import __version__
 from spoold.capture import escaped
@@ -15,10 +16,12 @@ from spoold.cli._app import App
 from spoold.errors import SpooldError, StorageError, explained
 from spoold.request import plain
 
+#: By which a shell asks for completions.
+_COMPLETE = "_SPOOLD_COMPLETE"
 #: The order of a day's work, for `--help`.
 _ORDER = (
     *("init", "check", "doctor", "health", "run", "intake", "gate", "execute", "sweep", "report"),
-    *("ls", "show", "stats", "status", "explain"),
+    *("ls", "show", "stats", "status", "metrics", "explain"),
     *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex"),
 )
 
@@ -62,10 +65,12 @@ def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:  # noqa:
     ctx.obj = App(config, as_json)
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901 - one line for each way to end
     """Run the command line; every error is one message on stderr and an exit code of `sysexits`."""
     as_json = "--json" in sys.argv
     try:
+        if asked := os.environ.get(_COMPLETE):
+            sys.exit(shell_complete(cli, {}, "spoold", _COMPLETE, asked))
         with cli.make_context("spoold", sys.argv[1:]) as context:
             code = cli.invoke(context)
     except click.exceptions.Exit as done:

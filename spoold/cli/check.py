@@ -1,22 +1,27 @@
 """`spoold check`: the configuration compiles, and the spool can do what it must."""
 
+import os
 from collections.abc import Iterator
 
 import click
 
+from spoold.access import user_of
 from spoold.cli import _permissions
 from spoold.cli._app import App, pass_app
 from spoold.cli._filesystem import try_out
 from spoold.credentials import SecretMissing, read_secret, references
 from spoold.errors import NoRoom
 from spoold.room import Floor
+from spoold.routing import Routing
+from spoold.stages._slips import user_name
 
 
 @click.command
 @click.option("--permissions", is_flag=True, help="Compare users, folders and units instead.")
 @click.option("--fix", is_flag=True, help="With --permissions: make them as they should be.")
+@click.option("-q", "--quiet", is_flag=True, help="Only say what is wrong.")
 @pass_app
-def command(app: App, permissions: bool, fix: bool) -> None:  # noqa: FBT001
+def command(app: App, permissions: bool, fix: bool, quiet: bool) -> None:  # noqa: FBT001
     """Check the configuration, the routes and the spool; exit 78 with file and line if not.
 
     With --permissions, whether everybody may do what the table of folders says, and no more: exit
@@ -29,14 +34,8 @@ def command(app: App, permissions: bool, fix: bool) -> None:  # noqa: FBT001
     if permissions:
         _permissions.check(app, fix=fix)
         return
-    for inbox in routing.inboxes.values():
-        app.row({"ok": True, "source": inbox.name}, f"ok       source {inbox.name}")
-    for instance in routing.executors.values():
-        text = f"ok       executor {instance.name} ({instance.kind})"
-        app.row({"ok": True, "executor": instance.name, "kind": instance.kind}, text)
-    for route in routing.routes:
-        name, to = route.table.name, route.table.executor
-        app.row({"ok": True, "route": name}, f"ok       route {name}: {route.table.source} → {to}")
+    if not quiet:
+        _list(app, routing)
     for warning in _secrets(app):
         app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
     root = app.config.root
@@ -45,10 +44,22 @@ def command(app: App, permissions: bool, fix: bool) -> None:  # noqa: FBT001
         for warning in [*try_out(app.spool, everywhere=own), *_floor(app)]:
             app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
     if (root / "tmp").is_dir():
-        app.row({"ok": True, "root": str(root)}, f"ok       spool {root}")
+        if not quiet:
+            app.row({"ok": True, "root": str(root)}, f"ok       spool {root}")
     else:
         text = f"{root} is not laid out yet; `spoold run` does that"
         app.row({"warning": text}, app.styled(f"warning  {text}", fg="yellow"))
+
+
+def _list(app: App, routing: Routing) -> None:
+    for inbox in routing.inboxes.values():
+        app.row({"ok": True, "source": inbox.name}, f"ok       source {inbox.name}")
+    for instance in routing.executors.values():
+        text = f"ok       executor {instance.name} ({instance.kind})"
+        app.row({"ok": True, "executor": instance.name, "kind": instance.kind}, text)
+    for route in routing.routes:
+        name, to = route.table.name, route.table.executor
+        app.row({"ok": True, "route": name}, f"ok       route {name}: {route.table.source} → {to}")
 
 
 def _floor(app: App) -> Iterator[str]:
@@ -63,6 +74,9 @@ def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
     for name, instance in app.routing.executors.items():
+        if app.config.settings.separate_users and user_name(os.geteuid()) != user_of(name):
+            # Nobody else is given its secrets.
+            continue
         for key, value in instance.config:
             for ref in references(value):
                 try:

@@ -10,7 +10,8 @@ from spoold import fs, request
 from spoold.cli._app import App, age, pass_app
 from spoold.errors import UsageError
 from spoold.names import shown
-from spoold.spool import Place, json_object
+from spoold.record import json_object
+from spoold.spool import Place
 from spoold.states import FINAL, FOLDERS, STATES
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"

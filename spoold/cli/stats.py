@@ -1,6 +1,7 @@
 """`spoold stats`: how many files are where, and for how long."""
 
 import time
+from typing import Any
 
 import click
 
@@ -23,7 +24,18 @@ def command(app: App) -> None:
              "held", "queued", "deferred", "running", "unknown", "rejected", "expired", "failed",
              "done")  # fmt: skip
     for place in app.spool.places(*shown):
-        ages = _ages(app, place)
+        try:
+            ages = _ages(app, place)
+        except PermissionError:
+            # An inbox shows nothing but to intake; its metrics have the number.
+            row: dict[str, Any] = {
+                "folder": str(place),
+                "files": None,
+                "oldest_s": None,
+                "ages": None,
+            }
+            app.row(row, form.format(str(place), "?", "?", *("?" for _ in _BUCKETS)))
+            continue
         counts = _counts(ages)
         oldest = max(ages, default=None)
         row = {

@@ -97,6 +97,7 @@ class Batch:
         why = claim.reason(problem.code, problem.what, self.around.clock())
 
         def say() -> None:
+            self.spool.counts.add("errors", kept.code)
             fields = claim.log_fields(code=kept.code)
             log.warning("quarantined %s: %s", claim.shown, kept, extra=fields)
 

@@ -3,7 +3,8 @@
 from collections import deque
 
 from spoold import request
-from spoold.spool import Place, Spool, json_object
+from spoold.record import json_object
+from spoold.spool import Place, Spool
 
 
 class Lanes:

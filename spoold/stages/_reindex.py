@@ -8,7 +8,8 @@ from spoold import fs, request
 from spoold.identity import event_digest, intent_digest
 from spoold.index import Entry, Index
 from spoold.names import is_odd
-from spoold.spool import Place, Spool, json_object
+from spoold.record import json_object
+from spoold.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, STATES
 
 

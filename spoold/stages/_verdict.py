@@ -7,6 +7,7 @@ from typing import Literal
 
 from spoold import request
 from spoold.config import Retry
+from spoold.counts import Counts
 from spoold.errors import (
     BadInput,
     ExecutionError,
@@ -45,6 +46,16 @@ class Verdict:
     target: Place
     not_before: float | None = None
     held_for: BadInput | None = None
+
+    def count(self, counts: Counts) -> None:
+        """Add the attempt to the numbers."""
+        last, outcome = self.request.attempts[-1], self.target.folder
+        if last.ended_at and last.outcome != "handed-back":
+            took = request.moment(last.ended_at) - request.moment(last.started_at)
+            labels = (self.request.executor, outcome)
+            counts.observe("attempt", *labels, seconds=took.total_seconds())
+        if outcome != "done":
+            counts.add("errors", last.code or outcome)
 
 
 def target_of(ended: Request) -> Place:

@@ -13,9 +13,10 @@ from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, Transient
 from spoold.executors import Result
 from spoold.names import shown
+from spoold.record import json_object
 from spoold.request import Request
 from spoold.room import ran_out
-from spoold.spool import Place, json_object
+from spoold.spool import Place
 from spoold.stages import Step, Surroundings
 from spoold.stages._attempt import Attempts
 from spoold.stages._crew import Crew
@@ -151,7 +152,10 @@ class Execute:
         if begins or ended or shown_now:
             self.spool.sync()
         for started, _ in begins:
-            log.info("attempt %d", started.attempts[-1].number, extra=_about(started))
+            number = started.attempts[-1].number
+            if number > 1:
+                self.spool.counts.add("retries", started.executor)
+            log.info("attempt %d", number, extra=_about(started))
             self._crew.start(started, self._attempts.run)
         for found, _ in shown_now:
             self._crew.jobs[found.name].request = found
@@ -325,6 +329,7 @@ class Execute:
         name, last = verdict.request.name, verdict.request.attempts[-1]
         self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
         self._forget(name)
+        verdict.count(self.spool.counts)
         level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
         log.log(
             level, "%s (%s): %s", verdict.target, last.code, last.summary,

@@ -144,7 +144,8 @@ class Intake:
             yield group
 
     def _candidates(self, inbox: Inbox) -> list[tuple[str, bool]]:
-        names = self._by_age(Place("inbox", inbox.name), is_candidate)
+        place = Place("inbox", inbox.name)
+        names = self._by_age(place, is_candidate)
         if self._stuck:
             here = {(inbox.name, name) for name, _ in names}
             gone = {key for key in self._stuck if key[0] == inbox.name and key not in here}
@@ -168,7 +169,10 @@ class Intake:
             if status.st_ctime >= since:
                 news.append(entry.name)
         arrivals.found(folder, news)
-        return [(name, is_regular) for _, name, is_regular in sorted(found)]
+        found.sort()
+        self.spool.counts.set("files", str(place), value=len(found))
+        self.spool.counts.set("oldest", str(place), value=found[0][0] / 1e9 if found else None)
+        return [(name, is_regular) for _, name, is_regular in found]
 
     def _claim(self, inbox: Inbox, name: str, *, is_regular: bool) -> Claim | None:
         place, taking = Place("inbox", inbox.name), Place("taking", inbox.name)

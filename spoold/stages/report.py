@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import orjson
 
 from spoold import fs, request
-from spoold.record import JsonObject
+from spoold.record import JsonObject, json_object
 from spoold.request import plain
 from spoold.sources import report
 from spoold.sources._inbox import Inbox
-from spoold.spool import Place, json_object
+from spoold.spool import Place
 from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
 
@@ -62,7 +62,7 @@ class Report:
         """Take on who is told of what; what had come to a state before is old."""
         self._inboxes = inboxes_of(self.around)
         wanted = {state for inbox in self._inboxes for state in _states(inbox)}
-        self._places = self.spool.places(*sorted(wanted))
+        self._places = self.spool.places(*sorted(wanted)) if wanted else []
         for place in self._places:
             self._until.setdefault(str(place), time.time())
 

@@ -12,7 +12,8 @@ import time
 from spoold import fs, request
 from spoold.errors import ADVICE
 from spoold.names import shown
-from spoold.spool import Place, json_object
+from spoold.record import json_object
+from spoold.spool import Place
 from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
 
@@ -115,6 +116,7 @@ class Sweep:
     def _expire(self) -> int:
         self._look()
         self._read()
+        self.spool.counts.set("swept", value=time.time())
         now = self.around.clock().timestamp()
         if self._first > now:
             return 0

@@ -16,7 +16,7 @@ PACKAGE = Path(spoold.__file__).parent
 LAYERS = [
     {"states", "errors", "values", "families", "processes", "notify"},
     {"fs", "locks", "names", "room", "access"},
-    {"identity", "request", "record"},
+    {"identity", "request", "record", "counts"},
     {"unsynced", "sealkey", "permissions"},
     {"spool", "index"},
     {"toml"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"watcher", "loglines"},
     {"heartbeat"},
     {"reload"},
-    {"service", "health", "units"},
+    {"service", "health", "units", "metrics"},
     {"drain"},
     {"cli", "testing"},
     {"__main__"},

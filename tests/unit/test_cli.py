@@ -26,7 +26,7 @@ CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 VERBS = [
     "init", "run", "intake", "gate", "sweep", "execute", "ls", "show", "approve", "reject", "hold",
     "release", "retry", "cancel", "resolve", "explain", "check", "stats", "doctor", "report",
-    "health", "status",
+    "health", "status", "metrics",
 ]  # fmt: skip
 
 

@@ -1,0 +1,22 @@
+"""Write what follows from the table of folders: `python packaging/generate.py`."""
+
+from pathlib import Path
+
+from spoold import access
+
+HERE = Path(__file__).parent
+HEAD = "# Generated from spoold/states.py by packaging/generate.py.\n"
+
+
+def files() -> dict[Path, str]:
+    """Each generated file and its text."""
+    tmpfiles = [*access.tmpfiles("/var/spool/spoold"), "d /run/spoold 0755 root root -"]
+    return {
+        HERE / "sysusers.d/spoold.conf": HEAD + "\n".join([*access.accounts({}), ""]),
+        HERE / "tmpfiles.d/spoold.conf": HEAD + "\n".join([*tmpfiles, ""]),
+    }
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,39 @@
+"""`spoold metrics`: numbers for Prometheus, once or as a service."""
+
+import signal
+import threading
+import time
+
+import click
+
+from spoold import metrics as numbers
+from spoold.cli._app import App, pass_app
+from spoold.loglines import log_to_stderr
+from spoold.notify import Notifier
+
+
+@click.command
+@click.option("--serve", is_flag=True, help="Go on, as [metrics] says: a text file, an address.")
+@pass_app
+def command(app: App, serve: bool) -> None:  # noqa: FBT001
+    """Print what Prometheus wants to know, in its text format."""
+    metrics = numbers.Metrics(app.config)
+    if not serve:
+        click.echo(metrics.text(), nl=False)
+        return
+    log_to_stderr(as_json=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    table, notifier = app.config.settings.metrics, Notifier()
+    if table.listen:
+        numbers.listen(metrics, table.listen)
+    while True:
+        begun = time.monotonic()
+        metrics.write()
+        notifier.ready()
+        notifier.alive()
+        notifier.status(f"written in {time.monotonic() - begun:.2f} s")
+        if stop.wait(min(table.interval, (notifier.watchdog or table.interval * 2) / 2)):
+            notifier.stopping()
+            return
