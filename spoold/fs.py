@@ -122,6 +122,7 @@ def show(path: str, data: bytes) -> None:
     """Write a file that is whole whenever somebody looks; a crash of the machine may lose it."""
     draft = f"{path}.{os.getpid()}"
     with open(draft, "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(data)
     replace(draft, path)
 

@@ -116,13 +116,13 @@ class Metrics:
         if seen.silent_s is not None:
             families["heard"].add_metric(label, seen.silent_s)
             families["busy"].add_metric(label, float(seen.busy or 0))
-        for key, *labels, number in seen.counts.get("sums", ()):
+        for key, labels, number in _known(seen.counts.get("sums"), COUNTERS):
             families[key].add_metric([seen.stage, *labels], number)
-        for key, *labels, number in seen.counts.get("values", ()):
+        for key, labels, number in _known(seen.counts.get("values"), GAUGES):
             # A time is an age by the time that it is read.
             value = time.time() - number if key == "oldest" else number
             families[key].add_metric(labels, value)
-        for key, *labels, found in seen.counts.get("durations", ()):
+        for key, labels, found in _known(seen.counts.get("durations"), DURATIONS, list):
             *classes, total = found
             sums, most = 0.0, [*map(str, BUCKETS), "+Inf"]
             buckets = [(limit, sums := sums + count)
@@ -180,6 +180,18 @@ class Metrics:
                     yield entry
         except (FileNotFoundError, PermissionError):
             return
+
+
+def _known(
+    raw: object, table: Mapping[str, tuple[str, tuple[str, ...], str]], kind: Any = (int, float)
+) -> Iterator[tuple[str, list[str], Any]]:
+    """What a heartbeat counts that this version knows; it may have been written by another one."""
+    for entry in raw if isinstance(raw, list) else ():
+        match entry:
+            case [str(key), *labels, value] if key in table and isinstance(value, kind):
+                fits = not isinstance(value, list) or len(value) == len(BUCKETS) + 2
+                if fits and len(labels) == len(table[key][1]):
+                    yield key, [str(label) for label in labels], value
 
 
 class _Quiet(WSGIRequestHandler):

@@ -1,0 +1,201 @@
+"""Numbers for Prometheus: what happened is counted once, and what is there is seen."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import time
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from spoold import config, heartbeat, metrics
+from spoold.counts import BUCKETS, Counts
+from spoold.heartbeat import Board
+from spoold.stages import Stage
+from spoold.stages.execute import Execute
+from spoold.stages.gate import Gate
+from spoold.stages.intake import Intake
+from spoold.stages.sweep import Sweep
+from tests.conftest import route
+
+
+def samples(text):
+    """Every sample: its name and labels → its value."""
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def stages(lab):
+    """The stages of a lab, and a board that shows them."""
+    made: list[Stage] = [
+        Intake(lab.around), Sweep(lab.around), Gate(lab.around), Execute(lab.around, "rec"),
+    ]  # fmt: skip
+    return made
+
+
+def published(lab, stages):
+    """What there is to see after the stages have shown how they do."""
+    board = Board(stages, lab.routing.config)
+    for pulse in board.pulses:
+        pulse.say("ready")
+    board.publish()
+    return samples(metrics.Metrics(lab.routing.config).text())
+
+
+def drained(lab, stages):
+    """Let these very stages do what there is to do."""
+    from spoold.drain import drain
+
+    assert drain(stages, lab.around) == 0
+
+
+def test_each_move_and_attempt_is_counted_once(lab, stages):
+    """From a drop to its end every arrow shows one move, and the attempt its executor and time."""
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    lab.approve()
+    drained(lab, stages)
+    found = published(lab, stages)
+    for stage, source, target in [
+        ("intake", "inbox", "taking"), ("intake", "tmp", "awaiting-approval"),
+        ("intake", "taking", "archive"), ("gate", "approved", "checking"),
+        ("gate", "checking", "queued"), ("execute rec", "queued", "running"),
+        ("execute rec", "running", "done"),
+    ]:  # fmt: skip
+        assert found["spoold_moves_total", *sorted((stage, source, target))] == 1
+    assert found["spoold_attempt_duration_seconds_count", "done", "rec"] == 1
+    assert found["spoold_files", "done"] == 1
+    assert found["spoold_files", "inbox/decisions"] == 0
+    assert ("spoold_oldest_seconds", "inbox/decisions") not in found
+
+
+def test_what_is_set_aside_is_counted_by_its_code(lab, stages):
+    """A drop that cannot be taken is an error of intake, under its code; its folder shows it."""
+    lab.drop("decisions", "a.json", b"[]")
+    drained(lab, stages)
+    found = published(lab, stages)
+    assert found["spoold_errors_total", "intake", "not-an-object"] == 1
+    assert found["spoold_files", "quarantine/decisions"] == 1
+    assert 0 <= found["spoold_oldest_seconds", "quarantine/decisions"] < 60
+
+
+def test_a_second_attempt_is_a_retry(lab, stages):
+    """What is tried again is counted as such, and its first end as an error."""
+    from spoold.errors import Transient
+
+    lab.recorder.outcomes = [Transient("busy", "Later.", retry_after=0.0)]
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    lab.approve()
+    for _ in range(3):
+        drained(lab, stages)
+        lab.clock.advance(60)
+        for path in lab.files("deferred"):
+            os.utime(path, (0, 0))
+    found = published(lab, stages)
+    assert found["spoold_retries_total", "execute rec", "rec"] == 1
+    assert found["spoold_errors_total", "busy", "execute rec"] == 1
+    assert found["spoold_attempt_duration_seconds_count", "deferred", "rec"] == 1
+
+
+def test_how_stages_do_is_shown(lab, stages):
+    """One that was never heard of is down; HOLD and the last look of the sweep are there."""
+    (lab.root / "HOLD").touch()
+    drained(lab, stages)
+    found = published(lab, stages[1:])
+    assert found["spoold_stage_up", "intake"] == 0
+    assert found["spoold_stage_up", "gate"] == found["spoold_stage_ready", "gate"] == 1
+    assert found["spoold_hold",] == 1
+    assert abs(found["spoold_last_sweep_timestamp_seconds",] - time.time()) < 60
+
+
+def test_the_file_is_whole_and_for_everybody(lab, stages):
+    """The text file is where the configuration says, can be parsed, and can be read by others."""
+    os.umask(0o077)
+    metrics.Metrics(lab.routing.config).write()
+    path = lab.root / "status/metrics/spoold.prom"
+    assert samples(path.read_bytes())
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_health_found_is_in_it_for_all_executors(lab):
+    """Two executors' containers come in one family each; what is no metric is left out."""
+    folder = lab.root / "health"
+    lab.drain()
+    for name, value in (("one", 1), ("two", 0)):
+        (folder / f"{name}.prom").write_text(
+            "# HELP spoold_container_up X.\n# TYPE spoold_container_up gauge\n"
+            f'spoold_container_up{{executor="{name}",customer="c"}} {value}\n'
+        )
+    (folder / "odd.prom").write_bytes(b"\xff{{{")
+    (folder / "other.prom").write_text("# TYPE x gauge\nx 1\n")
+    text = metrics.Metrics(lab.routing.config).text()
+    found = samples(text)
+    assert found["spoold_container_up", "c", "one"] == 1
+    assert found["spoold_container_up", "c", "two"] == 0
+    assert text.count(b"# TYPE spoold_container_up") == 1
+    assert ("x",) not in found
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_they_are_served_where_the_configuration_says(lab, tmp_path, kind):
+    """A scrape over loopback or a socket gives the same text, also after a run that was killed."""
+    if kind == "tcp":
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        metrics.listen(metrics.Metrics(lab.routing.config), f"127.0.0.1:{port}")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read()
+    else:
+        path = tmp_path / "m.sock"
+        left = socket.socket(socket.AF_UNIX)
+        left.bind(str(path))
+        left.close()
+        metrics.listen(metrics.Metrics(lab.routing.config), f"unix:{path}")
+        connection = http.client.HTTPConnection("localhost", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(path))
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read()
+    assert ("spoold_hold",) in samples(text)
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:9464", "192.0.2.1:9464", "localhost:9464", ":9464", "[::]:9464", "unix:x"]
+)
+def test_no_other_machine_is_served(make_lab, listen):
+    """An address that others can reach is a mistake in the configuration."""
+    with pytest.raises(config.ConfigError, match="listen"):
+        make_lab(route(), toml=f'[metrics]\nlisten = "{listen}"\n')
+
+
+def test_durations_fall_into_their_classes():
+    """Each duration is counted in the class that it is in, and in the sum."""
+    counts = Counts()
+    for seconds in (0.05, 0.1, 0.2, 4000):
+        counts.observe("attempt", "x", seconds=seconds)
+    ((name, label, classes),) = counts.as_json()["durations"]
+    assert (name, label) == ("attempt", "x")
+    assert classes[:2] == [2, 1]
+    assert classes[len(BUCKETS)] == 1
+    assert classes[-1] == pytest.approx(4000.35)
+
+
+def test_a_heartbeat_of_another_version_is_no_reason_to_fail(lab, stages):
+    """Numbers that this version does not know are left out."""
+    published(lab, stages)
+    path = lab.root / "status/gate" / heartbeat.FILE
+    facts = json.loads(path.read_bytes())
+    facts["counts"] = {"sums": [["new-one", "x", 3], "?"], "values": 3, "durations": [["attempt"]]}
+    path.write_text(json.dumps(facts))
+    text = metrics.Metrics(lab.routing.config).text()
+    assert samples(text)["spoold_stage_up", "gate"] == 1
+    assert not re.search(rb"new-one", text)

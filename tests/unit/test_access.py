@@ -1,0 +1,135 @@
+"""Who may do what follows from the table of moves, and nobody may do more."""
+
+import os
+import stat
+
+import pytest
+
+from spoold import access, permissions
+from spoold.access import ENTER, GROUPS, READ, USERS, WRITE, may
+from spoold.spool import Spool
+from spoold.states import FOLDERS, MOVES, Per, Role
+from tests.unit.test_cli import spoold as spoold  # noqa: PLC0414 - a fixture
+
+SPOOL = access.of_spool(["src"], ["exe"])
+AT = {entry.path: entry for entry in SPOOL}
+
+
+def key(folder):
+    """A source or an executor, where a folder is for one."""
+    return {Per.SOURCE: "src", Per.EXECUTOR: "exe", Per.NOTHING: ""}[folder.per]
+
+
+def test_whoever_makes_a_move_may_write_at_both_ends():
+    """A rename needs write on both folders: each role has it for its own moves."""
+    for move in MOVES:
+        for end in (move.source, move.target):
+            assert may(move.who, FOLDERS[end]) & (WRITE | ENTER) == WRITE | ENTER, (move, end)
+
+
+def test_nobody_may_write_who_has_no_move_there():
+    """A role without a move, and that is not said to write there, cannot write into a folder."""
+    for folder in FOLDERS.values():
+        here = {move.who for move in MOVES if folder.name in (move.source, move.target)}
+        for role in Role:
+            said = role in folder.writers or role == folder.owner
+            drops = (role, folder.name) == (Role.SUBMITTER, "inbox")
+            if not (role in here or said or drops):
+                assert not may(role, folder) & WRITE, (role, folder.name)
+
+
+@pytest.mark.parametrize(
+    ("role", "folder"),
+    [
+        (Role.INTAKE, "approved"), (Role.INTAKE, "queued"), (Role.INTAKE, "checking"),
+        (Role.SWEEP, "approved"), (Role.SWEEP, "pre-approved"), (Role.REPORT, "approved"),
+        (Role.EXECUTE, "approved"), (Role.EXECUTE, "pre-approved"), (Role.EXECUTE, "checking"),
+        (Role.EXECUTE, "awaiting-approval"), (Role.EXECUTE, "approvals"), (Role.PERSON, "running"),
+        (Role.PERSON, "checking"), (Role.PERSON, "taking"), (Role.PERSON, "archive"),
+        (Role.SUBMITTER, "archive"), (Role.SUBMITTER, "quarantine"), (Role.HEALTH, "approved"),
+    ],
+)  # fmt: skip
+def test_what_must_not_be_is_not(role, folder):
+    """Intake cannot approve, executors can neither approve nor forge, people cannot alter."""
+    assert not may(role, FOLDERS[folder]) & WRITE
+
+
+def test_the_mode_shows_the_most_that_any_of_the_others_has():
+    """The group bits of each mode are what chmod and ls show where there is a list: its mask."""
+    for entry in SPOOL:
+        most = entry.group_may
+        for rights in (*entry.users.values(), *entry.groups.values()):
+            most |= rights
+        assert entry.mode >> 3 & 7 == most, entry
+        assert entry.mode & 7 == (5 if entry.path == "" else 0), entry
+        assert entry.mode >> 6 & 7 == 7, entry
+
+
+def test_an_inbox_is_postfixs_maildrop():
+    """Submitters may enter and write, and cannot list; a file belongs to who dropped it."""
+    inbox = AT["inbox/src"]
+    assert (inbox.mode, inbox.group, inbox.group_may) == (0o1730, "spoold-submit", WRITE | ENTER)
+
+
+def test_an_executor_has_no_right_in_anothers_queue():
+    """The users of two executors share folders of results, and no queue."""
+    both = {entry.path: entry for entry in access.of_spool([], ["one", "two"])}
+    for folder in ("queued", "running", "deferred", "approvals/cancel"):
+        entry = both[f"{folder}/one"]
+        assert "spoold-x-two" not in (entry.owner, *entry.users)
+        assert GROUPS[Role.EXECUTE] not in (entry.group, *entry.groups)
+
+
+def test_the_seals_key_is_for_two():
+    """Intake owns it, the gate may read it, nobody may write it."""
+    entry = access.of_seal_key(".seal.key")
+    assert (entry.owner, entry.mode, entry.group_may) == (USERS[Role.INTAKE], 0o440, 0)
+    assert (entry.users, entry.groups) == ({USERS[Role.GATE]: READ}, {})
+
+
+def test_every_user_of_the_table_has_an_account():
+    """What folders are given to is created, and executors are in the group of what they share."""
+    lines = access.accounts({"exe": "command", "box": "container"})
+    made = {line.split()[1] for line in lines if line[0] in "ug"}
+    for entry in SPOOL:
+        assert {entry.owner, entry.group, *entry.users, *entry.groups} <= made | {"root"}
+    assert "m spoold-x-exe spoold-execute" in lines
+    assert [line for line in lines if "spoold-health" in line] == [
+        "g spoold-health -", "m spoold-x-box spoold-health",
+    ]  # fmt: skip
+
+
+def test_a_name_that_is_too_long_for_a_user_is_an_error():
+    """An executor whose user could not be created is named, with how long a name may be."""
+    assert access.user_of("x" * 22)
+    with pytest.raises(ValueError, match="at most 22 characters"):
+        access.user_of("x" * 23)
+
+
+# A spool of one user
+
+
+def test_a_spool_as_it_was_laid_out_is_right(lab):
+    """What a service of one user lays out is what the check wants."""
+    Spool(str(lab.root), Role.INTAKE, ["decisions"], ["rec"]).lay_out()
+    modes = permissions.modes_alone(["decisions"], ["rec"])
+    assert [*permissions.alone(str(lab.root), modes)] == []
+    assert {*modes} >= {"inbox/decisions", "queued/rec", "approved"}
+
+
+def test_a_folder_that_is_too_open_is_found_and_mended(lab, spoold):
+    """`check --permissions` names it and ends with 77; `--fix` takes away what is too much."""
+    lab.drain()
+    folder = lab.root / "approved"
+    folder.chmod(0o777)
+    ended = spoold("check", "--permissions")
+    assert ended.code == os.EX_NOPERM
+    assert f"{folder}: mode 0777" in ended.out
+    assert spoold("check", "--permissions", "--fix").code == 0
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o770
+    assert spoold("check", "--permissions").code == 0
+
+
+def test_fix_without_permissions_is_a_mistake(spoold):
+    """What is to be mended has to be said."""
+    assert spoold("check", "--fix").code == os.EX_USAGE
