@@ -1,4 +1,4 @@
-# make help | demo | test | test-docker | lint | clean
+# make help | demo | test | test-docker | test-host | deb | lint | clean
 #
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, the first time and whenever
 # pyproject.toml has changed. Tools run as `python -m TOOL`: a script's first line cannot name an
@@ -12,7 +12,7 @@ EVERYTHING := -e '.[dev,bench,fuzz]'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-crash test-docker bench lint clean venv-run venv-dev venv-all
+.PHONY: help demo test test-crash test-docker test-host deb bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -32,6 +32,12 @@ test-crash: venv-all ## kills, faults, power cuts, file systems, hostile input; 
 
 test-docker: venv-dev ## customers' containers on a real engine; Docker (DOCKER_HOST), busybox-static, root
 	$(PY) -m pytest -n 2 tests/docker
+
+test-host: venv-dev ## the package on a booted Debian; root, debootstrap, systemd-nspawn [SPOOLD_HOST=TREE]
+	$(PY) -m pytest tests/host
+
+deb: ## dist/spoold_VERSION_ARCH.deb; needs pip and dpkg-deb [PYTHON=python3.11]
+	PYTHON='$(PYTHON)' packaging/deb/build
 
 bench: venv-all ## spoold, bare system calls and peers, measured in one run [BENCH=--quick]
 	$(PY) -m benchmarks $(BENCH)

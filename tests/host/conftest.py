@@ -231,7 +231,9 @@ def _group_of(user: str) -> str:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, built by the one command."""
+    """The package, built by the one command; or the one that $SPOOLD_DEB names."""
+    if given := os.environ.get("SPOOLD_DEB"):
+        return Path(given)
     work = tmp_path_factory.mktemp("deb") / "checkout"
     ignored = shutil.ignore_patterns(".venv", ".git", "dist", "*cache*", "__pycache__")
     shutil.copytree(CHECKOUT, work, ignore=ignored, symlinks=True)

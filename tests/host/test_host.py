@@ -5,8 +5,12 @@ import os
 import subprocess
 import time
 
+import pytest
+
 from tests.e2e.conftest import until
 from tests.host.conftest import SPOOL
+
+pytestmark = pytest.mark.timeout(900)
 
 SERVICES = ("intake", "gate", "sweep", "execute@runner")
 

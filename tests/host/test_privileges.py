@@ -10,6 +10,8 @@ from spoold.access import ENTER, READ, WRITE
 from tests.e2e.conftest import until
 from tests.host.conftest import SPOOL
 
+pytestmark = pytest.mark.timeout(900)
+
 SOURCES, EXECUTORS = ["decisions"], ["gateway", "other", "runner"]
 TABLE = {entry.path: entry for entry in access.of_spool(SOURCES, EXECUTORS)}
 #: Every user, and the groups that count.
