@@ -11,13 +11,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import orjson
 
 from spoold import request
 from spoold.config import HealthTable
-from spoold.errors import ExecutionError, Permanent
+from spoold.errors import ExecutionError
 from spoold.executors import Result
 from spoold.executors._instance import Instance
 from spoold.record import JsonObject, json_object
@@ -28,7 +29,7 @@ from spoold.states import Role
 
 log = logging.getLogger("spoold.health")
 
-_HEALTH, _DONE = Place("health"), Place("done")
+_HEALTH, _DONE, _UNKNOWN = Place("health"), Place("done"), Place("unknown")
 _STATE_BYTES = 16 << 20
 #: So many finished requests are read to find out who stopped a container.
 _READ = 5000
@@ -41,21 +42,24 @@ class Watched:
     Attributes:
         customer: whose it is.
         name: the container's.
-        passed: whether it worked when it was last looked at.
+        passed: whether it worked when it was last looked at; None if that could not be found out.
         message: what was wrong.
-        failures: looks in a row that found something wrong, since a restart was last asked for.
+        failures: looks in a row that found something wrong, since a restart was last asked for; one
+            that found out nothing counts neither way.
         since: when it began to fail.
-        asked: when restarts were asked for, since it last worked.
+        asked: when restarts were asked for, as far as the breaker counts them.
+        wishes: restarts ever asked for: the number of the last wish.
         note: why none is asked for, although it is time.
     """
 
     customer: str
     name: str
-    passed: bool = True
+    passed: bool | None = True
     message: str = ""
     failures: int = 0
     since: str | None = None
     asked: list[str] = field(default_factory=list)
+    wishes: int = 0
     note: str = ""
 
 
@@ -91,8 +95,8 @@ class Health:
         params = self._instance.complete({"action": "health-check"}, {})
         try:
             outcome: Result | ExecutionError = look_once(self._instance, self.around, params)
-        except Permanent as error:
-            if error.code != "unhealthy":
+        except ExecutionError as error:
+            if "checks" not in error.details:
                 raise
             outcome = error
         checks: list[JsonObject] = outcome.details["checks"]
@@ -100,17 +104,24 @@ class Health:
 
     def _judged(self, check: JsonObject, before: dict[str, Watched], now: datetime) -> Watched:
         name, customer = str(check["name"]), str(check.get("customer") or "")
-        if check["passed"]:
-            return Watched(customer, name)
         known = before.get(name) or Watched(customer, name)
-        failing = replace(
+        # One that works for a moment after each restart must not be restarted for ever.
+        known = replace(
             known,
             customer=customer or known.customer,
-            passed=False,
+            asked=self._that_count(known, now),
             message=str(check.get("errorMessage") or "it failed"),
+            note="",
+        )
+        if check["passed"]:
+            return replace(known, passed=True, message="", failures=0, since=None)
+        if check["passed"] is None:
+            return replace(known, passed=None)
+        failing = replace(
+            known,
+            passed=False,
             failures=known.failures + 1,
             since=known.since or request.timestamp(now),
-            note="",
         )
         if failing.failures < self.table.failures or not failing.customer:
             return failing
@@ -120,16 +131,20 @@ class Health:
         """The same after a restart was asked for, or why it was not."""
         if self.table.inbox is None:
             return replace(failing, note="no inbox is configured to ask for a restart")
-        since = request.timestamp(now - timedelta(seconds=self.table.breaker.within))
-        if len([at for at in failing.asked if at > since]) >= self.table.breaker.restarts:
+        if len(failing.asked) >= self.table.breaker.restarts:
             return replace(failing, note="restarted too often; a person must look")
         if self._was_stopped(failing.customer):
             return replace(failing, note="it was stopped by a request")
-        self._ask(failing)
-        return replace(failing, failures=0, asked=[*failing.asked, request.timestamp(now)])
+        number = failing.wishes + 1
+        self._ask(failing, number)
+        asked = [*failing.asked, request.timestamp(now)]
+        return replace(failing, failures=0, asked=asked, wishes=number)
 
-    def _ask(self, failing: Watched) -> None:
-        number = len(failing.asked) + 1
+    def _that_count(self, known: Watched, now: datetime) -> list[str]:
+        since = request.timestamp(now - timedelta(seconds=self.table.breaker.within))
+        return [at for at in known.asked if at > since]
+
+    def _ask(self, failing: Watched, number: int) -> None:
         wish = {
             "id": f"health-{failing.name}-{failing.since}-{number}",
             "action": "restart",
@@ -144,15 +159,28 @@ class Health:
         log.warning("asking for a restart of %s: %s", failing.name, failing.message)
 
     def _was_stopped(self, customer: str) -> bool:
-        """Whether the last request that was done for a customer stopped the container."""
-        for name in sorted(self.spool.scan(_DONE), reverse=True)[:_READ]:
-            found = json_object(self.spool.path(_DONE, name), request.MAX_BYTES) or {}
-            params = found.get("params")
-            if found.get("executor") != self._instance.name or not isinstance(params, dict):
-                continue
-            if params.get("customer") == customer and params.get("action") != "health-check":
-                return params.get("action") == "stop"
-        return False
+        """Whether the last thing that was done to a customer's container was to stop it."""
+        return self._last_done.get(customer, ("", ""))[1] == "stop"
+
+    @cached_property
+    def _last_done(self) -> dict[str, tuple[str, str]]:
+        """When which action ended last, by customer; not in the order in which they were asked for.
+
+        A stop of which nobody knows how it ended counts: it may have had its effect.
+        """
+        last: dict[str, tuple[str, str]] = {}
+        for place in (_DONE, _UNKNOWN):
+            for name in sorted(self.spool.scan(place), reverse=True)[:_READ]:
+                found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
+                params, result = found.get("params"), found.get("result")
+                if found.get("executor") != self._instance.name or not isinstance(params, dict):
+                    continue
+                action, customer = str(params.get("action")), str(params.get("customer"))
+                if action == "health-check" or (place == _UNKNOWN and action != "stop"):
+                    continue
+                ended = str(result.get("ended_at") or "") if isinstance(result, dict) else ""
+                last[customer] = max((ended, action), last.get(customer, ("", "")))
+        return last
 
     def _before(self) -> dict[str, Watched]:
         """What the last look found; nothing if that cannot be read."""
@@ -205,13 +233,23 @@ def containers(around: Surroundings) -> Iterator[Instance]:
 def metrics(executor: str, found: list[Watched], now: datetime) -> bytes:
     """The same for Prometheus."""
     lines = [
-        "# HELP spoold_container_up Whether a managed container worked when it was last looked at.",
+        "# HELP spoold_container_known Whether the last look found out how a container is.",
+        "# TYPE spoold_container_known gauge",
+        *(
+            f"spoold_container_known{_labels(executor, one)} {int(one.passed is not None)}"
+            for one in found
+        ),
+        "# HELP spoold_container_up Whether it worked then; left out if that is not known.",
         "# TYPE spoold_container_up gauge",
-        *(f"spoold_container_up{_labels(executor, one)} {int(one.passed)}" for one in found),
+        *(
+            f"spoold_container_up{_labels(executor, one)} {int(one.passed)}"
+            for one in found
+            if one.passed is not None
+        ),
         "# HELP spoold_container_failures Looks in a row that found it not working.",
         "# TYPE spoold_container_failures gauge",
         *(f"spoold_container_failures{_labels(executor, one)} {one.failures}" for one in found),
-        "# HELP spoold_container_restarts_asked Restarts asked for since it last worked.",
+        "# HELP spoold_container_restarts_asked Restarts asked for that the breaker counts.",
         "# TYPE spoold_container_restarts_asked gauge",
         *(
             f"spoold_container_restarts_asked{_labels(executor, one)} {len(one.asked)}"

@@ -41,10 +41,10 @@ def command(app: App) -> None:
                 failed += 1
                 row = {"executor": instance.name, "error": error.code, "message": error.summary}
                 text = f"executor {instance.name}: {printable(error.summary)}"
-                app.row(row, app.styled(text, fg="red"))
+                app.row(row, app.styled(" ".join(text.split()), fg="red"))
                 continue
             for one in found:
-                failed += not one.passed
+                failed += one.passed is not True
                 _say(app, instance.name, one)
     finally:
         lock.release()
@@ -59,5 +59,6 @@ def _say(app: App, executor: str, one: Watched) -> None:
         return
     asked = f", restarts asked for: {len(one.asked)}" if one.asked else ""
     note = f" ({one.note})" if one.note else ""
-    text = f"failed   {one.name}: {printable(one.message)}{asked}{note}"
+    how = "unknown" if one.passed is None else "failed"
+    text = f"{how} {one.name}: {printable(one.message)}{asked}{note}"
     app.row(row, app.styled(" ".join(text.split()), fg="red"))

@@ -19,15 +19,22 @@ def health_check(world: World) -> Result:
     """Look at the customer's container, or at all that are managed, also those that are stopped."""
     one = world.params.customer
     checks = look(world, dict(managed(world)) if one is None else {world.name: one})
-    failed = [check for check in checks if not check["passed"]]
-    details = {"checks": checks, "passed": len(checks) - len(failed), "failed": len(failed)}
-    if not failed:
-        what = f"{len(checks)} of {len(checks)} containers pass" if checks else "There are none"
-        return Result("healthy", f"{what}.", details, {"passed": len(checks)})
-    first = failed[0]
-    said = f"{len(failed)} of {len(checks)} containers fail; {first['name']}: "
-    reason = first["errorMessage"].rstrip(".")
-    raise Permanent("unhealthy", f"{said}{reason}.", details, evidence={"failed": len(failed)})
+    failed = [check for check in checks if check["passed"] is False]
+    unknown = [check for check in checks if check["passed"] is None]
+    passed = len(checks) - len(failed) - len(unknown)
+    details = {"checks": checks, "passed": passed, "failed": len(failed), "unknown": len(unknown)}
+    if failed:
+        said = f"{len(failed)} of {len(checks)} containers fail; {_first(failed)}"
+        raise Permanent("unhealthy", said, details, evidence={"failed": len(failed)})
+    if unknown:
+        said = f"{len(unknown)} of {len(checks)} containers could not be looked at; "
+        raise Transient("engine-error", said + _first(unknown), details)
+    what = f"{len(checks)} of {len(checks)} containers pass" if checks else "There are none"
+    return Result("healthy", f"{what}.", details, {"passed": len(checks)})
+
+
+def _first(checks: list[Details]) -> str:
+    return f"{checks[0]['name']}: {checks[0]['errorMessage'].rstrip('.')}."
 
 
 def managed(world: World) -> Iterator[tuple[str, str]]:
@@ -42,6 +49,8 @@ def managed(world: World) -> Iterator[tuple[str, str]]:
 
 def look(world: World, names: dict[str, str]) -> list[Details]:
     """One check a container: `containerId, passed, errorMessage?`, and whose it is.
+
+    `passed` is None where the engine did not say how the container is: that is no failure of it.
 
     Args:
         world: where they are.
@@ -63,7 +72,7 @@ def look(world: World, names: dict[str, str]) -> list[Details]:
         return [
             check.result()
             if check.done()
-            else _failed(name, names[name], "no time was left to look at it")
+            else _failed(name, names[name], "no time was left to look at it", passed=None)
             for name, check in checks.items()
         ]
     finally:
@@ -78,7 +87,7 @@ def _check(world: World, name: str, customer: str, seconds: float) -> Details:
         finally:
             engine.close()
     except ExecutionError as error:
-        return _failed(name, customer, error.summary)
+        return _failed(name, customer, error.summary, passed=None)
     if facts is None:
         return _failed(name, customer, "there is no such container")
     found = Found(facts)
@@ -99,8 +108,8 @@ def _result(name: str, found: Found, about: Details) -> dict[str, Any]:
     return {"containerId": found.id[:SHORT], "passed": found.works, "name": name} | about
 
 
-def _failed(name: str, customer: str, why: str) -> Details:
+def _failed(name: str, customer: str, why: str, *, passed: bool | None = False) -> Details:
     return {
-        "containerId": None, "passed": False, "name": name, "customer": customer,
+        "containerId": None, "passed": passed, "name": name, "customer": customer,
         "errorMessage": why,
     }  # fmt: skip

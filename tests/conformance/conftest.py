@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import socket
 import threading
 import uuid
@@ -19,6 +20,8 @@ from spoold.errors import Transient
 from spoold.executors import Context
 
 TOKEN = "tok-3f9a'\"\\71c0"
+#: What an engine says of itself.
+VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
 
 
 @dataclass
@@ -112,6 +115,43 @@ def raw_server() -> Iterator[Callable[..., str]]:
     yield start
     stop.set()
     for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def fake():
+    """Starts a Docker Engine that answers everything but its version as a test says."""
+    servers = []
+
+    def start(answer: Callable[[str, str], tuple[int, Any]], version: Any = VERSION) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def _reply(self) -> None:
+                asked = self.path.partition("?")[0]
+                status, body = (
+                    (200, version) if asked == "/version" else answer(self.command, self.path)
+                )
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.wfile.write(data)
+
+            do_GET = do_POST = do_DELETE = _reply  # noqa: N815
+
+            def log_message(self, *args: object) -> None: ...
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        servers.append((server, thread))
+        return f"tcp://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
         thread.join()
 
 

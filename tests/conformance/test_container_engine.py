@@ -2,11 +2,7 @@
 
 import json
 import socket
-import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -20,45 +16,7 @@ from spoold.executors import container
 from spoold.executors._container_params import Config, Params, complete
 from spoold.executors._container_world import Found, World
 from spoold.executors._docker import Engine, Hidden, Refused
-from tests.conformance.conftest import TOKEN
-
-VERSION = {"ApiVersion": "1.41", "Version": "20.10.24"}
-
-
-@pytest.fixture
-def fake():
-    """Starts an engine that answers everything but its version as a test says."""
-    servers = []
-
-    def start(answer: Callable[[str, str], tuple[int, Any]], version: Any = VERSION) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def _reply(self) -> None:
-                asked = self.path.partition("?")[0]
-                status, body = (
-                    (200, version) if asked == "/version" else answer(self.command, self.path)
-                )
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_DELETE = _reply  # noqa: N815
-
-            def log_message(self, *args: object) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        servers.append((server, thread))
-        return f"tcp://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+from tests.conformance.conftest import TOKEN, VERSION
 
 
 @pytest.fixture

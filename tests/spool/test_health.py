@@ -2,11 +2,15 @@
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
 from spoold import executors
-from spoold.errors import Permanent, Transient
+from spoold.cli._app import App
+from spoold.cli.health import Unhealthy, command
+from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Model, Result
 from spoold.health import Health, containers
+from spoold.metrics import CONTAINERS
 from spoold.stages import Surroundings
 from spoold.testing import Lab
 
@@ -32,6 +36,10 @@ customer = "=record.facts.customer"
 """
 
 
+#: What is wrong with a container about which the engine does not answer: nobody knows.
+SILENT = "the engine does not answer"
+
+
 class Engine:
     """A kind `container` whose world is a dictionary: customer → what is wrong, if anything."""
 
@@ -48,6 +56,7 @@ class Engine:
         self.world = {}
         self.done = []
         self.away = False
+        self.stops = []
 
     def check(self, params, config):
         """All is allowed."""
@@ -57,14 +66,19 @@ class Engine:
             raise Transient("engine-unreachable", "It is away.", counts=False)
         if params.action != "health-check":
             self.done.append((params.action, params.customer))
+            if params.action == "stop" and self.stops:
+                raise self.stops.pop(0)
             return Result("ok", "Done.")
         checks = [
-            {"name": f"customer-{c}", "customer": c, "containerId": "x", "passed": not wrong,
+            {"name": f"customer-{c}", "customer": c, "containerId": "x",
+             "passed": None if wrong is SILENT else not wrong,
              **({"errorMessage": wrong} if wrong else {})}
             for c, wrong in self.world.items()
         ]  # fmt: skip
-        if any(self.world.values()):
+        if any(check["passed"] is False for check in checks):
             raise Permanent("unhealthy", "Some fail.", {"checks": checks})
+        if any(self.world.values()):
+            raise Transient("engine-error", "Some are not known.", {"checks": checks})
         return Result("healthy", "All pass.", {"checks": checks})
 
     def probe(self, params, context):
@@ -138,16 +152,40 @@ def test_a_route_may_say_that_nobody_is_asked(lab, engine):
 
 
 def test_what_is_restarted_too_often_needs_a_person(lab, engine):
-    """After two restarts within an hour the breaker opens; a pass, or an hour, closes it."""
+    """After two restarts within an hour the breaker opens; an hour closes it."""
     engine.world = {"a": "exited"}
     assert len(look(lab, 6)["a"].asked) == 2
     last = look(lab, 6)["a"]
     assert len(last.asked) == 2
     assert "a person must look" in last.note
     lab.clock.advance(3600)
-    assert len(look(lab)["a"].asked) == 3
-    engine.world = {"a": ""}
+    assert len(look(lab)["a"].asked) == 1
+
+
+def test_what_works_for_a_moment_after_each_restart_needs_a_person(lab, engine):
+    """A pass in between does not close the breaker: only time does."""
+    for _ in range(6):
+        engine.world = {"a": "exited"}
+        look(lab, 3)
+        engine.world = {"a": ""}
+        passed = look(lab)["a"]
+        assert (passed.passed, passed.failures, passed.since) == (True, 0, None)
+    wishes = sorted((lab.root / "inbox" / "tasks").iterdir())
+    assert len(wishes) == 2
+    assert len({orjson.loads(wish.read_bytes())["id"] for wish in wishes}) == 2
+    lab.clock.advance(3600)
     assert look(lab)["a"].asked == []
+
+
+def test_no_two_wishes_have_a_name_or_an_id_in_common(lab, engine):
+    """Each restart that is asked for is a record of its own, also long after the ones before."""
+    engine.world = {"a": "exited"}
+    look(lab, 6)
+    lab.clock.advance(7200)
+    look(lab, 6)
+    wishes = list((lab.root / "inbox" / "tasks").iterdir())
+    assert len(wishes) == 4
+    assert len({orjson.loads(wish.read_bytes())["id"] for wish in wishes}) == 4
 
 
 def test_what_was_stopped_by_a_request_stays_stopped(lab, engine):
@@ -176,6 +214,77 @@ def test_an_engine_that_is_away_says_nothing_about_containers(lab, engine):
     engine.away = False
     engine.world = {"a": ""}
     assert look(lab)["a"].passed
+
+
+def test_what_the_engine_does_not_tell_is_no_failure(lab, engine):
+    """Looks that find out nothing ask for no restart, and neither begin nor end a count."""
+    engine.world = {"a": SILENT, "b": "", "c": "exited"}
+    look(lab, 2)
+    engine.world = {"a": SILENT, "b": "", "c": SILENT}
+    found = look(lab, 5)
+    assert [(one.passed, one.failures) for one in found.values()] == [
+        (None, 0), (True, 0), (None, 2),
+    ]  # fmt: skip
+    assert found["a"].message == SILENT
+    assert found["c"].asked == []
+    engine.world = {"a": SILENT, "b": "", "c": "exited"}
+    assert len(look(lab)["c"].asked) == 1
+
+
+def test_what_is_not_known_is_told_everywhere(lab, engine):
+    """The file says null, the metrics say not known and not down, and the command exits 69."""
+    engine.world = {"a": SILENT, "b": ""}
+    look(lab)
+    seen = orjson.loads((lab.root / "health/docker.json").read_bytes())
+    assert [one["passed"] for one in seen["containers"]] == [None, True]
+    text = (lab.root / "health/docker.prom").read_text()
+    assert 'spoold_container_known{executor="docker",customer="a"} 0\n' in text
+    assert 'spoold_container_known{executor="docker",customer="b"} 1\n' in text
+    assert 'spoold_container_up{executor="docker",customer="a"}' not in text
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert families == set(CONTAINERS)
+    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    assert isinstance(said.exception, Unhealthy)
+    assert f"unknown customer-a: {SILENT}" in said.output
+    rows = CliRunner().invoke(command, obj=App(str(lab.file), as_json=True)).output.splitlines()
+    assert [orjson.loads(row)["passed"] for row in rows] == [None, True]
+
+
+def ask(lab, name, action):
+    """A request for an action, made now; its file."""
+    lab.drop("tasks", name, {"action": action, "accountId": "a"})
+    lab.drain()
+    lab.clock.advance(60)
+    return max(lab.files("awaiting-approval"))
+
+
+def run(lab, file):
+    """Let it run now."""
+    lab.approve(file)
+    lab.drain()
+    lab.clock.advance(60)
+
+
+@pytest.mark.parametrize(("first", "last"), [("restart", "stop"), ("stop", "restart")])
+def test_what_was_done_last_counts_not_what_was_asked_for_last(lab, engine, first, last):
+    """A stop that was asked for before a restart, and approved after it, has stopped it."""
+    later, sooner = ask(lab, "1.json", last), ask(lab, "2.json", first)
+    run(lab, sooner)
+    run(lab, later)
+    assert engine.done == [(first, "a"), (last, "a")]
+    engine.world = {"a": "exited"}
+    assert bool(look(lab, 3)["a"].asked) == (last == "restart")
+
+
+def test_a_stop_that_may_have_worked_is_not_undone(lab, engine):
+    """As long as nobody knows how a stop ended, nobody is asked to undo it."""
+    engine.stops = [OutcomeUnknown("lost", "Nobody knows.")]
+    run(lab, ask(lab, "1.json", "stop"))
+    engine.world = {"a": "exited"}
+    assert look(lab, 5)["a"].note == "it was stopped by a request"
+    file = lab.only("unknown")
+    file.rename(lab.root / "failed" / file.name)
+    assert len(look(lab)["a"].asked) == 1
 
 
 def test_without_an_inbox_nobody_is_asked(tmp_path, engine):
