@@ -1,7 +1,9 @@
 """What the far side sent back → what may be kept: without secrets, without terminal tricks."""
 
+import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -42,10 +44,8 @@ class Redactor:
     def body(self, answer: bytes, *, cut: bool) -> Any:
         """An answer as data if it is JSON, else as text; `cut` when its end is missing."""
         if not cut:
-            try:
-                return self._json(orjson.loads(answer), 0)
-            except ValueError:
-                pass
+            with suppress(ValueError, RecursionError):
+                return self._json(_parsed(answer), 0)
         text = self._without(answer.decode("utf-8", "replace"))
         if cut:
             # Cut in the middle of a secret, its first part would survive.
@@ -71,6 +71,16 @@ class Redactor:
             if _spelled(secret[:_ENOUGH]).search(text):
                 text = _spelled(secret).sub("[redacted]", text)
         return text
+
+
+def _parsed(answer: bytes) -> Any:
+    """An answer as JSON; half a character, as many a program writes it, spoils only itself."""
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        # Escapes of half a surrogate pair become U+FFFD, like bytes that are no UTF-8.
+        text = json.dumps(json.loads(answer.decode("utf-8", "replace")), ensure_ascii=False)
+        return orjson.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 @lru_cache(maxsize=128)

@@ -47,6 +47,8 @@ def judge(
     code, said = f"http-{exchange.status}", f"{call} was answered with {exchange.status}"
     match (exchange.status or 0) // 100:
         case 2 if not exchange.broken:
+            if waits and not isinstance(data["body"], dict):
+                raise _unreadable(said, data)
             ended = _openclaw.judge(said, data["body"], data) if hook else None
             return ended or _admitted(code, said, data, waits=waits)
         case 3:
@@ -79,6 +81,12 @@ def _admitted(code: str, said: str, data: dict[str, Any], *, waits: bool) -> Res
         return Result("admitted", what, data, evidence=evidence)
     what = f"{said}: the receiver took it.{remark(data['body'])}"
     return Result(code, what, data, evidence=evidence)
+
+
+def _unreadable(said: str, data: dict[str, Any]) -> OutcomeUnknown:
+    why = "is longer than max_answer" if data["truncated"] else "is no JSON object"
+    what = f"{said}, but the answer {why}: it does not tell how the run ended."
+    return OutcomeUnknown("run-unclear", what, data)
 
 
 def _refused(

@@ -10,7 +10,10 @@ from spoold.executors import hook
 
 
 def _run(stage, receiver, answer: Any, *, waits: bool = False, status: int = 200, **more: Any):
-    receiver.status, receiver.body = status, json.dumps(answer).encode() if answer else b""
+    receiver.status = status
+    receiver.body = (
+        answer if isinstance(answer, bytes) else json.dumps(answer).encode() if answer else b""
+    )
     config = hook.Config.model_validate({"url": receiver.url, **more.pop("config", {})})
     asked = {"message": "x", "waitForCompletion": True} if waits else {"message": "x"}
     params = hook.Params.model_validate({"url": receiver.url, "body": asked})
@@ -90,8 +93,45 @@ def test_an_end_that_nobody_knows_is_left_to_a_person(stage, receiver, status):
 
 
 @pytest.mark.parametrize(
-    "answer", [{"ok": True, "runId": "r-1"}, {"completion": "ok"}, ["completion"], None]
+    ("error", "shown"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"cut \ud83d, whole \ud83d\ude00", "cut \ufffd, whole \U0001f600"),
+        (b"\xf0\x9f", "\ufffd"),
+    ],
+    ids=["escape", "pair", "bytes"],
 )
+def test_half_a_character_hides_no_failure(stage, receiver, error, shown):
+    """An error text that was cut in the middle of a character spoils nothing but that."""
+    answer = b'{"ok":true,"completion":{"status":"error","error":"%s"}}' % error
+    with pytest.raises(Permanent) as raised:
+        _run(stage, receiver, answer, waits=True)
+    assert raised.value.code == "run-error"
+    assert raised.value.evidence == {"status": "error", "error": shown}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"reply": "x" * 70_000, "completion": {"status": "error"}}, "longer than max_answer"),
+        ({"completion": {"status": "ok"}, "reply": "x" * 70_000}, "longer than max_answer"),
+        (b'{"completion":{"status":"error"}', "no JSON object"),
+        (b'{"completion":{"status":"error","cost":NaN}}', "no JSON object"),
+        (b"upstream is fine", "no JSON object"),
+        (["completion"], "no JSON object"),
+        (None, "no JSON object"),
+    ],
+)
+def test_who_waited_for_an_answer_that_cannot_be_read_does_not_know(stage, receiver, answer, why):
+    """How the run ended was asked for; what does not tell it is neither done nor failed."""
+    with pytest.raises(OutcomeUnknown) as raised:
+        _run(stage, receiver, answer, waits=True)
+    assert raised.value.code == "run-unclear"
+    assert why in raised.value.summary
+    assert _run(stage, receiver, answer).code == "http-200"
+
+
+@pytest.mark.parametrize("answer", [{"ok": True, "runId": "r-1"}, {"completion": "ok"}])
 def test_who_waited_in_vain_has_only_that_it_was_admitted(stage, receiver, answer):
     """An older gateway answers at once; that is done as `admitted`, and says what it is not."""
     result = _run(stage, receiver, answer, waits=True)
