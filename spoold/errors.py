@@ -69,6 +69,8 @@ ADVICE: Mapping[str, str] = {
     # A person's or the clock's decision (rejected/, expired/, failed/ ...).
     "rejected": "Nothing to do: a person said no.",
     "cancelled": "Nothing to do: a person took it back before it ran.",
+    "tried-before": "Nothing more is done, but it had been tried, and a try may have had its "
+    "effect. Look at `attempts` in the request, and at what it was to change.",
     "expired": "Nobody decided in time, and silence never approves; if it is still wanted, "
     "drop the record again under a new id.",
     "superseded": "Nothing to do: a newer request with the same intent replaced it.",

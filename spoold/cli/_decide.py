@@ -3,17 +3,19 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import click
 import orjson
 
-from spoold import fs, request
+from spoold import executors, fs, request
 from spoold.cli._app import App
 from spoold.cli._find import Found, find
-from spoold.errors import ADVICE, NotPossible, SpooldError, StorageError
+from spoold.errors import ADVICE, BadInput, NotPossible, SpooldError, StorageError
 from spoold.record import JsonObject
 from spoold.spool import Place, Spool
 from spoold.stages._slips import correct_slip, publish_slip, user_name
+from spoold.stages._verdict import in_doubt
 from spoold.states import REASON_SUFFIX, STATES, targets
 
 #: Characters of an id in a slip's name; an odd name in held/ may have more than fit.
@@ -86,7 +88,7 @@ def _each(ids: Iterable[str]) -> Iterable[str]:
 def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None = None) -> None:
     """Move one request the way a verb says."""
     found = find(app, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
-    if (verb, found.place.folder) == ("cancel", "running"):
+    if verb == "cancel" and _is_for_its_executor(app, found):
         _ask_to_stop(app, found, why)
         return
     possible = targets(found.place.folder, verb)
@@ -112,6 +114,8 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
     }  # fmt: skip
     # Beside what goes on it would stay behind, and be about nothing.
     code = None if target.folder == "awaiting-approval" else _CODES.get(verb)
+    if code in ("cancelled", "rejected") and (known := _read(app, found)) and in_doubt(known):
+        code = "tried-before"
     draft = spool.draft(_json(slip))
     what = f"{who} said so" + (f": {why}" if why else ", and gave no reason.")
     beside = spool.draft(request.reason(code, what, ADVICE[code], now, by=who)) if code else None
@@ -142,7 +146,7 @@ def move(app: App, verb: str, found: Found, target: Place, why: str | None) -> N
 
 
 def _ask_to_stop(app: App, found: Found, why: str | None) -> None:
-    """Leave word for the executor, which alone may touch what runs."""
+    """Leave word for the executor, which alone may touch what runs, and knows what was tried."""
     spool, place = app.spool, Place("cancel", found.place.key)
     who, now = user_name(os.getuid()), request.now()
     slip = {
@@ -158,9 +162,34 @@ def _ask_to_stop(app: App, found: Found, why: str | None) -> None:
     except FileExistsError:
         spool.discard(wish)
     spool.sync()
+    what = "is told to stop it"
+    if found.place.folder != "running":
+        what = "is told to end it, because it was tried and a try may have had its effect"
+    if found.place.folder == "deferred":
+        # Executors look at what is queued. If it is gone, or one is there, the wish is there too.
+        with suppress(FileExistsError):
+            spool.move(found.place, Place("queued", found.place.key), found.name)
+        spool.sync()
     row = {"dispatch_id": found.shown, "from": str(found.place), "to": str(place), "by": who}
-    told = f"{found.shown}: executor {found.place.key} is told to stop it; see `spoold show`"
-    app.row(row, told)
+    app.row(row, f"{found.shown}: executor {found.place.key} {what}; see `spoold show`")
+
+
+def _is_for_its_executor(app: App, found: Found) -> bool:
+    """Whether it runs, or was tried and only its executor can say what came of that."""
+    if found.place.folder not in ("queued", "deferred"):
+        return found.place.folder == "running"
+    table = app.config.settings.executors.get(found.place.key)
+    known = _read(app, found)
+    if table is None or known is None or not known.attempts:
+        return False
+    return in_doubt(known) or hasattr(executors.load(table.kind), "take_back")
+
+
+def _read(app: App, found: Found) -> request.Request | None:
+    try:
+        return app.spool.request(found.place, found.name)
+    except (BadInput, FileNotFoundError):
+        return None
 
 
 def _must_have_run(app: App, found: Found) -> None:

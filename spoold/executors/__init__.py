@@ -140,6 +140,10 @@ class Kind(Protocol):
     * `lane(params)`: the lane of a request whose route names none;
     * `resume(params, context)`: go on watching what `probe` says is `Running`; ends as `run` does.
       `run` and `resume` raise `LeftRunning` when the service stops and the work goes on;
+    * `take_back(params, context)`: what a person cancels between two tries is not tried again, and
+      this removes what the tries have left and says what is known: as `run`, where `Transient`
+      means that nothing was done, or nothing is left of it. A kind without it promises that a
+      `Transient` leaves nothing behind;
     * `doctor(config, secret)`: yields a `Finding` for each thing that it needs on this machine.
     """
 

@@ -8,6 +8,7 @@ pruned. Secrets are read when a container is made, and taken out of all that is 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from spoold.config import SecretRef
 from spoold.errors import ExecutionError, Transient
@@ -34,13 +35,16 @@ from spoold.executors._container_params import (
     complete,
 )
 from spoold.executors._container_ready import done
+from spoold.executors._container_take_back import take_back
 from spoold.executors._container_world import Found, World, looked_at
 from spoold.executors._docker import Engine
 
 __all__ = [
     "LITERAL", "OPTIONAL", "Config", "Params", "check", "complete", "doctor", "lane", "probe",
-    "resume", "run",
+    "resume", "run", "take_back",
 ]  # fmt: skip
+
+_Answer = TypeVar("_Answer", Result, Result | Running)
 
 _ACTIONS: Mapping[str, Callable[[World], Result]] = {
     "create": create,
@@ -59,29 +63,43 @@ def lane(params: Params) -> str | None:
 
 def run(params: Params, context: Context) -> Result:
     """Do what is still to be done."""
+    if context.cancelled.is_set():
+        take_back(params, context)
     if context.stopping.is_set():
         raise Transient("interrupted", "The service was stopped before anything was done.")
-    with looked_at(params, context) as world:
-        return _ACTIONS[params.action](world)
+    return _told(_ACTIONS[params.action], params, context)
 
 
 def resume(params: Params, context: Context) -> Result:
     """Go on with what `probe` found begun."""
-    with looked_at(params, context) as world:
-        return create(world) if params.action == "create" else wait_on(world)
+    return _told(create if params.action == "create" else wait_on, params, context)
 
 
 def probe(params: Params, context: Context) -> Result | Running:
     """Look at what there is."""
-    with looked_at(params, context) as world:
-        if params.action == "health-check":
-            raise _never("Nobody saw the end of the look.")
-        found = world.container()
-        if params.action == "delete":
-            return _if_gone(world, found)
-        if found is None:
-            raise _never(f"There is no {world.name}.")
-        return _state_of(world, found)
+    return _told(_left_by, params, context)
+
+
+def _told(act: Callable[[World], _Answer], params: Params, context: Context) -> _Answer:
+    """As it ends; but what would be tried again, and a person has cancelled, is taken back."""
+    try:
+        with looked_at(params, context) as world:
+            return act(world)
+    except Transient:
+        if context.cancelled.is_set():
+            take_back(params, context)
+        raise
+
+
+def _left_by(world: World) -> Result | Running:
+    if world.params.action == "health-check":
+        raise _never("Nobody saw the end of the look.")
+    found = world.container()
+    if world.params.action == "delete":
+        return _if_gone(world, found)
+    if found is None:
+        raise _never(f"There is no {world.name}.")
+    return _state_of(world, found)
 
 
 def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:

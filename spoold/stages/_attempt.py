@@ -61,6 +61,16 @@ class Attempts:
             answer = self._guarded(resume, found, control, "attempt")
         return self._whole(answer)
 
+    @property
+    def can_take_back(self) -> bool:
+        """Whether the kind looks itself for what is left of a request that was tried."""
+        return hasattr(self.instance.module, "take_back")
+
+    def take_back(self, found: Request, control: Control) -> Ended:
+        """What is left of a request that was tried, and that a person does not want any more."""
+        module: Any = self.instance.module
+        return self._whole(self._guarded(module.take_back, found, control, "cancel"))
+
     def preflight(self, found: Request, control: Control) -> ExecutionError | None:
         """Run the preflight commands; None if the action may start, or is not to start now."""
         number = len(found.attempts) + 1

@@ -13,7 +13,6 @@ from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, Transient
 from spoold.executors import Result
 from spoold.names import shown
-from spoold.record import json_object
 from spoold.request import Request
 from spoold.room import ran_out
 from spoold.spool import Place
@@ -23,6 +22,7 @@ from spoold.stages._crew import Crew
 from spoold.stages._lanes import Lanes
 from spoold.stages._slips import user_name
 from spoold.stages._verdict import Verdict, begun, judge, target_of
+from spoold.stages._wishes import Wishes
 from spoold.states import Role
 
 log = logging.getLogger("spoold.execute")
@@ -42,6 +42,8 @@ class Execute:
         self.spool.lay_out()
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
+        self._wishes = Wishes(self.spool, executor, around.clock)
+        self._handed_back: dict[str, str | None] = {}
         self._cancel = Place("cancel", executor)
         self.lock = self.spool.lock(self._running)
         self._key: bytes | None = None
@@ -106,7 +108,7 @@ class Execute:
     def step(self) -> Step:
         """Record what has ended and start what there is room for, with the same syncs."""
         self._crew.collect()
-        unwanted = self._heed_cancels()
+        unwanted = self._wishes.heed(self._crew.jobs)
         # Each is kept until it is on disk: one that is full now has room again some day.
         jobs, ended = self._crew.jobs, self._crew.ended
         verdicts = [self._judge(name, outcome) for name, outcome in ended.items() if outcome]
@@ -122,14 +124,21 @@ class Execute:
             ready = []
         moved = len(verdicts) + len(ready) + len(names)
         claimed = self._claim_all(names, lanes)
-        for found in [one for one in claimed if one.name in unwanted]:
+        tried = []
+        for found in [one for one in claimed if one.name in unwanted or self._wishes.forbid(one)]:
             claimed.remove(found)
-            never = Transient("cancelled", "It had not been started.")
-            verdicts.append(self._judged(found, never, cancelled=True))
+            if found.attempts and self._attempts.can_take_back:
+                tried.append(found)
+                continue
+            never = "It was not tried again." if found.attempts else "It had not been started."
+            outcome = Transient("cancelled", never)
+            verdicts.append(self._judged(found, outcome, cancelled=True))
         self._advance(verdicts, ready + [found for found in claimed if not found.preflight])
         for found in claimed:
             if found.preflight:
                 self._crew.start(found, self._attempts.preflight)
+        for found in tried:
+            self._crew.start(found, self._attempts.take_back)
         return Step(moved, busy=len(jobs))
 
     def _advance(self, verdicts: list[Verdict], ready: list[Request]) -> None:
@@ -161,33 +170,6 @@ class Execute:
             self._crew.jobs[found.name].request = found
         for verdict in verdicts:
             self._move_on(verdict)
-
-    def _heed_cancels(self) -> set[str]:
-        """Tell attempts that a person does not want them; the names of others that are unwanted."""
-        unwanted = set()
-        for name in self.spool.names(self._cancel):
-            if job := self._crew.jobs.get(name):
-                if not job.control.cancelled.is_set():
-                    log.warning("a person cancels it", extra=_about(job.request))
-                    job.control.cancel()
-            elif self.spool.exists(self._queued, name):
-                unwanted.add(name)
-            elif not self.spool.exists(self._running, name):
-                self._put_away(name)
-        return unwanted
-
-    def _put_away(self, name: str) -> None:
-        """Remove a wish that is fulfilled, or is about nothing; what is no wish is kept."""
-        path = self.spool.path(self._cancel, name)
-        try:
-            is_wish = not fs.status(path).st_size
-        except FileNotFoundError:
-            return
-        if is_wish or (json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel":
-            fs.remove(path)
-            return
-        what = "It lies where people say what is to be stopped, and says nothing of the kind."
-        self._hold_from(self._cancel, name, BadInput("misplaced", what))
 
     @property
     def _may_start(self) -> bool:
@@ -285,6 +267,8 @@ class Execute:
             raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
 
     def _begin(self, found: Request) -> Request:
+        if found.attempts and found.attempts[-1].outcome == "handed-back":
+            self._handed_back[found.name] = found.attempts[-1].code
         attempts = begun(found, self.around.clock())
         return found.with_(status="running", attempts=attempts, result=None)
 
@@ -293,8 +277,9 @@ class Execute:
     def _forget(self, name: str) -> None:
         job = self._crew.forget(name)
         if job and job.control.cancelled.is_set():
-            self._put_away(name)
+            self._wishes.put_away(name)
         self._queue.forget(name)
+        self._handed_back.pop(name, None)
 
     def _hand_back(self, name: str) -> None:
         """What has not started goes back to the queue as it is."""
@@ -328,9 +313,11 @@ class Execute:
     def _move_on(self, verdict: Verdict) -> None:
         name, last = verdict.request.name, verdict.request.attempts[-1]
         self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
+        # That something is still away was said when it was so for the first time.
+        still = last.outcome == "handed-back" and self._handed_back.get(name) == last.code
         self._forget(name)
         verdict.count(self.spool.counts)
-        level = logging.INFO if verdict.target.folder == "done" else logging.WARNING
+        level = logging.INFO if still or verdict.target.folder == "done" else logging.WARNING
         log.log(
             level, "%s (%s): %s", verdict.target, last.code, last.summary,
             extra=_about(verdict.request),
@@ -338,10 +325,7 @@ class Execute:
 
     def _hold(self, name: str, problem: BadInput) -> None:
         """A file that is not as the gate passes them on is set aside as it is."""
-        self._hold_from(self._running, name, problem)
-
-    def _hold_from(self, place: Place, name: str, problem: BadInput) -> None:
-        self.spool.hold(place, name, problem, self.around.clock())
+        self.spool.hold(self._running, name, problem, self.around.clock())
         log.error("held %s: %s", shown(name), problem, extra={"code": problem.code})
 
 
