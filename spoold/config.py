@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -20,7 +22,7 @@ from pydantic import (
 )
 
 from spoold.errors import ConfigError
-from spoold.toml import Document, complaints, read_toml
+from spoold.toml import Document, complaints, parse_toml, read_toml
 
 #: Seconds; beyond it a date cannot be computed.
 _LONGEST = 3650 * 86400
@@ -293,8 +295,18 @@ def find(given: str | None) -> Path:
     raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
 
 
-def load(file: Path, *, with_routes: bool = True) -> Config:
+def load(
+    file: Path,
+    *,
+    with_routes: bool = True,
+    drafts: Mapping[Path, bytes] = MappingProxyType({}),
+) -> Config:
     """Read `spoold.toml`, and the routes beside it unless they are of no interest.
+
+    Args:
+        file: `spoold.toml`.
+        with_routes: whether routes are read.
+        drafts: routes that are not there yet, by the path that they would have.
 
     Raises:
         ConfigError: with one line for every mistake, each beginning with `file:line:`.
@@ -304,9 +316,10 @@ def load(file: Path, *, with_routes: bool = True) -> Config:
     settings = _validate(Settings, document, problems)
     routes: list[RouteFile] = []
     names: dict[str, Path] = {}
-    for path in sorted((file.parent / "routes.d").glob("[!.]*.toml")) if with_routes else ():
+    here = (file.parent / "routes.d").glob("[!.]*.toml")
+    for path in sorted({*here, *drafts}) if with_routes else ():
         try:
-            found = read_toml(path)
+            found = parse_toml(path, drafts[path]) if path in drafts else read_toml(path)
         except ConfigError as error:
             problems.append(str(error))
             continue

@@ -42,6 +42,7 @@ ADVICE: Mapping[str, str] = {
     "params-refused": "The executor does not accept what the route renders; `spoold explain` shows "
     "it. Correct the route or the record, then `spoold retry` the file.",
     # A drop that made no new request (archive/).
+    "imported": "Nothing to do; if it is wanted all the same, drop it again under a new id.",
     "repeat": "Nothing to do: this delivery was seen before.",
     "folded": "Nothing to do: the waiting request counts it.",
     # A request that may not go on (held/).

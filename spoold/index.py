@@ -1,9 +1,9 @@
 """Which deliveries and which waiting intents intake has seen: fast, and never the truth.
 
-The truth is in the request files (`event_key`, `intent_key`) and in the reason files beside
-archived repeats. An entry is written only after its request is durable, so an entry always has a
-request; the other way round is checked for every file that a crash left in intake's hands. A lost,
-damaged or half-built index is rebuilt from the files.
+The truth is in the request files (`event_key`, `intent_key`), in the reason files beside archived
+repeats, and in the files of imports. An entry is written only after its request is durable, so an
+entry always has a request; the other way round is checked for every file that a crash left in
+intake's hands. A lost, damaged or half-built index is rebuilt from the files.
 """
 
 import os
@@ -16,7 +16,7 @@ from spoold import fs
 from spoold.errors import NoRoom, StorageError
 
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
-_VERSION = 1
+_VERSION = 2
 
 #: The digits of an event that are in the ids of its requests come from this many bytes.
 _IN_IDS = 4
@@ -31,6 +31,7 @@ _AT_ONCE = 64
 _QUERIES = {
     "events": "SELECT id FROM events WHERE digest = ?",
     "intents": "SELECT id FROM intents WHERE digest = ?",
+    "imported": "SELECT id FROM imported WHERE digest = ? AND until >= ?",
 }
 
 Entry = tuple[bytes, str]
@@ -50,6 +51,8 @@ class Index:
     def __init__(self, path: str) -> None:
         self._path = path
         self._db = self._open()
+        # Most spools know of none, and need not look for one with every drop.
+        self._knows_imports: bool | None = None
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -65,9 +68,10 @@ class Index:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
             for table in _QUERIES:
+                more = ", until REAL NOT NULL" if table == "imported" else ""
                 database.execute(
                     f"CREATE TABLE IF NOT EXISTS {table}"
-                    "(digest BLOB PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID"
+                    f"(digest BLOB PRIMARY KEY, id TEXT NOT NULL{more}) WITHOUT ROWID"
                 )
             failed.pop_all()
         return database
@@ -103,8 +107,19 @@ class Index:
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""
+        return self._look("intents", digest)
+
+    def imported(self, digest: bytes, moment: float) -> str | None:
+        """The import's file that says that this was dealt with up to that moment or later."""
+        if self._knows_imports is None:
+            with self._reading():
+                found = self._db.execute("SELECT EXISTS (SELECT 1 FROM imported)").fetchone()
+            self._knows_imports = bool(found[0])
+        return self._look("imported", digest, moment) if self._knows_imports else None
+
+    def _look(self, table: str, *what: bytes | float) -> str | None:
         with self._reading():
-            row = self._db.execute(_QUERIES["intents"], (digest,)).fetchone()
+            row = self._db.execute(_QUERIES[table], what).fetchone()
         return None if row is None else str(row[0])
 
     @contextmanager
@@ -136,12 +151,24 @@ class Index:
         self._db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?)", events)
         self._db.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?)", intents)
 
-    def rebuild(self, events: Iterable[Entry], intents: Iterable[Entry]) -> int:
+    def rebuild(
+        self,
+        events: Iterable[Entry],
+        intents: Iterable[Entry],
+        imported: Iterable[tuple[bytes, str, float]] = (),
+    ) -> int:
         """Start over from what the files say; returns the number of events."""
         self.delete()
         self._db = self._connect()
+        self._knows_imports = None
         with _errors(self._path), self._transaction():
             self._insert(events, intents)
+            # Of two imports that know the same, the later word counts.
+            self._db.executemany(
+                "INSERT INTO imported VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET id = excluded.id, until = excluded.until WHERE excluded.until > until",
+                imported,
+            )
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
         return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
 
@@ -150,13 +177,14 @@ class Index:
         self._db.close()
 
 
-def peek(path: str, table: str, digest: bytes) -> str | None:
+def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:
     """Look something up and leave no trace; None also when there is no index.
 
     Args:
         path: the database file.
-        table: `events` or `intents`.
+        table: `events`, `intents` or `imported`.
         digest: what to look up.
+        moment: for `imported`, of when it is.
     """
     if not os.path.exists(path):
         return None
@@ -164,7 +192,7 @@ def peek(path: str, table: str, digest: bytes) -> str | None:
     mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     uri = f"file:{quote(path)}?{mode}"
     with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
-        row = database.execute(_QUERIES[table], (digest,)).fetchone()
+        row = database.execute(_QUERIES[table], (digest, *moment)).fetchone()
         return None if row is None else str(row[0])
     return None
 

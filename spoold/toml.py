@@ -32,10 +32,21 @@ def read_toml(file: Path) -> Document:
         ConfigError: it is missing, not readable, not UTF-8 or not TOML.
     """
     try:
-        text = file.read_bytes().decode("utf-8")
-        return Document(file, text, tomllib.loads(text))
+        return parse_toml(file, file.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
+
+
+def parse_toml(file: Path, data: bytes) -> Document:
+    """Take `data` for what is in a TOML file.
+
+    Raises:
+        ConfigError: it is not UTF-8 or not TOML.
+    """
+    text = ""
+    try:
+        text = data.decode("utf-8")
+        return Document(file, text, tomllib.loads(text))
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8", file=file) from None
     except tomllib.TOMLDecodeError as error:

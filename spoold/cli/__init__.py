@@ -22,7 +22,7 @@ _COMPLETE = "_SPOOLD_COMPLETE"
 _ORDER = (
     *("init", "check", "doctor", "health", "run", "intake", "gate", "execute", "sweep", "report"),
     *("ls", "show", "stats", "status", "metrics", "explain"),
-    *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex"),
+    *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex", "import"),
 )
 
 

@@ -1,13 +1,14 @@
 """`spoold explain FILE`: which route a record takes, why not the others, what would be asked."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from spoold import request
+from spoold import imported, request
 from spoold.cli._app import App, pass_app
 from spoold.errors import BadInput, UsageError
 from spoold.explain import explain
@@ -48,7 +49,8 @@ def command(app: App, file: str, source: str | None) -> None:
         raise
     event = event_digest(inbox.name, action.event_key)
     made = build(claim, found, action, dispatch_id(claim.at, action.route, event))
-    result["would"] = _would(app, made, action, event)
+    moved = imported.find(found, partial(peek, index_path(str(app.config.root)), "imported"))
+    result["would"] = _would(app, made, action, event, moved)
     result["request"] = orjson.loads(_sealed(app, made).to_bytes())
     _print(app, result)
 
@@ -87,10 +89,12 @@ def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
     return {**verdict, "outcome": explained.outcome, "why": why, "also": others}
 
 
-def _would(app: App, made: Request, action: Action, event: bytes) -> str:
+def _would(app: App, made: Request, action: Action, event: bytes, moved: str | None) -> str:
     index = index_path(str(app.config.root))
     if known := peek(index, "events", event):
         return f"be archived: the same delivery made {known} before"
+    if moved:
+        return f"be archived: the dispatcher before spoold had dealt with it, says {moved}"
     if action.intent_key:
         intent = intent_digest(action.route, action.intent_key)
         waiting = peek(index, "intents", intent)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
-from spoold import fs, request
+from spoold import fs, imported, request
 from spoold.errors import ADVICE, BadInput
 from spoold.identity import dispatch_id, intent_digest
 from spoold.index import Index
@@ -89,6 +89,8 @@ class Batch:
             self._finish(found, earlier)
         elif known := known or self._known_on_disk(found):
             self._repeat(found, known)
+        elif file := imported.find(found.record, self.index.imported):
+            self._dealt_with(found, file)
         else:
             self._ask(found, near.values())
 
@@ -114,6 +116,16 @@ class Batch:
         def say() -> None:
             fields = claim.log_fields(dispatch_id=known, code="repeat")
             log.info("%s repeats %s", claim.shown, known, extra=fields)
+
+        self._archive(claim, claim.archived, say, why)
+
+    def _dealt_with(self, found: Routed, file: str) -> None:
+        claim = found.claim
+        what = f"The dispatcher before spoold had dealt with it, says {file}."
+        why = claim.reason("imported", what, self.around.clock(), imported=file)
+
+        def say() -> None:
+            log.info("%s is in %s", claim.shown, file, extra=claim.log_fields(code="imported"))
 
         self._archive(claim, claim.archived, say, why)
 

@@ -1,10 +1,10 @@
-"""The index, from the files: requests in every state, and reasons beside archived repeats."""
+"""The index, from the files: requests in every state, reasons beside repeats, and imports."""
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from spoold import fs, request
+from spoold import fs, imported, request
 from spoold.identity import event_digest, intent_digest
 from spoold.index import Entry, Index
 from spoold.names import is_odd
@@ -17,7 +17,12 @@ def reindex(spool: Spool, index: Index) -> int:
     """Rebuild the index; returns the number of events known."""
     intents: list[Entry] = []
     events = _events(spool, intents)
-    return index.rebuild(list(events), intents)
+    known = (
+        known
+        for place in spool.places("archive")
+        for known in imported.known(spool.path(place), place.key)
+    )
+    return index.rebuild(list(events), intents, list(known))
 
 
 def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:

@@ -18,7 +18,7 @@ LAYERS = [
     {"fs", "locks", "names", "room", "access"},
     {"identity", "request", "record", "counts"},
     {"unsynced", "sealkey", "permissions"},
-    {"spool", "index"},
+    {"spool", "index", "imported"},
     {"toml"},
     {"rules", "explain", "config"},
     {"credentials"},

@@ -78,9 +78,9 @@ def waiting(lab):
 
 
 def test_the_verbs_are_those_of_the_contract():
-    """Every verb of the contract is there, and `reindex` besides."""
+    """Every verb of the contract is there, and `reindex` and `import` besides."""
     context = click.Context(cli.cli)
-    assert set(cli.cli.list_commands(context)) == {*VERBS, "reindex"}
+    assert set(cli.cli.list_commands(context)) == {*VERBS, "reindex", "import"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

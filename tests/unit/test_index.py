@@ -254,3 +254,13 @@ def test_a_read_only_index_can_be_looked_at(tmp_path):
     folder.chmod(0o500)
     assert peek(str(folder / "index"), "events", b"a") == "x"
     folder.chmod(0o700)
+
+
+def test_a_rebuilt_index_knows_the_imports_that_came_meanwhile(path):
+    """That it knew of no import, or of one, is not remembered beyond a rebuild."""
+    index = Index(path)
+    for known in ([], [(b"a", "file", 5.0)], []):
+        index.rebuild([], [], known)
+        assert index.imported(b"a", 5.0) == ("file" if known else None)
+        assert index.imported(b"a", 5.1) is None
+    index.close()
