@@ -21,7 +21,8 @@ from spoold.config import HealthTable
 from spoold.errors import ExecutionError
 from spoold.executors import Result
 from spoold.executors._instance import Instance
-from spoold.record import JsonObject, json_object
+from spoold.jsonfile import json_object
+from spoold.record import JsonObject
 from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
 from spoold.stages._attempt import look_once

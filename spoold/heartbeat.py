@@ -18,8 +18,8 @@ import orjson
 
 from spoold import __version__, fs, request
 from spoold.config import Config
+from spoold.jsonfile import json_object
 from spoold.notify import Notifier
-from spoold.record import json_object
 from spoold.stages import Stage
 
 #: Seconds between two signs of life of a stage that waits, and between two writings of its file.

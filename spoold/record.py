@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import orjson
 
-from spoold import fs
 from spoold.errors import BadInput
 from spoold.values import value
 
@@ -299,12 +298,3 @@ def _bad(code: str, text: str, at: int, what: str) -> BadInput:
 def _short(text: str) -> str:
     """Not too long, and with `repr` to escape whatever could play tricks on a terminal."""
     return repr(text if len(text) <= _QUOTED_AT_MOST else text[: _QUOTED_AT_MOST - 1] + "…")
-
-
-def json_object(path: str, limit: int) -> JsonObject | None:
-    """The JSON object in a regular file of at most `limit` bytes; None if it holds none."""
-    try:
-        fields = orjson.loads(fs.read_regular(path, limit).data)
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return fields if isinstance(fields, dict) else None

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from spoold import fs, request, sealkey
 from spoold.counts import Counts
 from spoold.errors import BadInput, ConfigError
+from spoold.jsonfile import json_object
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable
-from spoold.record import JsonObject, json_object
+from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed, uses
 from spoold.unsynced import Unsynced

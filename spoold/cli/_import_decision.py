@@ -7,8 +7,9 @@ from typing import Any
 from spoold import fs, imported
 from spoold.cli._import_plan import Plan, commented, literal, old_json, quoted, table, wrong
 from spoold.errors import NotPossible
+from spoold.jsonfile import json_object
 from spoold.names import shown
-from spoold.record import JsonObject, json_object
+from spoold.record import JsonObject
 
 _TARGETS = ("execution_plane", "target_kind", "target_ref", "target_env")
 _REF = re.compile(r"[a-z0-9][a-z0-9._/@-]*[a-z0-9]")

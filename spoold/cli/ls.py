@@ -9,8 +9,8 @@ import click
 from spoold import fs, request
 from spoold.cli._app import App, age, pass_app
 from spoold.errors import UsageError
+from spoold.jsonfile import json_object
 from spoold.names import shown
-from spoold.record import json_object
 from spoold.spool import Place
 from spoold.states import FINAL, FOLDERS, STATES
 

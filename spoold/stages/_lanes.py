@@ -3,7 +3,7 @@
 from collections import deque
 
 from spoold import request
-from spoold.record import json_object
+from spoold.jsonfile import json_object
 from spoold.spool import Place, Spool
 
 

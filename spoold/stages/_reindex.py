@@ -7,8 +7,8 @@ from contextlib import suppress
 from spoold import fs, imported, request
 from spoold.identity import event_digest, intent_digest
 from spoold.index import Entry, Index
+from spoold.jsonfile import json_object
 from spoold.names import is_odd
-from spoold.record import json_object
 from spoold.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, STATES
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from spoold import fs, request
 from spoold.errors import BadInput
+from spoold.jsonfile import json_object
 from spoold.names import shown
-from spoold.record import json_object
 from spoold.request import Request
 from spoold.spool import Place, Spool
 from spoold.stages._crew import Job

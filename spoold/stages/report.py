@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import orjson
 
 from spoold import fs, request
-from spoold.record import JsonObject, json_object
+from spoold.jsonfile import json_object
+from spoold.record import JsonObject
 from spoold.request import plain
 from spoold.sources import report
 from spoold.sources._inbox import Inbox

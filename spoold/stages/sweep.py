@@ -11,8 +11,8 @@ import time
 
 from spoold import fs, request
 from spoold.errors import ADVICE
+from spoold.jsonfile import json_object
 from spoold.names import shown
-from spoold.record import json_object
 from spoold.spool import Place
 from spoold.stages import Step, Surroundings, batches, earliest
 from spoold.states import REASON_SUFFIX, Role

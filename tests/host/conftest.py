@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SPOOL = "/var/spool/spoold"
 MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,acl,procps"
+_UP = ("running", "degraded")
 NEEDED = ("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
 
 TOML = """
@@ -87,39 +88,41 @@ class Host:
         """Start it, and wait until systemd says that it is up."""
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "-D", self.tree, "--register=no", "--keep-unit",
-             "--private-network", "--console=pipe", "-b"],
+             "--private-network", "-b"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        until(self._find_init, "an init process", 30)
-        until(
-            lambda: self.run("systemctl is-system-running", ok=False).stdout.strip()
-            in ("running", "degraded"),
-            "a booted system", 90,
-        )  # fmt: skip
+        until(self._is_up, _Said(self), 90)
 
-    def _find_init(self) -> int:
+    def _is_up(self) -> bool:
+        # Its first children are there for a moment only.
+        self._find_init()
+        return self._init > 0 and self.run("systemctl is-system-running", ok=False).stdout.strip() in _UP
+
+    def _find_init(self) -> None:
         assert self._nspawn
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         found = children.read_text().split()
         self._init = int(found[0]) if found else 0
-        return self._init
 
     def halt(self) -> None:
         """Let it end as a machine that is switched off, in order."""
         if self._nspawn:
             # SIGRTMIN+4: systemd powers off.
-            os.kill(self._init, signal.SIGRTMIN + 4)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGRTMIN + 4)
             try:
-                self._nspawn.wait(90)
+                self._nspawn.wait(60)
             except subprocess.TimeoutExpired:
+                self._nspawn.kill()
                 self.cut()
             self._nspawn = None
 
     def cut(self) -> None:
         """End it as a machine whose plug is pulled."""
         if self._nspawn:
-            os.kill(self._init, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._init, signal.SIGKILL)
             self._nspawn.wait(60)
             self._nspawn = None
 
@@ -173,8 +176,8 @@ class Host:
             f"        json.dump({{'decision_id': name, **{record!r}}}, out)\n"
             "    os.rename('.' + name, name + '.json')\n"
         )
-        self.write("/tmp/drop.py", script)
-        self.run("python3 /tmp/drop.py", "sam")
+        self.write("/usr/local/share/drop.py", script)
+        self.run("python3 /usr/local/share/drop.py", "sam")
 
     def wait_for(self, folder: str, count: int = 1, seconds: float = 60) -> list[str]:
         """The files in a folder, once there are that many."""
@@ -223,6 +226,18 @@ class Host:
         """Start what the target wants, and wait."""
         self.run("systemctl start spoold.target")
         self.wait_ready()
+
+
+class _Said:
+    """What the host says of itself, when it is too late."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __str__(self) -> str:
+        asked = "systemctl is-system-running; systemctl list-jobs; systemctl --failed"
+        ended = self._host.run(asked, ok=False)
+        return f"a booted system: {ended.stdout} {ended.stderr}"
 
 
 def _group_of(user: str) -> str:
@@ -275,8 +290,8 @@ def installed(tree: Path, package: Path) -> Iterator[Host]:
     """A booted tree with the package, a submitter, two approvers and a stranger."""
     host = Host(tree)
     shutil.copy(package, tree / "root")
-    host.boot()
     try:
+        host.boot()
         host.run(f"dpkg -i /root/{package.name}")
         for name, groups in (("sam", "spoold-submit"), ("ann", "spoold-approve"),
                              ("bob", "spoold-approve"), ("eve", "eve")):  # fmt: skip

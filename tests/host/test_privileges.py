@@ -25,7 +25,7 @@ USERS = {
 PROBE = """
 import json, os, sys
 found = {}
-for path in json.load(open('/tmp/paths.json')):
+for path in json.load(open('/usr/local/share/paths.json')):
     rights = 0
     try:
         os.listdir(path); rights |= 4
@@ -63,9 +63,9 @@ def expected(user, path):
 @pytest.mark.parametrize("user", USERS)
 def test_everybody_may_do_what_the_table_says_and_nothing_else(host, user):
     """In each folder listing, entering and writing are tried as that user, and answered right."""
-    host.write("/tmp/paths.json", json.dumps([f"{SPOOL}/{path}".rstrip("/") for path in TABLE]))
-    host.write("/tmp/probe.py", PROBE)
-    found = json.loads(host.run("python3 /tmp/probe.py", user).stdout)
+    host.write("/usr/local/share/paths.json", json.dumps([f"{SPOOL}/{path}".rstrip("/") for path in TABLE]))
+    host.write("/usr/local/share/probe.py", PROBE)
+    found = json.loads(host.run("python3 /usr/local/share/probe.py", user).stdout)
     wanted = {f"{SPOOL}/{path}".rstrip("/"): expected(user, path) for path in TABLE}
     assert found == wanted
 

@@ -17,7 +17,7 @@ LAYERS = [
     {"states", "errors", "values", "families", "processes", "notify"},
     {"fs", "locks", "names", "room", "access"},
     {"identity", "request", "record", "counts"},
-    {"unsynced", "sealkey", "permissions"},
+    {"unsynced", "sealkey", "permissions", "jsonfile"},
     {"spool", "index", "imported"},
     {"toml"},
     {"rules", "explain", "config"},

@@ -171,7 +171,7 @@ def make(file):
 def test_the_usual_places_have_an_order(places, monkeypatch):
     """Each place counts only while no place before it has a file."""
     here, home = places
-    monkeypatch.setattr(Path, "is_file", _and_etc(Path.is_file))
+    monkeypatch.setattr(os.path, "isfile", _and_etc(os.path.isfile))
     assert config.find(None) == Path("/etc/spoold/spoold.toml")
     make(home)
     assert config.find(None) == home
