@@ -32,6 +32,18 @@ def escaped(line: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
+def spellings(secret: str, shortest: int) -> set[str]:
+    """How a secret may appear in text: as it is, as JSON, one of its lines alone.
+
+    Args:
+        secret: its value; an empty one appears nowhere.
+        shortest: a line with fewer characters is also in text that is no secret.
+    """
+    lines = [line for line in map(str.strip, secret.splitlines()) if len(line) >= shortest]
+    quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    return {secret, *quoted, *lines} - {""}
+
+
 class Capture:
     """An `Output`: what fits goes to a file; of more than that its beginning and its end are kept.
 

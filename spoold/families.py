@@ -5,6 +5,11 @@ from fnmatch import fnmatchcase
 _FAMILIES = ("minimax", "qwen", "gemma")
 
 
+def is_pattern(entry: str) -> bool:
+    """Whether an entry of a list of models stands for several."""
+    return not set("*?[").isdisjoint(entry)
+
+
 def model_family(model: str) -> str:
     """What models are compared by: `local-qwen3.6-coder` is `qwen`, `gpt-5` is itself."""
     label = model.strip().lower().removeprefix("local-")
@@ -22,8 +27,9 @@ def choose_model(wanted: str, offered: list[str]) -> str | None:
     for entry in offered:
         if entry.lower() == label.lower():
             return entry
-    for entry in offered:
-        if fnmatchcase(label.lower(), entry.lower()):
+    plain = label.lower().removeprefix("local-")
+    for entry in filter(is_pattern, offered):
+        if any(fnmatchcase(form, entry.lower()) for form in (label.lower(), plain)):
             return label
     for entry in offered:
         if model_family(entry.rstrip("*")) == model_family(label):

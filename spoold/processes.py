@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,12 @@ class Identity(NamedTuple):
         """Whether this very process runs."""
         fields = _stat(self.pid)
         return bool(fields) and self.boot == boot_id() and self._is(fields)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is there, and does not run because somebody has stopped it."""
+        fields = _stat(self.pid)
+        return bool(fields) and fields[_STATE] in "tT" and int(fields[_START]) == self.start
 
     def _is(self, fields: list[str]) -> bool:
         return int(fields[_START]) == self.start and fields[_STATE] not in "ZX"
@@ -61,30 +68,56 @@ def identify(pid: int) -> Identity:
     return Identity(pid, int(fields[_START]), boot_id())
 
 
+def children(pid: int) -> list[int]:
+    """The children of all its threads, zombies among them; some may be missing while it forks."""
+    found: list[int] = []
+    tasks = f"{_PROC}/{pid}/task"
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(tasks):
+            with open(f"{tasks}/{task}/children", encoding="ascii") as file:
+                found += [int(child) for child in file.read().split()]
+    return found
+
+
 def descendants(pid: int) -> list[int]:
     """Children, their children and so on, as far as they live; the nearest first."""
-    children: dict[int, list[int]] = {}
-    for folder in _PROC.glob("[0-9]*"):
-        fields = _stat(int(folder.name))
-        if fields and fields[_STATE] not in "ZX":
-            children.setdefault(int(fields[_PARENT]), []).append(int(folder.name))
+    below = children if _has_lists() else _all_children().__getitem__
     found, waiting = [], [pid]
     while waiting:
-        near = children.get(waiting.pop(0), [])
+        near = [child for child in below(waiting.pop(0)) if _lives(child)]
         found += near
         waiting += near
     return found
 
 
-def with_variable(variable: str) -> list[int]:
-    """The processes of this user that were started with `NAME=value` in their environment."""
+def _has_lists() -> bool:
+    return (_PROC / "thread-self/children").exists()
+
+
+def _all_children() -> defaultdict[int, list[int]]:
+    """The same for every process, where the kernel keeps no lists of children."""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for folder in _PROC.glob("[0-9]*"):
+        if fields := _stat(int(folder.name)):
+            found[int(fields[_PARENT])].append(int(folder.name))
+    return found
+
+
+def _lives(pid: int) -> bool:
+    fields = _stat(pid)
+    return bool(fields) and fields[_STATE] not in "ZX"
+
+
+def with_variable(*variables: str) -> list[int]:
+    """The processes of this user that were started with one of these (`NAME=value`)."""
+    wanted = {variable.encode() for variable in variables}
     pids = []
     for folder in _PROC.glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes()
         except OSError:  # another user's, or gone by now
             continue
-        if variable.encode() in environment.split(b"\0"):
+        if wanted & set(environment.split(b"\0")):
             pids.append(int(folder.name))
     return sorted(pids)
 

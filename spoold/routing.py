@@ -5,7 +5,7 @@ typed expression, as one JSON value in one place; nothing is pasted into a comma
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -141,6 +141,10 @@ class Routing:
     def named(self, name: str) -> Route | None:
         """The route of that name."""
         return next((route for route in self.routes if route.table.name == name), None)
+
+    def params_of(self, executor: str) -> list[Mapping[str, Any]]:
+        """The `[params]` of an executor's routes, as they were written."""
+        return [r.table.params for r in self.routes if r.table.executor == executor]
 
     def scope(self, record: Record) -> Scope:
         """A record as the routes of its source look at it."""

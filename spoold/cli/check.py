@@ -11,6 +11,7 @@ from spoold.cli._app import App, pass_app
 from spoold.cli._filesystem import try_out
 from spoold.credentials import SecretMissing, read_secret, references
 from spoold.errors import NoRoom
+from spoold.executors._instance import Instance
 from spoold.room import Floor
 from spoold.routing import Routing
 from spoold.stages._slips import user_name
@@ -36,7 +37,7 @@ def command(app: App, permissions: bool, fix: bool, quiet: bool) -> None:  # noq
         return
     if not quiet:
         _list(app, routing)
-    for warning in _secrets(app):
+    for warning in [*_secrets(app), *_settings(app)]:
         app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
     root = app.config.root
     if root.is_dir():
@@ -70,13 +71,24 @@ def _floor(app: App) -> Iterator[str]:
         yield str(error)
 
 
+def _settings(app: App) -> Iterator[str]:
+    """Settings that would have no effect in a process like this one."""
+    for name, instance in _own(app):
+        for warning in instance.warnings(app.routing.params_of(name)):
+            yield f"executor {name}: {warning}"
+
+
+def _own(app: App) -> Iterator[tuple[str, Instance]]:
+    """The executors whose user this is: nobody else is given their secrets, or their limits."""
+    for name, instance in app.routing.executors.items():
+        if not app.config.settings.separate_users or user_name(os.geteuid()) == user_of(name):
+            yield name, instance
+
+
 def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
-    for name, instance in app.routing.executors.items():
-        if app.config.settings.separate_users and user_name(os.geteuid()) != user_of(name):
-            # Nobody else is given its secrets.
-            continue
+    for name, instance in _own(app):
         for key, value in instance.config:
             for ref in references(value):
                 try:

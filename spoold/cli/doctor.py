@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import click
 
@@ -34,14 +35,20 @@ def command(app: App) -> None:
     missing = 0
     for place, finding in _all(app):
         missing += not finding.ok
-        shown = "ok     " if finding.ok else app.styled("MISSING", fg="red", bold=True)
-        text = f"[doctor] {shown} {finding.what} ({place}): {printable(finding.detail)}"
-        row = {"where": place, "what": finding.what, "ok": finding.ok, "detail": finding.detail}
+        text = f"[doctor] {_shown(app, finding)} {finding.what} ({place}): "
+        text += printable(finding.detail)
+        row = {"where": place, **asdict(finding)}
         app.row(row, " ".join(text.split()))
     if missing:
         raise SomethingMissing(f"{missing} of what spoold needs here is missing; see above")
     if not app.as_json:
         click.echo("[doctor] PASS all runtimes available")
+
+
+def _shown(app: App, finding: Finding) -> str:
+    if not finding.ok:
+        return app.styled("MISSING", fg="red", bold=True)
+    return app.styled("WARNING", fg="yellow") if finding.warning else "ok     "
 
 
 def _all(app: App) -> Iterator[tuple[str, Finding]]:
@@ -57,10 +64,11 @@ def _all(app: App) -> Iterator[tuple[str, Finding]]:
 def _of_kind(app: App, instance: Instance) -> Iterator[Finding]:
     """What the kind says of itself; one that cannot even look is missing something too."""
     examine = getattr(instance.module, "doctor", None)
-    if examine is None:
-        return
     try:
-        yield from examine(instance.config, secrets_of(app.config))
+        for warning in instance.warnings(app.routing.params_of(instance.name)):
+            yield Finding("settings", ok=True, warning=True, detail=warning)
+        if examine is not None:
+            yield from examine(instance.config, secrets_of(app.config))
     except ExecutionError as error:
         yield Finding(instance.kind, ok=False, detail=error.summary)
     except Exception as error:  # noqa: BLE001 - the others are still to be looked at

@@ -144,7 +144,9 @@ class Kind(Protocol):
       this removes what the tries have left and says what is known: as `run`, where `Transient`
       means that nothing was done, or nothing is left of it. A kind without it promises that a
       `Transient` leaves nothing behind;
-    * `doctor(config, secret)`: yields a `Finding` for each thing that it needs on this machine.
+    * `doctor(config, secret)`: yields a `Finding` for each thing that it needs on this machine;
+    * `warnings(config, routes)`: yields a sentence for each setting, of the executor's table or of
+      the `[params]` of its routes, that has no effect on this machine.
     """
 
     @property
@@ -187,11 +189,13 @@ class Finding:
         what: what was looked for, such as `codex`.
         ok: whether it is there and works.
         detail: its version, or what is wrong and what to do.
+        warning: it may be wrong all the same, or nobody has looked.
     """
 
     what: str
     ok: bool
     detail: str
+    warning: bool = False
 
 
 _registered: dict[str, Kind] = {}

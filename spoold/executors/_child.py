@@ -102,16 +102,23 @@ class _Pump:
         self._selector.unregister(pidfd)
 
     def _feed(self, stream: IO[bytes]) -> None:
-        # A program need not read what it is given.
-        with suppress(BrokenPipeError):
+        try:
             self._unsent = self._unsent[os.write(stream.fileno(), self._unsent[:_CHUNK]) :]
             if self._unsent:
                 return
+        except BlockingIOError:  # it writes into its own input
+            return
+        except BrokenPipeError:  # a program need not read what it is given
+            pass
         self._drop(stream)
 
     def _reader(self, output: Output) -> Callable[[IO[bytes]], None]:
         def read(stream: IO[bytes]) -> None:
-            if data := os.read(stream.fileno(), _CHUNK):
+            try:
+                data = os.read(stream.fileno(), _CHUNK)
+            except BlockingIOError:  # it reads its own output
+                return
+            if data:
                 output.write(data)
             else:
                 self._drop(stream)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from spoold.capture import printable
+from spoold.capture import printable, spellings
 from spoold.errors import Permanent, Transient
 
 #: Anything that the engine describes.
@@ -67,10 +67,8 @@ class Hidden:
 
     def add(self, secret: str) -> None:
         """From now on this is not shown, nor as JSON, nor one of its longer lines alone."""
-        lines = [line for line in secret.splitlines() if len(line) >= _TELLING]
-        quoted = json.dumps(secret)[1:-1]
-        parts = {secret, quoted, json.dumps(secret, ensure_ascii=False)[1:-1], *lines}
-        self._parts = sorted({*self._parts, *parts} - {""}, key=len, reverse=True)
+        parts = {*self._parts, *spellings(secret, _TELLING)}
+        self._parts = sorted(parts, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text without them."""

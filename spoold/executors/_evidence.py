@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from spoold._cel_json import EvalError
+from spoold.below import Mark, mark_of, open_below
 from spoold.rules import Expression, RuleError, Scope
 
 #: A file made just before the clock was read; file systems keep coarse times.
@@ -26,7 +27,8 @@ def _one_kind(wanted: dict[str, Any]) -> dict[str, Any]:
         case {"none": True} if len(wanted) == 1:
             return wanted
         case {"file": str(path)} if len(wanted) == 1:
-            if path.startswith("/") or ".." in path.split("/") or "\0" in path or not path:
+            parts = path.split("/")
+            if path.startswith("/") or ".." in parts or "\0" in path or not {*parts} - {"", "."}:
                 raise ValueError("the file must be a path below the working directory")
             return wanted
         case {"json": str(key)} if len(wanted) == 1 and re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", key):
@@ -51,14 +53,19 @@ Evidence = Annotated[
 
 
 def look(
-    wanted: dict[Any, Any], folder: str, since: datetime, value: object, output: str
+    wanted: dict[Any, Any],
+    folder: str,
+    since: tuple[datetime, Mark | None],
+    value: object,
+    output: str,
 ) -> tuple[str | None, dict[str, Any]]:
     """Look for it.
 
     Args:
         wanted: what the route asks for.
         folder: the agent's working directory.
-        since: when the agent began: what is older is somebody else's work.
+        since: when the agent began, and what the file was then, if it was one: what is older, or
+            the same as then, is somebody else's work.
         value: what was found in its JSON output.
         output: the path of what was kept of its output.
 
@@ -79,10 +86,10 @@ def look(
 
 
 def _look_at_file(
-    name: str, folder: str, since: datetime, found: dict[str, Any]
+    name: str, folder: str, since: tuple[datetime, Mark | None], found: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
     try:
-        descriptor = os.open(Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_below(folder, name)
     except OSError as error:
         return f"{name} cannot be read: {os.strerror(error.errno or 0)}", found
     status = os.fstat(descriptor)
@@ -92,7 +99,10 @@ def _look_at_file(
     with os.fdopen(descriptor, "rb") as file:
         if not status.st_size:
             return f"{name} is empty", found
-        if status.st_mtime < since.timestamp() - _COARSE:
+        began, before = since
+        if mark_of(status) == before:
+            return f"{name} is what it was before this run", found
+        if status.st_mtime < began.timestamp() - _COARSE:
             return f"{name} is older than this run", found
         digest = hashlib.sha256(file.read(_HASHED)).hexdigest()
     return None, found | {"file": name, "bytes": status.st_size, "sha256": digest}

@@ -68,6 +68,11 @@ class Instance:
         found: str | None = lane(self.module.Params.model_validate(params)) if lane else None
         return found
 
+    def warnings(self, routes: list[Mapping[str, Any]]) -> list[str]:
+        """Settings that have no effect on this machine, of the table and of routes' parameters."""
+        warnings = getattr(self.module, "warnings", None)
+        return list(warnings(self.config, routes)) if warnings else []
+
     @property
     def outlives(self) -> bool:
         """Whether what it starts goes on when the service stops, and is found again."""

@@ -1,8 +1,8 @@
 """A job → a supervisor that outlives us, and that is found again by what it leaves in logs/."""
 
+import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -13,27 +13,46 @@ from typing import Any, Literal
 
 import orjson
 
-from spoold.errors import LeftRunning
+from spoold import cgroups
+from spoold.capture import printable
+from spoold.errors import LeftRunning, OutcomeUnknown, Transient
 from spoold.executors import Context
-from spoold.processes import Identity, boot_id, send, with_variable
+from spoold.executors._backstop import VARIABLE, Backstop
+from spoold.executors._scope import Confined, group_of
+from spoold.processes import Identity, boot_id, with_variable
 
 #: For a supervisor to begin, on a machine that has a lot to do (seconds).
 _BEGINS = 30.0
 _TICK = 0.5
-#: By which a supervisor is known that has not left anything yet.
-_VARIABLE = "SPOOLD_ATTEMPT_FILES"
+#: Of what a supervisor says that does not start (bytes).
+_SHOWN = 400
 _PASSED_ON = ("PATH", "PYTHONPATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 
-Scope = Literal["auto", "system", "user", "none"]
 Facts = dict[str, Any]
 
 
 def read(files: str, what: Literal["process", "exit", "beat"]) -> Facts | None:
-    """What a supervisor has left; None if it has not, or not completely."""
+    """What a supervisor has left; None if it has not, or not completely.
+
+    Raises:
+        OutcomeUnknown: how it ended was written down, and cannot be read.
+    """
+    path = f"{files}.{what}.json"
     try:
-        found = orjson.loads(Path(f"{files}.{what}.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        # Half a surrogate pair is JSON, and could not be written into a request.
+        text = json.dumps(json.loads(Path(path).read_bytes()), ensure_ascii=False)
+        found = json.loads(text.encode("utf-8", "replace"))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, RecursionError) as error:
+        if what != "exit":
+            return None
+        why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise OutcomeUnknown(
+            "unreadable",
+            f"How it ended was written to {path}, but that cannot be read: {why}. "
+            "Look there, and `spoold resolve` it.",
+        ) from None
     return found if isinstance(found, dict) else None
 
 
@@ -56,30 +75,75 @@ def is_about_to_begin(files: str) -> bool:
     while time.monotonic() < until:
         if supervisor_of(files):
             return True
-        if not with_variable(f"{_VARIABLE}={files}"):
+        if not with_variable(f"{VARIABLE}={files}"):
             return supervisor_of(files) is not None
         time.sleep(0.05)
     return True
 
 
-def launch(job: Mapping[str, Any], files: str, scope: list[str]) -> bool:
-    """Start a supervisor; False if it has ended without claiming the attempt.
+def has_begun(files: str) -> bool:
+    """Whether there is the mark that the agent may have done something."""
+    return Path(f"{files}.begun").exists()
 
-    It ends with us as long as it has not; then the attempt is its own.
+
+def launch(job: Mapping[str, Any], files: str, scope: Confined) -> None:
+    """Start a supervisor.
+
+    It ends with us as long as it has not claimed the attempt; then the attempt is its own.
+
+    Raises:
+        Transient: it could not be started, or has ended without claiming it; nothing was done.
     """
+    stderr = os.memfd_create("stderr")
+    try:
+        process = _start(job, files, scope, stderr)
+        claimed = _claimed(files, process)
+        said = "" if claimed else _end_of(stderr)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        raise _nothing_done(f"could not be started: {what}") from None
+    finally:
+        os.close(stderr)
+    if not claimed:
+        raise _nothing_done(f"did not start: {said}" if said else "did not start")
+
+
+def _nothing_done(what: str) -> Transient:
+    return Transient("cannot-start", f"The agent's supervisor {what}; nothing was done.")
+
+
+def _start(
+    job: Mapping[str, Any], files: str, scope: Confined, stderr: int
+) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    whole = orjson.dumps({**job, "parent": os.getpid(), "group": scope.name})
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [*scope, sys.executable, "-P", "-m", "spoold.supervisor", files],
-        env={**environment, _VARIABLE: files},
+        [*scope.argv, sys.executable, "-P", "-m", "spoold.supervisor", files],
+        env={**environment, VARIABLE: files},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         start_new_session=True,
     )
+    try:
+        if scope.group:
+            # It waits for its job, and has not done anything yet.
+            cgroups.join(scope.group, process.pid)
+    except OSError:
+        process.kill()
+        process.communicate()
+        raise
     if process.stdin:
         with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(orjson.dumps({**job, "parent": os.getpid()}))
-    return _claimed(files, process)
+            process.stdin.write(whole)
+    return process
+
+
+def _end_of(stderr: int) -> str:
+    """The last line that was printed there, safe to show."""
+    size = os.fstat(stderr).st_size
+    lines = printable(os.pread(stderr, _SHOWN, max(size - _SHOWN, 0))).strip().splitlines()
+    return lines[-1].strip().rstrip(".") if lines else ""
 
 
 def _claimed(files: str, process: subprocess.Popen[bytes]) -> bool:
@@ -97,8 +161,14 @@ def _claimed(files: str, process: subprocess.Popen[bytes]) -> bool:
     return supervisor_of(files) is not None
 
 
-def follow(files: str, supervisor: Identity, context: Context) -> Facts | None:
+def follow(files: str, supervisor: Identity, context: Context, timeout: float) -> Facts | None:
     """Stay with an agent until it ends.
+
+    Args:
+        files: of the attempt.
+        supervisor: of the agent.
+        context: of the attempt.
+        timeout: seconds after which the agent should have been ended.
 
     Returns:
         How it ended; None if its supervisor is gone and has not said.
@@ -107,64 +177,41 @@ def follow(files: str, supervisor: Identity, context: Context) -> Facts | None:
         LeftRunning: the service stops, and the agent goes on.
     """
     descriptor = supervisor.open()
+    ended = None
     if descriptor is not None:
         try:
-            _wait(descriptor, files, context)
+            ended = _wait(descriptor, Backstop(files, supervisor, timeout), context)
         finally:
             os.close(descriptor)
         # Ours only if it was not found after a restart.
         with suppress(ChildProcessError):
             os.waitpid(supervisor.pid, 0)
-    return read(files, "exit")
+    found = read(files, "exit") or ended
+    if found is not None and (group := cgroups.find(group_of(context))):
+        cgroups.remove(group)
+    return found
 
 
-def _wait(descriptor: int, files: str, context: Context) -> None:
-    told = False
+def is_wished_for(context: Context) -> bool:
+    """Whether a person has cancelled it, as far as this executor or one before it has heard."""
+    return context.cancelled.is_set() or Path(f"{context.files}.cancelled").exists()
+
+
+def _wait(descriptor: int, backstop: Backstop, context: Context) -> Facts | None:
+    """How it ended, if its supervisor could not be waited for any longer."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while not poll.poll(_TICK * 1000):
         if context.cancelled.is_set():
-            if not told:
-                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-            told = True
+            if not backstop.told:
+                # Found by the next executor, if this one ends before it can say so.
+                with suppress(OSError):
+                    Path(f"{context.files}.cancelled").touch()
+                backstop.tell(descriptor)
         elif context.stopping.is_set():
             raise LeftRunning("The agent goes on; the next start watches it again.")
-        if beat := read(files, "beat"):
+        if beat := read(context.files, "beat"):
             context.report(beat)
-
-
-def kill_what_is_left(context: Context) -> list[int]:
-    """End the processes of an attempt whose supervisor is gone."""
-    found = with_variable(f"SPOOLD_DISPATCH_ID={context.dispatch_id}")
-    return [pid for pid in found if send(pid, signal.SIGKILL)]
-
-
-def scope_for(wanted: Scope, context: Context, memory: str | None, cpus: float | None) -> list[str]:
-    """What puts a supervisor into a transient scope of its own, with limits; empty without systemd.
-
-    In a scope it does not end with its executor's service.
-    """
-    if wanted == "auto":
-        wanted = _manager()
-    if wanted == "none":
-        return []
-    limits = [f"MemoryMax={memory}"] if memory else []
-    limits += [f"CPUQuota={round(cpus * 100)}%"] if cpus else []
-    return [
-        "systemd-run",
-        f"--{wanted}",
-        "--scope",
-        "--quiet",
-        "--collect",
-        f"--unit=spoold-{context.dispatch_id}-{context.number}",
-        *(f"--property={limit}" for limit in limits),
-    ]
-
-
-def _manager() -> Scope:
-    if not Path("/run/systemd/system").is_dir():
-        return "none"
-    if os.geteuid() == 0:
-        return "system"
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
-    return "user" if Path(runtime, "systemd/private").exists() else "none"
+        if why := backstop.due():
+            return backstop.end(why, descriptor, context)
+    return None

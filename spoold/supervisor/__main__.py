@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spoold import fs
+from spoold import below, fs
 from spoold.processes import Identity, adopt_orphans, die_with_parent, identify
 from spoold.supervisor._agent import Agent, Job, kill_all
 from spoold.supervisor._watch import Watch, moment
@@ -33,32 +33,33 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
 class Wish:
-    """Whether somebody wants it to end."""
+    """Whether somebody wants it to end; who that is, only the executor may know."""
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self._told = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heard)
 
     def __call__(self) -> bool:
         """Whether that was said."""
-        return self.cancelled
+        return self._told
 
     def _heard(self, _number: int, _frame: object) -> None:
-        self.cancelled = True
+        self._told = True
 
 
 def supervise(job: Job, files: str) -> None:
     """Start the agent, stay with it, and write down how it ended."""
-    cancelled = Wish()
+    told = Wish()
     prompt_file = f"{files}.prompt" if "{prompt_file}" in job.argv else None
     if prompt_file:
         _write_private(prompt_file, job.prompt)
     agent = Agent(job, prompt_file)
-    began = datetime.now(UTC)
-    said: dict[str, Any] = {"pid": agent.pid, "started_at": moment(began)}
+    before = below.mark(job.cwd, job.evidence) if job.evidence else None
+    facts = {"started_at": moment(datetime.now(UTC)), "before": before}
+    said: dict[str, Any] = {"pid": agent.pid, **facts}
     try:
-        _claim(files, agent, began)
+        _claim(files, agent, facts)
     except FileExistsError:
         agent.drop()
         return
@@ -67,13 +68,13 @@ def supervise(job: Job, files: str) -> None:
     if os.getppid() != job.parent:
         agent.drop()
         said |= {"why": "never-started"}
-    elif cancelled():
+    elif told():
         agent.drop()
-        said |= {"why": "cancelled", "seconds": 0.0}
+        said |= {"why": "terminated", "seconds": 0.0, "begun": False}
     elif problem := _begin(agent, files):
         said |= {"why": "not-started", "errno": problem}
     else:
-        said |= _watched(job, agent, files, cancelled)
+        said |= _watched(job, agent, files, told)
     if prompt_file:
         fs.remove(prompt_file)
     fs.remove(f"{files}.beat.json")
@@ -87,17 +88,15 @@ def _begin(agent: Agent, files: str) -> int:
     return agent.release()
 
 
-def _watched(job: Job, agent: Agent, files: str, cancelled: Wish) -> dict[str, Any]:
+def _watched(job: Job, agent: Agent, files: str, told: Wish) -> dict[str, Any]:
     started = time.monotonic()
-    watch = Watch(job, agent, files, cancelled)
+    watch = Watch(job, agent, files, told)
     why = watch.until_it_ends(started)
-    left_behind, survivors = kill_all(
-        agent, lambda: watch.exited, watch.turn, gently=why != "exited"
-    )
+    left_behind, survivors = kill_all(agent, watch.exited, watch.turn, gently=why != "exited")
     watch.drain()
     exit_code = killed_by = None
-    if watch.exited:
-        status = os.waitstatus_to_exitcode(os.waitpid(agent.pid, 0)[1])
+    if agent.status is not None:
+        status = os.waitstatus_to_exitcode(agent.status)
         exit_code, killed_by = (status, None) if status >= 0 else (None, -status)
     return {
         "why": why,
@@ -115,14 +114,14 @@ def _watched(job: Job, agent: Agent, files: str, cancelled: Wish) -> dict[str, A
     }
 
 
-def _claim(files: str, agent: Agent, began: datetime) -> None:
+def _claim(files: str, agent: Agent, facts: dict[str, Any]) -> None:
     """Make this attempt ours, durably; raises `FileExistsError` if another process has it."""
     processes: dict[str, Identity] = {
         "supervisor": identify(os.getpid()),
         "agent": identify(agent.pid),
     }
-    fields = {name: process._asdict() for name, process in processes.items()}
-    _create(f"{files}.process.json", {**fields, "started_at": moment(began)})
+    fields: dict[str, Any] = {name: process._asdict() for name, process in processes.items()}
+    _create(f"{files}.process.json", fields | facts)
 
 
 def _record(files: str, said: dict[str, Any]) -> None:

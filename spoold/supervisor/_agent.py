@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from spoold.processes import descendants, die_with_parent, send
+from spoold import cgroups
+from spoold.processes import children, descendants, die_with_parent, send
 
 #: Between SIGTERM and SIGKILL (seconds), and for killed processes to be gone.
 _GRACE, _GONE = 2.0, 5.0
+#: Who goes first when the memory of the group is used up: not the supervisor.
+_FIRST = "500"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Job:
         key: of the JSON output, see `Usage`.
         max_cost: US dollars; None for no limit.
         max_turns: None for no limit.
+        evidence: a file below `cwd`; what it is before the agent begins is written down.
+        group: the name of the control group that the supervisor has for itself, if it has one.
     """
 
     parent: int
@@ -47,10 +53,17 @@ class Job:
     key: str | None
     max_cost: float | None
     max_turns: int | None
+    evidence: str | None = None
+    group: str = ""
 
 
 class Agent:
-    """The child: forked, and waiting for `release` before it executes anything."""
+    """The child: forked, and waiting for `release` before it executes anything.
+
+    Attributes:
+        status: how it ended, as `waitpid` says it; None before `reap` has seen that.
+        tree: the control group of all that it starts, if it has one.
+    """
 
     def __init__(self, job: Job, prompt_file: str | None) -> None:
         stdin, self.stdin = os.pipe()
@@ -65,6 +78,11 @@ class Agent:
         for descriptor in (stdin, stdout, stderr, gate, error):
             os.close(descriptor)
         self.pidfd = os.pidfd_open(self.pid)
+        self.status: int | None = None
+        self.tree = cgroups.tree_of(job.group) if job.group else None
+        if self.tree:
+            with suppress(OSError):
+                cgroups.join(self.tree, self.pid)
 
     def release(self) -> int:
         """Let it execute its program; 0, or the error number if it cannot."""
@@ -74,6 +92,18 @@ class Agent:
         said = os.read(self._error, 16)
         os.close(self._error)
         return int(said or b"0")
+
+    def reap(self) -> bool:
+        """Take the status of every child that has ended; whether one is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.pid:
+                self.status = status
 
     def drop(self) -> None:
         """End it before it has begun."""
@@ -104,6 +134,9 @@ def _become(
             signal.SIGINT,
         ):
             signal.signal(number, signal.SIG_DFL)
+        if job.group:
+            with suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text(_FIRST)
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
         os.chdir(job.cwd)
@@ -118,6 +151,9 @@ def kill_all(
     agent: Agent, exited: Callable[[], bool], turn: Callable[[float], None], *, gently: bool
 ) -> tuple[list[int], list[int]]:
     """End the agent and all that it has started, wherever they have gone.
+
+    What forks and ends at once is in no list that is read a moment later, but its child is ours
+    as soon as it has ended: only when there is no child left is nothing left.
 
     Args:
         agent: it.
@@ -134,25 +170,25 @@ def kill_all(
         until = time.monotonic() + _GRACE
         while not exited() and time.monotonic() < until:
             turn(0.05)
-    others = [pid for pid in descendants(os.getpid()) if pid != agent.pid]
+    me = os.getpid()
+    others = [pid for pid in descendants(me) if pid != agent.pid]
     until = time.monotonic() + _GONE
-    while (left := descendants(os.getpid())) and time.monotonic() < until:
+    before: list[int] = []
+    while agent.reap():
+        if agent.tree:
+            cgroups.kill(agent.tree)
+        for pid in children(me):
+            send(pid, signal.SIGKILL)
+        left = descendants(me)
         # Stopped first, so that none can fork while the others are killed.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in left:
                 send(pid, number)
-        turn(0.02)
-        _reap_orphans(agent.pid)
-    return others, left
-
-
-def _reap_orphans(agent: int) -> None:
-    """Take the status of everything but the agent, whose status is to be read."""
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if ended is None or ended.si_pid == agent:
-            return
-        os.waitpid(ended.si_pid, 0)
+        if time.monotonic() > until:
+            return others, left or before or children(me)
+        # Nothing new: what was killed takes its time.
+        turn(0.02 if left == before else 0.0)
+        before = left
+    if agent.tree:
+        cgroups.remove(agent.tree)
+    return others, []

@@ -91,7 +91,8 @@ class Usage:
         self.turns = max((count for count in known if count is not None), default=None)
         if self._key and (value := _at(said, self._key)):
             spelled = value if isinstance(value, str) else json.dumps(value)
-            self.value = spelled[:_LONGEST_VALUE]
+            # Half a surrogate pair is JSON, and no text that can be written down.
+            self.value = spelled[:_LONGEST_VALUE].encode("utf-8", "replace").decode()
 
 
 def _amount(value: object) -> float | None:

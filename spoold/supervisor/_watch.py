@@ -18,6 +18,8 @@ from spoold.supervisor._usage import Usage
 
 #: For what is left in the pipes when all is over (seconds); and how often it is heard of.
 _DRAIN, _BEAT = 1.0, 1.0
+#: A tool that says only at its end what it has cost is about to end by itself (seconds).
+_LAST_WORDS = 2.0
 _CHUNK = 65_536
 
 
@@ -57,16 +59,17 @@ class Stream:
 class Watch:
     """Moves bytes, notices deadlines, and says why it ended."""
 
-    def __init__(self, job: Job, agent: Agent, files: str, cancelled: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, agent: Agent, files: str, told: Callable[[], bool]) -> None:
         self.usage = Usage(job.key)
         self.out = Stream(f"{files}.out", job, self.usage)
         self.err = Stream(f"{files}.err", job, None)
-        self.exited = False
-        self._cancelled = cancelled
+        self._exited = False
+        self._told = told
         self.last_output: datetime | None = None
         self._job, self._agent, self._files = job, agent, files
         self._idle_since = time.monotonic()
         self._beat_at = 0.0
+        self._over_since: float | None = None
         self._selector = selectors.DefaultSelector()
         self._add(agent.pidfd, selectors.EVENT_READ, self._note_exit)
         self._unsent = memoryview(b"" if "{prompt_file}" in job.argv else job.prompt.encode())
@@ -80,22 +83,40 @@ class Watch:
     def until_it_ends(self, started: float) -> str:
         """`exited`, or what made us end it."""
         job = self._job
-        while not self.exited:
+        while not self.exited():
             now = time.monotonic()
-            if self._cancelled():
-                return "cancelled"
+            if self._told():
+                return "terminated"
             if now >= started + job.timeout:
                 return "timeout"
             if now >= self._idle_since + job.idle_timeout:
                 return "idle"
-            if job.max_cost is not None and (self.usage.cost or 0) > job.max_cost:
-                return "over-cost"
-            if job.max_turns is not None and (self.usage.turns or 0) > job.max_turns:
-                return "over-turns"
             ends = min(started + job.timeout, self._idle_since + job.idle_timeout)
+            if over := self._over():
+                self._over_since = self._over_since or now
+                if now >= self._over_since + _LAST_WORDS:
+                    return over
+                ends = min(ends, self._over_since + _LAST_WORDS)
             self.turn(min(ends - now, _BEAT))
-            self._beat()
+            if time.monotonic() >= self._beat_at:
+                self._beat_at = time.monotonic() + _BEAT
+                self._beat()
+                # What has left its parent ends here, and would fill the table of processes.
+                self._agent.reap()
         return "exited"
+
+    def _over(self) -> str | None:
+        """Which cap was passed, as far as the agent has said."""
+        usage, job = self.usage, self._job
+        if job.max_cost is not None and (usage.cost or 0) > job.max_cost:
+            return "over-cost"
+        if job.max_turns is not None and (usage.turns or 0) > job.max_turns:
+            return "over-turns"
+        return None
+
+    def exited(self) -> bool:
+        """Whether the agent itself has ended."""
+        return self._exited or self._agent.status is not None
 
     def turn(self, seconds: float) -> None:
         """Wait for what comes, at most so long."""
@@ -114,21 +135,28 @@ class Watch:
         self._selector.register(descriptor, event, callback)
 
     def _note_exit(self, descriptor: int) -> None:
-        self.exited = True
+        self._exited = True
         self._selector.unregister(descriptor)
 
     def _feed(self, descriptor: int) -> None:
-        # A program need not read what it is given.
-        with suppress(BrokenPipeError):
+        try:
             if self._unsent:
                 self._unsent = self._unsent[os.write(descriptor, self._unsent[:_CHUNK]) :]
             if self._unsent:
                 return
+        except BlockingIOError:  # it writes into its own input
+            return
+        except BrokenPipeError:  # a program need not read what it is given
+            pass
         self._selector.unregister(descriptor)
         os.close(descriptor)
 
     def _read(self, descriptor: int) -> None:
-        if data := os.read(descriptor, _CHUNK):
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except BlockingIOError:  # it reads its own output
+            return
+        if data:
             self._open[descriptor].feed(data)
             self.last_output, self._idle_since = datetime.now(UTC), time.monotonic()
         else:
@@ -136,9 +164,6 @@ class Watch:
             del self._open[descriptor]
 
     def _beat(self) -> None:
-        if time.monotonic() < self._beat_at:
-            return
-        self._beat_at = time.monotonic() + _BEAT
         facts = {
             "pid": self._agent.pid,
             "last_output_at": self.last_output and moment(self.last_output),

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from spoold.errors import OutcomeUnknown, Transient
-from spoold.executors import Running, _launch, agent
-from spoold.executors._launch import scope_for
+from spoold.executors import Running, _scope, agent
+from spoold.executors._scope import Confined, scope_for
 from spoold.processes import boot_id, identify
 from tests.conformance.agents import config, outcome, params
 
@@ -40,13 +40,15 @@ def process(**changes):
 )
 def test_under_systemd_it_gets_a_scope_of_its_own(stage, monkeypatch, wanted, manager, scope):
     """The scope carries the request's name and its limits; without systemd there is none."""
-    monkeypatch.setattr(_launch, "_manager", lambda: manager)
+    monkeypatch.setattr(_scope, "_manager", lambda: manager)
     context = stage.context(None)
-    argv = scope_for(wanted, context, "2G", 1.5)
+    confined = scope_for(wanted, context, "2G", 1.5)
     if scope is None:
-        assert argv == []
+        assert confined == Confined()
         return
-    assert argv[:3] == ["systemd-run", scope, "--scope"]
+    argv = confined.argv
+    assert argv[:3] == ("systemd-run", scope, "--scope")
+    assert f"--unit={confined.name.removesuffix('.scope')}" in argv
     assert f"--unit=spoold-{context.dispatch_id}-1" in argv
     assert {"--property=MemoryMax=2G", "--property=CPUQuota=150%"} <= set(argv)
 
@@ -57,6 +59,15 @@ def probed(stage, tmp_path):
     stage.numbers = itertools.count(1)
     context = stage.context(settings)
     return outcome(lambda: agent.probe(params(settings, tmp_path), context))
+
+
+def test_an_agent_that_is_found_again_is_limited_again(stage, tmp_path, monkeypatch):
+    """Whoever watches it on sees to its limits first."""
+    settings = config("", memory="1G", cpus=2.0)
+    context, asked = stage.context(settings), []
+    monkeypatch.setattr(agent, "confine_again", lambda *given: asked.append(given))
+    outcome(lambda: agent.resume(params(settings, tmp_path, memory="1G", cpus=2.0), context))
+    assert asked == [(context, "1G", 2.0)]
 
 
 def test_nothing_left_means_never_started(stage, tmp_path):
@@ -133,3 +144,36 @@ def test_only_one_supervisor_has_an_attempt(stage, tmp_path):
     assert not (tmp_path / "ran").exists()
     claim = json.loads((stage.folder / "attempt-1.process.json").read_bytes())
     assert claim == process()
+
+
+# A supervisor that does not start
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [FileNotFoundError(2, "No such file", "systemd-run"), BlockingIOError(11, "Try again"),
+     OSError(12, "Cannot allocate memory")],
+)  # fmt: skip
+def test_a_start_that_did_nothing_may_be_repeated(stage, tmp_path, monkeypatch, problem):
+    """When no process could be made, nothing was done."""
+
+    def no_process(*_args, **_options):
+        raise problem
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    settings = config("")
+    context = stage.context(settings)
+    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    assert (type(ended), ended.code) == (Transient, "cannot-start")
+    assert problem.strerror in ended.summary
+
+
+def test_a_supervisor_that_does_not_start_says_why(stage, tmp_path, monkeypatch):
+    """The end of what systemd-run or Python has printed is in the summary."""
+    says = "echo noise >&2; echo 'Failed to connect to bus: \033[1mno medium' >&2; exit 1"
+    monkeypatch.setattr(agent, "scope_for", lambda *_: Confined(argv=("sh", "-c", says, "--")))
+    settings = config("")
+    context = stage.context(settings)
+    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    assert (type(ended), ended.code) == (Transient, "cannot-start")
+    assert "did not start: Failed to connect to bus: \\x1b[1mno medium; nothing" in ended.summary

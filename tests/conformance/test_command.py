@@ -105,6 +105,43 @@ def test_without_stdin_a_reader_is_at_the_end_at_once(stage, stdin):
     assert result.output["stdout_tail"] == "''\n"
 
 
+def test_a_program_may_read_its_own_output(stage):
+    """Bytes that it has taken out of the pipe again are only missing."""
+    code = (
+        "import os, threading, time\n"
+        "end = time.monotonic() + 1\n"
+        "fd = os.open('/proc/self/fd/1', os.O_RDONLY | os.O_NONBLOCK)\n"
+        "def steal():\n"
+        "    while time.monotonic() < end:\n"
+        "        try: os.read(fd, 65536)\n"
+        "        except BlockingIOError: pass\n"
+        "for _ in range(2): threading.Thread(target=steal).start()\n"
+        "while time.monotonic() < end: os.write(1, b'x')\n"
+        "time.sleep(0.2); os.write(1, b'the end')"
+    )
+    assert _python(stage, code).output["stdout_tail"].endswith("the end")
+
+
+def test_a_program_may_write_into_its_own_input(stage):
+    """A pipe that it has filled itself is waited for."""
+    code = (
+        "import os, threading, time\n"
+        "end = time.monotonic() + 1\n"
+        "fd = os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NONBLOCK)\n"
+        "def fill():\n"
+        "    while time.monotonic() < end:\n"
+        "        try: os.write(fd, b'y' * 4096)\n"
+        "        except BlockingIOError: pass\n"
+        "for _ in range(2): threading.Thread(target=fill).start()\n"
+        "mine = os.open('/proc/self/fd/0', os.O_RDONLY | os.O_NONBLOCK)\n"
+        "while time.monotonic() < end:\n"
+        "    try: os.read(mine, 512)\n"
+        "    except BlockingIOError: pass\n"
+        "    time.sleep(0.0003)\n"
+    )
+    assert _python(stage, code, stdin="x" * 1_000_000).code == "exit-0"
+
+
 def test_a_program_need_not_read_its_stdin(stage):
     """What is left unread is no failure."""
     assert _python(stage, "pass", stdin="x" * 1_000_000).code == "exit-0"

@@ -63,7 +63,12 @@ def configure(site, work, code, timeout="1m"):
 
 def begin(site, work, **more):
     """Start the service, and an agent that waits."""
-    configure(site, work, WAITS, **more)
+    return begin_with(site, work, WAITS, **more)
+
+
+def begin_with(site, work, code, **more):
+    """The same with another agent, which says that it has begun."""
+    configure(site, work, code, **more)
     site.drop("decisions", "a.json", decision(1))
     service = site.start("run")
     until(lambda: (work / "begun").exists() and (work / "begun").read_text(), "an agent")
@@ -130,6 +135,60 @@ def test_an_agent_that_died_with_its_supervisor_is_unknown(site, work):
     site.drain()
     assert site.request("unknown")["result"]["code"] == "lost"
     assert pids(work) == [pid]
+
+
+def test_what_both_have_left_behind_is_ended_and_named(site, work):
+    """When executor and supervisor are killed, a child that went its own way is no secret."""
+    leaves = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    open('orphan', 'w').write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+        "while not os.path.exists('orphan') or not open('orphan').read(): time.sleep(0.02)\n"
+    )
+    configure(site, work, leaves + WAITS)
+    site.drop("decisions", "a.json", decision(1))
+    service = site.start("run")
+    until(lambda: (work / "begun").exists() and (work / "begun").read_text(), "an agent")
+    end(service, signal.SIGKILL)
+    orphan = int((work / "orphan").read_text())
+    os.kill(_supervisor(site), signal.SIGKILL)
+    assert gone(pids(work)[0])
+    os.kill(orphan, 0)
+    site.drain()
+    result = site.request("unknown")["result"]
+    assert result["code"] == "lost"
+    assert result["details"]["killed"] == [orphan]
+    assert str(orphan) in result["summary"]
+    assert gone(orphan, 0.1)
+
+
+def test_two_agents_do_not_work_in_one_folder_at_a_time(site, work):
+    """The folder is a lane; the second one begins when the first has ended."""
+    configure(site, work, WAITS)
+    config = site.config.parent / "spoold.toml"
+    config.write_text(config.read_text().replace("retry ", "concurrency = 2\nretry "))
+    for number in (1, 2):
+        site.drop("decisions", f"{number}.json", decision(number))
+    site.start("run")
+    until(lambda: (work / "begun").exists() and (work / "begun").read_text(), "an agent")
+    time.sleep(1)
+    assert len(pids(work)) == 1
+    (work / "go").touch()
+    until(lambda: site.where() == {"done": 2}, "both to be done")
+    assert len(pids(work)) == 2
+
+
+def test_what_lay_there_before_is_no_evidence_after_a_restart_either(site, work):
+    """What the file was when the agent began is known to whoever judges its end."""
+    (work / "REPORT.md").write_text("of the one before")
+    idle = WAITS.replace("pathlib.Path('REPORT.md').write_text('done')", "")
+    end(begin_with(site, work, idle), signal.SIGKILL)
+    (work / "go").touch()
+    assert gone(pids(work)[0])
+    site.drain()
+    assert site.request("held")["result"]["code"] == "no-evidence"
 
 
 def test_an_agent_that_dies_with_its_supervisor_is_noticed_within_seconds(site, work):

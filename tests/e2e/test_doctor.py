@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.e2e.conftest import DECISIONS
 
 AGENTS = """
@@ -13,6 +15,19 @@ argv  = ["one"]
 [executors.agents.commands.two]
 argv  = ["two", "-"]
 login = ["two", "login"]
+"""
+
+
+ROUTE = """
+name     = "agent"
+source   = "decisions"
+match    = "true"
+executor = "agents"
+[params]
+agent    = "one"
+prompt   = "=record.id"
+cwd      = "{cwd}"
+{limits}
 """
 
 
@@ -33,6 +48,65 @@ def test_all_runtimes_there_is_a_pass(site, tmp_path):
     assert out.endswith("[doctor] PASS all runtimes available\n")
     assert "ok one (executor agents): one 1.2.3" in out
     assert "logged in" in out
+
+
+def test_a_login_that_nobody_has_looked_at_is_a_warning(site, tmp_path):
+    """Without a probe the doctor says that it has not looked, and claims no login."""
+    tool(tmp_path / "bin", "one", "echo one 1.2.3")
+    tool(tmp_path / "bin", "two", "echo two 4")
+    site.configure(DECISIONS + AGENTS.format(path=tmp_path / "bin"))
+    lines = site.spoold("doctor").stdout.splitlines()
+    (warning,) = [line for line in lines if "WARNING" in line]
+    assert warning.startswith("[doctor] WARNING one (executor agents): login not checked: no probe")
+    assert not [line for line in lines if "one (" in line and "logged in" in line]
+    rows = [json.loads(line) for line in site.spoold("--json", "doctor").stdout.splitlines()]
+    assert [row["warning"] for row in rows if row["what"] == "one"] == [False, True]
+
+
+def test_a_probe_can_be_asked_for_what_it_prints(site, tmp_path):
+    """A tool whose probe always exits with 0 is believed only if its output says so."""
+    login = 'login = ["two", "login"]\nlogged_in = "[1-9][0-9]* credential"'
+    text = (DECISIONS + AGENTS).replace('login = ["two", "login"]', login)
+    tool(tmp_path / "bin", "one", "echo one")
+    site.configure(text.format(path=tmp_path / "bin"))
+    for count, code in (("0", 69), ("2", 0)):
+        tool(tmp_path / "bin", "two", f"echo {count} credentials")
+        assert site.spoold("doctor", ok=False).returncode == code
+
+
+def test_a_probe_sees_what_the_agent_would_see(site, tmp_path):
+    """A key in the executor's environment counts as a login; a missing one is named."""
+    tool(tmp_path / "bin", "one", "echo one")
+    tool(tmp_path / "bin", "two", 'test "$1" != login || test "$KEY" = k3y')
+    env = 'env = {{ KEY = {{ file = "{path}/key" }} }}\n[executors.agents.commands.one]'
+    text = (DECISIONS + AGENTS).replace("[executors.agents.commands.one]", env, 1)
+    site.configure(text.format(path=tmp_path / "bin"))
+    ended = site.spoold("doctor", ok=False)
+    assert ended.returncode == 69
+    assert "MISSING variable KEY" in ended.stdout
+    (tmp_path / "bin/key").write_text("k3y")
+    (tmp_path / "bin/key").chmod(0o600)
+    assert "logged in" in site.spoold("doctor").stdout
+
+
+@pytest.mark.parametrize("verb", ["check", "doctor"])
+@pytest.mark.parametrize("where", ["executor", "route"])
+def test_a_limit_that_nothing_enforces_is_a_warning(site, tmp_path, verb, where):
+    """Limits without systemd or a delegated control group do nothing, and that is said."""
+    for name in ("one", "two"):
+        tool(tmp_path / "bin", name, f"echo {name}")
+    text = (DECISIONS + AGENTS).format(path=tmp_path / "bin")
+    none = 'kind = "agent"\nscope = "none"'
+    limits = 'memory = "1G"\ncpus = 2.0\n'
+    more = limits if where == "executor" else ""
+    site.configure(
+        text.replace('kind = "agent"', f"{none}\n{more}"),
+        ROUTE.format(cwd=tmp_path, limits="" if more else limits),
+    )
+    out = site.spoold(verb).stdout
+    assert "`cpus` and `memory` set, but not enforced" in out
+    site.configure(text.replace('kind = "agent"', none), ROUTE.format(cwd=tmp_path, limits=""))
+    assert "not enforced" not in site.spoold(verb).stdout
 
 
 def test_each_missing_runtime_is_one_line_and_the_code_is_69(site, tmp_path):

@@ -35,6 +35,9 @@ def complete(config, **given):
         ("qwen3.6", ["local-qwen3.6-coder"], "local-qwen3.6-coder"),
         ("local-gemma4", ["gemma*"], "local-gemma4"),
         ("local-gpt-5", ["gpt-5"], "gpt-5"),
+        ("local-gpt-5", ["gpt-*"], "local-gpt-5"),
+        ("Local-GPT-5", ["local-gpt-*"], "Local-GPT-5"),
+        ("local-sonnet", ["gpt-*"], None),
         ("gpt-5", ["gpt-5.2"], None),
         ("qwen3.6", ["gemma4"], None),
         ("sonnet", [], None),
@@ -115,9 +118,28 @@ def test_a_model_that_is_not_listed_is_refused_with_the_list():
 
 
 @pytest.mark.parametrize(
+    ("models", "chosen"),
+    [(None, None), (["*"], None), (["gpt-*", "*"], None), (["o4"], "o4"), (["gpt-*", "o4"], "o4")],
+)
+def test_a_request_without_a_model_gets_the_one_that_is_named(models, chosen):
+    """One literal name in the list leaves no choice; a star leaves it to the tool."""
+    config = {"commands": {"codex": {"models": models} if models else {}}}
+    assert complete(config, agent="codex").model == chosen
+
+
+@pytest.mark.parametrize("models", [["gpt-*"], ["gpt-5", "o4"], [], ["gpt-?", "o[34]"]])
+def test_a_list_of_models_has_no_back_door(models):
+    """A request that names no model is refused where the tool's own choice may not be listed."""
+    config = {"commands": {"codex": {"models": models}}}
+    with pytest.raises(ValueError, match="agent codex needs a `model` in the request; there are"):
+        complete(config, agent="codex")
+
+
+@pytest.mark.parametrize(
     "command",
     [{"argv": []}, {"argv": ["bin/x"]}, {"argv": ["x"], "prompt": "file"},
-     {"argv": ["x", "{prompt_file}"]}, {"argv": ["x"], "modles": []}],
+     {"argv": ["x", "{prompt_file}"]}, {"argv": ["x"], "modles": []},
+     {"argv": ["x"], "logged_in": "("}, {"argv": ["x"], "login": []}],
 )  # fmt: skip
 def test_a_command_that_cannot_work_is_refused_when_it_is_read(command):
     """A mistake in the configuration is found before the first request."""
@@ -127,7 +149,8 @@ def test_a_command_that_cannot_work_is_refused_when_it_is_read(command):
 
 @pytest.mark.parametrize(
     "evidence",
-    [{}, {"file": "/etc/passwd"}, {"file": "../x"}, {"file": ""}, {"json": "a..b"},
+    [{}, {"file": "/etc/passwd"}, {"file": "../x"}, {"file": "a/../../x"}, {"file": ""},
+     {"file": "."}, {"file": "./"}, {"json": "a..b"},
      {"pattern": "("}, {"pattern": ""}, {"none": False}, {"file": "a", "none": True},
      {"files": "a"}],
 )  # fmt: skip
@@ -146,6 +169,16 @@ def test_what_no_system_would_start_is_refused_before_a_person_sees_it(given):
     """An impossible folder, prompt or variable never waits for a yes."""
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         complete({}, agent="codex", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "lane"),
+    [({}, "/srv/work"), ({"cwd": "//srv/./work/"}, "/srv/work"), ({"worktree": True}, None),
+     ({"cwd": "/"}, "/")],
+)  # fmt: skip
+def test_a_folder_is_a_lane(given, lane):
+    """However it is written; a worktree is nobody else's."""
+    assert agent.lane(complete({}, **{"agent": "codex", "cwd": "/srv/work", **given})) == lane
 
 
 # What is heard of it
@@ -191,6 +224,19 @@ def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
         rest = rest[cut:]
     out += redactor.feed(rest) + redactor.end()
     assert out == data.replace(b"s3cr3t", b"[redacted]")
+
+
+@given(st.lists(st.integers(1, 30)))
+def test_a_line_of_a_secret_is_hidden_too_however_it_is_cut(cuts):
+    """Of a secret with several lines each long one is one; together they are hidden as a whole."""
+    secret = "-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----\n"
+    data = f"x {secret} y\n  MIIEvQIBADAN  \nab ü MIIEvQIB".encode()
+    redactor, out, rest = Redactor([secret]), b"", data
+    for cut in cuts:
+        out += redactor.feed(rest[:cut])
+        rest = rest[cut:]
+    out += redactor.feed(rest) + redactor.end()
+    assert out.decode() == "x [redacted] y\n  [redacted]  \nab ü MIIEvQIB"
 
 
 def test_a_secret_is_found_in_json_spelling_too():

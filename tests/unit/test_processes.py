@@ -1,9 +1,11 @@
 """Which process is meant."""
 
 import os
+import signal
 import subprocess
 import time
 
+from spoold import processes
 from spoold.processes import Identity, boot_id, descendants, identify, with_variable
 
 
@@ -45,6 +47,37 @@ def test_descendants_are_found_to_the_last(tmp_path):
     finally:
         os.killpg(child.pid, 9)
         child.wait()
+
+
+def test_descendants_are_found_where_the_kernel_keeps_no_lists(monkeypatch):
+    """Without /proc/PID/task/TID/children the whole process table gives the same answer."""
+    child = subprocess.Popen(["sh", "-c", "sleep 600 & wait"], start_new_session=True)
+    try:
+        until = time.monotonic() + 5
+        while len(found := descendants(child.pid)) < 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        monkeypatch.setattr(processes, "_has_lists", lambda: False)
+        assert descendants(child.pid) == found
+        assert set(found) < set(descendants(os.getpid()))
+    finally:
+        os.killpg(child.pid, 9)
+        child.wait()
+
+
+def test_a_stopped_process_is_told_from_one_that_runs():
+    """Stopped by a signal is neither dead nor at work."""
+    child = subprocess.Popen(["sleep", "600"])
+    try:
+        who = identify(child.pid)
+        assert not who.stopped
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert who.stopped
+        assert who.alive
+    finally:
+        child.kill()
+        child.wait()
+    assert not who.stopped
 
 
 def test_a_process_is_found_by_its_environment():
