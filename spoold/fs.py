@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 
@@ -79,6 +79,12 @@ def remove(path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
+
+
+def remove_if_empty(path: str) -> None:
+    """Remove a folder in which nothing is left; any other stays."""
+    with suppress(OSError):
+        os.rmdir(path)
 
 
 def make_folder(path: str, mode: int, *, durable: bool = True) -> None:

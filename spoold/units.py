@@ -72,6 +72,8 @@ def mend(units: list[Unit]) -> None:
         if _is(unit) == _should_be(unit):
             continue
         fs.remove(str(unit.path))
+        if not _should_be(unit):
+            fs.remove_if_empty(str(unit.path.parent))
         if unit.text is not None:
             fs.make_folder(str(unit.path.parent), 0o755)
             fs.create(str(unit.path), unit.text.encode(), 0o644)

@@ -170,8 +170,8 @@ def test_an_executor_has_its_own_secrets_only(running):
         fails(running, user, "cat /etc/spoold/credentials/gateway")
         if user != "spoold-x-gateway":
             fails(running, user, f"cat {given}")
-    shown = running.run("systemctl show -p LoadCredential 'spoold-*'").stdout
-    assert shown.count("gateway:/etc/spoold/credentials/gateway") == 1
+    asked = running.run("grep -rl LoadCredential=gateway: /etc/systemd/system").stdout.split()
+    assert asked == ["/etc/systemd/system/spoold-execute@gateway.service.d/50-spoold.conf"]
 
 
 def test_only_an_executor_of_containers_gets_the_engines_socket(host):
