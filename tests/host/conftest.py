@@ -97,7 +97,10 @@ class Host:
     def _is_up(self) -> bool:
         # Its first children are there for a moment only.
         self._find_init()
-        return self._init > 0 and self.run("systemctl is-system-running", ok=False).stdout.strip() in _UP
+        return (
+            self._init > 0
+            and self.run("systemctl is-system-running", ok=False).stdout.strip() in _UP
+        )
 
     def _find_init(self) -> None:
         assert self._nspawn
@@ -181,7 +184,7 @@ class Host:
 
     def wait_for(self, folder: str, count: int = 1, seconds: float = 60) -> list[str]:
         """The files in a folder, once there are that many."""
-        until(lambda: len(self.files(folder)) >= count, (folder, count, self.where), seconds)
+        until(lambda: len(self.files(folder)) >= count, _Log(self, folder), seconds)
         return self.files(folder)
 
     @property
@@ -226,6 +229,17 @@ class Host:
         """Start what the target wants, and wait."""
         self.run("systemctl start spoold.target")
         self.wait_ready()
+
+
+class _Log:
+    """What the host says when files do not come."""
+
+    def __init__(self, host: Host, folder: str) -> None:
+        self._host, self._folder = host, folder
+
+    def __str__(self) -> str:
+        log = self._host.run("journalctl -n 40 -o cat --no-pager -t spoold").stdout
+        return f"{self._folder}: {self._host.where}\n{log}"
 
 
 class _Said:

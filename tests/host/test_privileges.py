@@ -63,7 +63,9 @@ def expected(user, path):
 @pytest.mark.parametrize("user", USERS)
 def test_everybody_may_do_what_the_table_says_and_nothing_else(host, user):
     """In each folder listing, entering and writing are tried as that user, and answered right."""
-    host.write("/usr/local/share/paths.json", json.dumps([f"{SPOOL}/{path}".rstrip("/") for path in TABLE]))
+    host.write(
+        "/usr/local/share/paths.json", json.dumps([f"{SPOOL}/{path}".rstrip("/") for path in TABLE])
+    )
     host.write("/usr/local/share/probe.py", PROBE)
     found = json.loads(host.run("python3 /usr/local/share/probe.py", user).stdout)
     wanted = {f"{SPOOL}/{path}".rstrip("/"): expected(user, path) for path in TABLE}
