@@ -1,9 +1,7 @@
 """spoold.toml and routes.d/*.toml → typed models; a mistake is named with file and line."""
 
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -274,25 +272,6 @@ class Config:
 
     def _resolved(self, path: str) -> Path:
         return (self.document.file.parent / Path(path).expanduser()).resolve()
-
-
-def find(given: str | None) -> Path:
-    """The configuration file: `given`, else the usual places.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if chosen := given or os.environ.get("SPOOLD_CONFIG"):
-        return Path(chosen)
-    places = [Path("config/spoold.toml"), Path("/etc/spoold/spoold.toml")]
-    with suppress(RuntimeError):  # a user without a home
-        places.insert(1, Path.home() / ".config/spoold/spoold.toml")
-    for place in places:
-        # Not `Path.is_file`: what is in somebody else's home is not for us.
-        if os.path.isfile(place):
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise ConfigError(f"no configuration found; looked for {looked}. `spoold init DIR` makes one")
 
 
 def load(

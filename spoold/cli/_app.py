@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from spoold import config
+from spoold import config, locate
 from spoold.capture import escaped
 from spoold.spool import Spool
 from spoold.states import Role
@@ -33,7 +33,7 @@ class App:
     @cached_property
     def config(self) -> config.Config:
         """What does not depend on routes, so that these may be wrong; raises `ConfigError`."""
-        return config.load(config.find(self._given), with_routes=False)
+        return config.load(locate.find(self._given), with_routes=False)
 
     @cached_property
     def routing(self) -> "Routing":
@@ -44,7 +44,7 @@ class App:
         """The same, as the files are now. Loaded late: `ls` needs no CEL."""
         from spoold import routing  # noqa: PLC0415
 
-        return routing.load(config.load(config.find(self._given)))
+        return routing.load(config.load(locate.find(self._given)))
 
     @cached_property
     def spool(self) -> Spool:

@@ -1,16 +1,40 @@
-"""`spoold init DIR`: a configuration and a spool to start from."""
+"""`spoold init`: a configuration and a spool to start from."""
 
+import os
+import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
 import spoold
-from spoold import config
+from spoold import config, fs, locate
 from spoold.cli._app import App, pass_app
 from spoold.errors import NotPossible
 from spoold.spool import Spool
 from spoold.states import Role
+
+_UNIT = """\
+# Written by `spoold init --user`: all stages in one process, as you.
+[Unit]
+Description=spoold: a person between the event and the action
+
+[Service]
+Type=notify
+ExecStart={program} --config {config} run
+ExecReload=/bin/sh -c "kill -HUP $MAINPID && sleep 1"
+WatchdogSec=2min
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=78
+# Agents outlive a restart of this service.
+KillMode=process
+TimeoutStopSec=30
+
+[Install]
+WantedBy=default.target
+"""
 
 
 def example() -> Path:
@@ -19,27 +43,65 @@ def example() -> Path:
     return installed if installed.is_dir() else Path(spoold.__file__).parents[1] / "config"
 
 
-@click.command(params=[click.Argument(["folder"], metavar="DIR")])
+@click.command
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option("--user", is_flag=True, help="In your home instead, with a service of yours.")
 @pass_app
-def command(app: App, folder: str) -> None:
-    """Lay out DIR/config and DIR/spool, with routes that work and say what they do."""
-    target = Path(folder)
+def command(app: App, folder: str | None, user: bool) -> None:  # noqa: FBT001
+    """Lay out DIR/config and DIR/spool, with routes that work and say what they do.
+
+    With --user the configuration goes to ~/.config/spoold, the spool to ~/.local/state/spoold, and
+    `systemctl --user start spoold` runs it.
+    """
+    if user == bool(folder):
+        raise click.UsageError("say DIR, or --user")
+    target = (
+        locate.user_folder("XDG_CONFIG_HOME", ".config") if user else Path(str(folder), "config")
+    )
+    if (target / "spoold.toml").exists():
+        raise NotPossible(f"{target} holds a configuration already; it is left alone")
+    _copy(app, target)
+    if user:
+        _at_home(app, target / "spoold.toml")
+    made = config.load(target / "spoold.toml")
+    made.root.mkdir(parents=True, exist_ok=True)
+    spool = Spool(str(made.root), Role.INTAKE, made.settings.sources, made.settings.executors)
+    spool.lay_out()
+    spool.seal_key()
+    app.row({"created": str(made.root)}, f"{made.root}/")
+    if not app.as_json:
+        run = f"spoold --config {target / 'spoold.toml'} run"
+        start = "systemctl --user enable --now spoold"
+        click.echo(f"\nNext: {start if user else run}", err=True)
+
+
+def _copy(app: App, target: Path) -> None:
     source = example()
-    if (target / "config" / "spoold.toml").exists():
-        raise NotPossible(f"{target / 'config'} holds a configuration already; it is left alone")
     for path in sorted(source.rglob("*.toml")):
-        copy = target / "config" / path.relative_to(source)
+        copy = target / path.relative_to(source)
         if copy.exists():
             app.row({"kept": str(copy)}, f"{copy} is there already, and kept")
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
         app.row({"created": str(copy)}, f"{copy}")
-    made = config.load(target / "config" / "spoold.toml")
-    spool = Spool(str(made.root), Role.INTAKE, made.settings.sources, made.settings.executors)
-    made.root.mkdir(parents=True, exist_ok=True)
-    spool.lay_out()
-    spool.seal_key()
-    app.row({"created": str(made.root)}, f"{made.root}/")
-    if not app.as_json:
-        click.echo(f"\nNext: spoold --config {target / 'config' / 'spoold.toml'} run", err=True)
+
+
+def _at_home(app: App, file: Path) -> None:
+    """Let the configuration name the folders of the XDG specification, and write a unit."""
+    root = locate.user_folder("XDG_STATE_HOME", ".local/state") / "spool"
+    lines = f'root    = "{root}"'
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        lines += f'\nruntime = "{runtime}/spoold"  # how each stage does: `spoold status`'
+    text = re.sub(
+        r"^root .*$", lambda _: lines, file.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    fs.show(str(file), text.encode())
+    unit = file.parents[1] / "systemd/user/spoold.service"
+    if unit.exists():
+        app.row({"kept": str(unit)}, f"{unit} is there already, and kept")
+        return
+    unit.parent.mkdir(parents=True, exist_ok=True)
+    program = os.path.abspath(sys.argv[0])
+    unit.write_text(_UNIT.format(program=program, config=file), encoding="utf-8")
+    app.row({"created": str(unit)}, f"{unit}")

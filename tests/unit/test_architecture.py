@@ -15,7 +15,7 @@ PACKAGE = Path(spoold.__file__).parent
 #: From bottom to top: a module imports only from its own layer's elders.
 LAYERS = [
     {"states", "errors", "values", "families", "processes", "notify", "below"},
-    {"fs", "locks", "names", "room", "access", "cgroups"},
+    {"fs", "locks", "names", "room", "access", "locate", "cgroups"},
     {"identity", "request", "record", "counts"},
     {"unsynced", "sealkey", "permissions", "jsonfile"},
     {"spool", "index", "imported"},

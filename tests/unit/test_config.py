@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spoold import config, credentials, routing
+from spoold import config, credentials, locate, routing
 from spoold.config import SecretRef, format_duration, parse_duration
 from spoold.credentials import SecretMissing
 from spoold.errors import ConfigError
@@ -172,14 +172,14 @@ def test_the_usual_places_have_an_order(places, monkeypatch):
     """Each place counts only while no place before it has a file."""
     here, home = places
     monkeypatch.setattr(os.path, "isfile", _and_etc(os.path.isfile))
-    assert config.find(None) == Path("/etc/spoold/spoold.toml")
+    assert locate.find(None) == Path("/etc/spoold/spoold.toml")
     make(home)
-    assert config.find(None) == home
+    assert locate.find(None) == home
     make(here)
-    assert config.find(None) == Path("config/spoold.toml")
+    assert locate.find(None) == Path("config/spoold.toml")
     monkeypatch.setenv("SPOOLD_CONFIG", "/from/the/environment.toml")
-    assert config.find(None) == Path("/from/the/environment.toml")
-    assert config.find("/given.toml") == Path("/given.toml")
+    assert locate.find(None) == Path("/from/the/environment.toml")
+    assert locate.find("/given.toml") == Path("/given.toml")
 
 
 def _and_etc(real):
@@ -190,7 +190,7 @@ def test_an_empty_variable_is_none(places, monkeypatch):
     """`SPOOLD_CONFIG=` means the usual places."""
     make(places[0])
     monkeypatch.setenv("SPOOLD_CONFIG", "")
-    assert config.find(None) == Path("config/spoold.toml")
+    assert locate.find(None) == Path("config/spoold.toml")
 
 
 def test_if_there_is_none_the_places_are_named(places):
@@ -198,7 +198,7 @@ def test_if_there_is_none_the_places_are_named(places):
     if Path("/etc/spoold/spoold.toml").exists():
         pytest.skip("this machine has a configuration")
     with pytest.raises(ConfigError, match="spoold init") as error:
-        config.find(None)
+        locate.find(None)
     for place in ("config/spoold.toml", str(places[1]), "/etc/spoold/spoold.toml"):
         assert place in str(error.value)
 
