@@ -50,7 +50,9 @@ class Verdict:
     def count(self, counts: Counts) -> None:
         """Add the attempt to the numbers."""
         last, outcome = self.request.attempts[-1], self.target.folder
-        if last.ended_at and last.outcome != "handed-back":
+        if last.outcome == "handed-back":
+            return
+        if last.ended_at:
             took = request.moment(last.ended_at) - request.moment(last.started_at)
             labels = (self.request.executor, outcome)
             counts.observe("attempt", *labels, seconds=took.total_seconds())

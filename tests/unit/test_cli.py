@@ -511,3 +511,24 @@ def test_a_reason_goes_after_its_file(lab, spoold, monkeypatch):
         monkeypatch.setattr(where, name, noting)
     assert spoold("retry", "bad.json").code == 0
     assert steps == ["move", "sync", "remove"]
+
+
+def test_a_user_gets_folders_and_a_service_of_their_own(tmp_path, monkeypatch, spoold):
+    """`init --user` follows the XDG specification, and what it writes works."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert spoold("init", "--user", config=False).code == 0
+    file = tmp_path / ".config/spoold/spoold.toml"
+    assert f'root    = "{tmp_path}/state/spoold/spool"' in file.read_text()
+    assert f'runtime = "{tmp_path}/run/spoold"' in file.read_text()
+    unit = (tmp_path / ".config/systemd/user/spoold.service").read_text()
+    assert f"--config {file} run\n" in unit
+    assert "Type=notify" in unit
+    assert spoold("check", config=False).code == 0
+    assert (tmp_path / "state/spoold/spool/inbox/decisions").is_dir()
+    assert spoold("init", "--user", config=False).code != 0
+    assert spoold("init", config=False).code == os.EX_USAGE
+    assert spoold("init", "--user", "x", config=False).code == os.EX_USAGE
