@@ -81,6 +81,21 @@ def remove(path: str) -> None:
             raise
 
 
+def owner(path: str) -> int | None:
+    """The number of the user whose file or folder it is; None if there is none."""
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None
+
+
+def give_to_owner(folder: str, *paths: str) -> None:
+    """What root has made in somebody's folder becomes theirs, so that they can go on with it."""
+    owner = os.stat(folder)
+    for path in filter(exists, paths if os.geteuid() == 0 else ()):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def remove_if_empty(path: str) -> None:
     """Remove a folder in which nothing is left; any other stays."""
     with suppress(OSError):

@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 _TMP = "tmp"
 _DRAFTS = Place(_TMP)
-_HELD = Place("held")
+_HELD, _CHECKING = Place("held"), Place("checking")
 _QUEUES = ("queued", "deferred", "running")
 _REASON_BYTES = 1 << 16
 
@@ -158,14 +158,19 @@ class Spool:
         Raises:
             ConfigError: one that this role needs is missing, and it may not create it.
         """
+        # With users of their own a folder of root's would shut them all out.
+        shared = os.geteuid() == 0 and fs.owner(self.path(_CHECKING)) not in (0, None)
         for place in self.places():
+            path = self.path(place)
             try:
-                fs.make_folder(self.path(place), FOLDERS[place.folder].mode & 0o1777)
+                if shared and not os.path.isdir(path):
+                    raise PermissionError(errno.EPERM, "it would be root's", path)  # noqa: TRY301
+                fs.make_folder(path, FOLDERS[place.folder].mode & 0o1777)
             except PermissionError as error:
                 # Others' folders may be out of sight.
                 if uses(self.role, place.folder):
                     raise ConfigError(
-                        f"{self.path(place)} is missing, and cannot be made: {error.strerror}. "
+                        f"{path} is missing, and cannot be made: {error.strerror}. "
                         "As root, `spoold check --permissions --fix` lays the spool out"
                     ) from error
 
@@ -180,10 +185,6 @@ class Spool:
     def readable_seal_key(self) -> bytes | None:
         """The key, if there is one and this user may read it; it is not made."""
         return sealkey.readable(self.root)
-
-    def owner(self, place: Place, name: str = "") -> int:
-        """The number of the user who wrote a file, or to whom a folder belongs."""
-        return fs.status(self.path(place, name)).st_uid
 
     # Writing
 

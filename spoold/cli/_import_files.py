@@ -119,13 +119,6 @@ def _stopped(app: App) -> Iterator[Spool]:
         lock.release()
 
 
-def _give_to_owner(folder: Path, *paths: str) -> None:
-    """What root makes in intake's folder must be intake's."""
-    owner = folder.stat()
-    for path in filter(os.path.exists, paths if os.geteuid() == 0 else ()):
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def _must_be_configured(app: App, plan: Plan) -> None:
     settings, file = app.config.settings, app.config.document.file
     source = settings.sources.get(plan.source)
@@ -181,7 +174,7 @@ def _put(spool: Spool, files: dict[Path, bytes], receipt: Path) -> None:
     try:
         for path, draft in drafts.items():
             fs.create(draft, files[path], 0o644)
-        _give_to_owner(receipt.parent, drafts.get(receipt, ""))
+        fs.give_to_owner(str(receipt.parent), drafts.get(receipt, ""))
         Index(index_path(spool.root)).delete()
         for path, draft in drafts.items():
             fs.rename_new(draft, str(path))
@@ -202,7 +195,7 @@ def _rebuild(spool: Spool, home: Path) -> None:
     index = Index(index_path(spool.root))
     reindex(spool, index)
     index.close()
-    _give_to_owner(home, index_path(spool.root))
+    fs.give_to_owner(str(home), index_path(spool.root))
 
 
 def _is_another(path: Path, data: bytes) -> bool:

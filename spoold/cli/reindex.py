@@ -2,6 +2,7 @@
 
 import click
 
+from spoold import fs
 from spoold.cli._app import App, pass_app
 from spoold.errors import TryLater
 from spoold.index import Index
@@ -23,7 +24,10 @@ def command(app: App) -> None:
         lock.acquire()
     except TryLater:
         raise TryLater("intake runs on this spool; stop it, then reindex") from None
-    index = Index(index_path(spool.root))
+    path = index_path(spool.root)
+    index = Index(path)
     known = reindex(spool, index)
     index.close()
+    fs.give_to_owner(spool.path(Place("archive")), path)
+    lock.release()
     app.row({"events": known}, f"{known} deliveries known")

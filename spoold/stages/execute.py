@@ -243,8 +243,8 @@ class Execute:
         if (found.name, found.executor) != (name, self._instance.name) or not found.approvals:
             what = f"It is not what the gate passes to executor {self._instance.name}."
             raise BadInput("not-a-request", what)
-        writer = self.spool.owner(self._running, name)
-        if writer not in (os.geteuid(), self.spool.owner(_CHECKING)):
+        writer = fs.owner(self.spool.path(self._running, name))
+        if writer not in (None, os.geteuid(), fs.owner(self.spool.path(_CHECKING))):
             what = f"Neither the gate nor this executor wrote it, but user {user_name(writer)}."
             raise BadInput("not-a-request", what)
         # The folder guards the queue. Where one user runs all, the seal can be checked as well.

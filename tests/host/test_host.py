@@ -289,3 +289,25 @@ def test_the_numbers_are_there_without_being_asked_for(running):
     until(lambda: all(line in running.run(f"cat {path}", "eve").stdout for line in wanted),
           lambda: running.run(f"cat {path}").stdout, 60)  # fmt: skip
     assert not (running.tree / "var/log/spoold").exists()
+
+
+def test_the_index_that_root_has_rebuilt_is_intakes(running):
+    """After `spoold reindex` by root intake goes on with it, and still knows what it has seen."""
+    running.drop("one")
+    running.wait_for("awaiting-approval")
+    running.run("systemctl stop spoold-intake; spoold reindex; systemctl start spoold-intake")
+    owner = running.run(f"stat -c %U {SPOOL}/archive/.index.sqlite3").stdout.strip()
+    assert owner == "spoold-intake"
+    running.drop("one")
+    running.drop("two")
+    running.wait_for("awaiting-approval", 2)
+    assert len(running.files("awaiting-approval")) == 2
+
+
+def test_root_makes_no_folder_that_shuts_the_others_out(host):
+    """A verb of root's on a spool that lacks a folder says so instead of making it root's."""
+    host.run(f"rmdir {SPOOL}/inbox/decisions")
+    ended = host.run("spoold reindex", ok=False)
+    assert ended.returncode == os.EX_CONFIG
+    assert "check --permissions --fix" in ended.stderr
+    assert host.run(f"test -e {SPOOL}/inbox/decisions", ok=False).returncode == 1

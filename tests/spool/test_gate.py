@@ -6,7 +6,10 @@ import shutil
 import orjson
 import pytest
 
+from spoold.drain import drain
 from spoold.spool import Spool
+from spoold.stages.execute import Execute
+from spoold.stages.gate import Gate
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -235,3 +238,22 @@ def test_the_person_who_used_the_command_is_named(lab, waiting):
     (yes,) = lab.request("done")["approvals"]
     assert yes["note"] == "CHG-1"
     assert yes["by"] == __import__("pwd").getpwuid(os.getuid()).pw_name
+
+
+def test_an_executor_takes_only_what_the_gate_or_itself_has_written(lab):
+    """A file of another user's in its queue is held and does not run, whatever it says."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to somebody else")
+    for name in ("a", "b"):
+        lab.drop("decisions", f"{name}.json", {"decision_id": name, "decision_type": "cutover"})
+    lab.drain()
+    for path in lab.files("awaiting-approval"):
+        path.rename(lab.root / "approved" / path.name)
+    assert drain([Gate(lab.around)], lab.around) == 0
+    foreign, own = sorted(lab.files("queued"))
+    os.chown(foreign, 54321, -1)
+    assert drain([Execute(lab.around, "rec")], lab.around) == 0
+    assert [path.name for path in lab.files("held")] == [foreign.name]
+    assert "user uid-54321" in lab.reason(lab.files("held")[0])["what"]
+    assert [path.name for path in lab.files("done")] == [own.name]
+    assert len(lab.recorder.calls) == 1
