@@ -170,7 +170,7 @@ def test_a_bug_ends_with_the_code_of_a_bug(spoold, monkeypatch):
     def broken(*_):
         raise RuntimeError("not planned")
 
-    monkeypatch.setattr(_app.config, "find", broken)
+    monkeypatch.setattr(_app.locate, "find", broken)
     ended = spoold("ls", config=False)
     assert ended.code == os.EX_SOFTWARE
     assert "not planned" in ended.err
@@ -190,7 +190,7 @@ def test_what_the_system_refuses_has_its_code(spoold, monkeypatch, error, code):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(_app.config, "find", fail)
+    monkeypatch.setattr(_app.locate, "find", fail)
     ended = spoold("ls", config=False)
     assert ended.code == code
     assert "Traceback" not in ended.err
