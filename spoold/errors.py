@@ -35,10 +35,10 @@ ADVICE: Mapping[str, str] = {
     "the content is kept here as it came.",
     "bad-record": "The record lacks what its format needs; correct it, then `spoold retry` it, "
     "or drop it into the inbox of its own format.",
-    "no-route": "Add a route that matches (see `spoold explain`), restart intake, "
+    "no-route": "Add a route that matches (see `spoold explain`), reload intake, "
     "then `spoold retry` the file.",
     "route-error": "An expression failed on this record; `spoold explain` shows which. Correct the "
-    "route, restart intake, then `spoold retry` the file.",
+    "route, reload intake, then `spoold retry` the file.",
     "params-refused": "The executor does not accept what the route renders; `spoold explain` shows "
     "it. Correct the route or the record, then `spoold retry` the file.",
     # A drop that made no new request (archive/).
