@@ -193,6 +193,15 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def is_stuck(path: str) -> bool:
+    """Whether it is a folder that this user cannot rename: that takes write permission on it."""
+    try:
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+    return is_folder and not os.access(path, os.W_OK, effective_ids=True)
+
+
 def kind_of(status: os.stat_result) -> str:
     """`file`, `directory`, `symlink` or `special-file`."""
     if stat.S_ISREG(status.st_mode):

@@ -32,6 +32,7 @@ GONE = 3 * EVERY
 _MORE = 30.0
 
 FILE = "status.json"
+STATES = ("starting", "standing-by", "ready", "waits", "stopping")
 _MOST = 1 << 20
 
 
@@ -244,13 +245,16 @@ def _seen(runtime: str, stage: str) -> Seen:
     except (TypeError, ValueError):
         return Seen(stage, "gone", healthy=False, ready=False, detail="it does not run")
     state, detail = str(facts.get("state")), str(facts.get("detail") or facts.get("note") or "")
-    if written > GONE:
+    if not -GONE < written <= GONE or state not in STATES:
         state, detail = "gone", "its process has ended, or was stopped"
     elif heard > HANGS:
         state, detail = "hung", "it does not get on; its service restarts it"
     healthy = state not in ("gone", "hung")
-    known = {key: facts.get(key) for key in ("since", "pid", "moved", "busy")}
-    counts = facts.get("counts") or {}
+    known: dict[str, Any] = {
+        key: value if isinstance(value := facts.get(key), kind) else None
+        for key, kind in (("since", str), ("pid", int), ("moved", int), ("busy", int))
+    }
+    counts = found if isinstance(found := facts.get("counts"), dict) else {}
     silent, ready = round(heard, 3), state == "ready"
     return Seen(stage, state, healthy, ready, detail, silent, **known, counts=counts)
 

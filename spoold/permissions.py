@@ -86,20 +86,46 @@ def mend(root: str, table: list[Access]) -> None:
         PermissionError: only root can.
     """
     for entry in table:
-        wanted = _resolved(root, entry)
-        with suppress(FileExistsError):
-            os.mkdir(wanted.path, 0o700)
-        with _folder(wanted.path) as descriptor:
-            _give(descriptor, wanted)
+        with _below(root, entry.path) as descriptor:
+            _give(descriptor, _resolved(root, entry))
     key = _resolved(root, access.of_seal_key(SEAL_KEY))
     with suppress(FileExistsError):
         fs.create(key.path, secrets.token_hex(32).encode())
-    descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        status = os.fstat(descriptor)
+        known = {0, key.uid, os.stat(root).st_uid}
+        is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not is_file or status.st_uid not in known:
+            raise ConfigError(
+                f"{key.path} belongs to {_user(status.st_uid)}, who knows it, and could seal what "
+                "runs. Restore the right one from a backup, or remove it: then a new one is made, "
+                "and what waits must be dropped again"
+            )
         _set(descriptor, key)
     finally:
         os.close(descriptor)
     fs.sync_folder(root)
+
+
+@contextmanager
+def _below(root: str, path: str) -> Iterator[int]:
+    """A folder below the root, made if it is missing; no part of its path is followed elsewhere.
+
+    The users of stages own some of these folders, and could put a link in the place of one.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in filter(None, path.split("/")):
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=descriptor)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            inner = os.open(part, flags, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def alone(root: str, paths: Mapping[str, int]) -> Iterator[Finding]:

@@ -48,7 +48,7 @@ class Reload:
         try:
             fresh = load()
             _must_fit(self._around.routing, fresh)
-        except ConfigError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old one stays
             log.error("the old configuration stays, for the new one is refused: %s", error)  # noqa: TRY400
             first = str(error).partition("\n")[0]
             self._board.reloaded(f"the old configuration stays: {first}")

@@ -5,6 +5,7 @@ role cannot be made by mistake. Nothing is durable before `sync` returns.
 """
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -12,15 +13,15 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from spoold import fs, request, sealkey
+from spoold import fs, layout, request, sealkey
 from spoold.counts import Counts
-from spoold.errors import BadInput, ConfigError
+from spoold.errors import BadInput
 from spoold.jsonfile import json_object
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable
 from spoold.record import JsonObject
 from spoold.request import Request
-from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed, uses
+from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
 from spoold.unsynced import Unsynced
 
 
@@ -37,6 +38,8 @@ class Place(NamedTuple):
 
 _TMP = "tmp"
 _DRAFTS = Place(_TMP)
+log = logging.getLogger("spoold.spool")
+
 _HELD, _CHECKING = Place("held"), Place("checking")
 _QUEUES = ("queued", "deferred", "running")
 _REASON_BYTES = 1 << 16
@@ -77,6 +80,7 @@ class Spool:
         #: Where it has put files since somebody last asked and cleared it.
         self.touched: set[Place] = set()
         self.counts = Counts()
+        self._stuck: set[str] = set()
         #: When (monotonic seconds) it last did something: whoever uses it does not hang.
         self.active_at = time.monotonic()
 
@@ -153,26 +157,9 @@ class Spool:
         return os.path.lexists(os.path.join(self.root, HOLD))
 
     def lay_out(self) -> None:
-        """Create the folders that are missing.
-
-        Raises:
-            ConfigError: one that this role needs is missing, and it may not create it.
-        """
-        # With users of their own a folder of root's would shut them all out.
-        shared = os.geteuid() == 0 and fs.owner(self.path(_CHECKING)) not in (0, None)
-        for place in self.places():
-            path = self.path(place)
-            try:
-                if shared and not os.path.isdir(path):
-                    raise PermissionError(errno.EPERM, "it would be root's", path)  # noqa: TRY301
-                fs.make_folder(path, FOLDERS[place.folder].mode & 0o1777)
-            except PermissionError as error:
-                # Others' folders may be out of sight.
-                if uses(self.role, place.folder):
-                    raise ConfigError(
-                        f"{path} is missing, and cannot be made: {error.strerror}. "
-                        "As root, `spoold check --permissions --fix` lays the spool out"
-                    ) from error
+        """Create the folders that are missing; raises `ConfigError` if that is not ours to do."""
+        folders = [(place.folder, self.path(place)) for place in self.places()]
+        layout.make(self.role, folders, self.path(_CHECKING))
 
     def lock(self, place: Place) -> FolderLock:
         """The lock that makes a stage the only one of its kind on this spool."""
@@ -285,6 +272,10 @@ class Spool:
             if not os.path.isdir(os.path.dirname(new)):
                 raise
             return False
+        except PermissionError:
+            if self._is_stuck(source, name):
+                return False
+            raise
         self._unsynced.renamed(old, new)
         self.touched.add(target)
         self.counts.add("moves", source.folder, target.folder)
@@ -309,6 +300,8 @@ class Spool:
 
     def hold(self, source: Place, name: str, problem: BadInput, when: datetime) -> None:
         """Set a file aside in held/, with the reason beside it."""
+        if self._is_stuck(source, name):
+            return
         self.counts.add("errors", problem.code)
         text = request.reason(
             problem.code, problem.what, problem.advice, when, came_from=str(source)
@@ -320,6 +313,16 @@ class Spool:
         self.sync()
         self.set_aside(source, _HELD, name, kept, text)
         self.sync()
+
+    def _is_stuck(self, place: Place, name: str) -> bool:
+        """Whether a folder of somebody else's lies there, which only they or root can take away."""
+        path = self.path(place, name)
+        if not fs.is_stuck(path):
+            return False
+        if path not in self._stuck:
+            self._stuck.add(path)
+            log.error("%s is a folder of another user's and cannot be moved; remove it", path)
+        return True
 
     def set_aside(self, source: Place, target: Place, name: str, kept: str, why: bytes) -> None:
         """Move a file beside its reason; if a person has put one of that name there since, on."""

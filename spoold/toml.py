@@ -1,6 +1,8 @@
 """A TOML file → its data, and the line of every mistake in it."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ def read_toml(file: Path) -> Document:
         ConfigError: it is missing, not readable, not UTF-8 or not TOML.
     """
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise ConfigError("is no regular file", file=file)
         return parse_toml(file, file.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
@@ -53,6 +57,9 @@ def parse_toml(file: Path, data: bytes) -> Document:
         at = re.search(r"line (\d+)", str(error))
         line = int(at[1]) if at else text.rstrip().count("\n") + 1
         raise ConfigError(str(error), file=file, line=line) from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets in brackets in brackets.
+        raise ConfigError(f"cannot be read as TOML: {error}", file=file) from None
 
 
 def complaints(error: ValidationError, document: Document, *prefix: str) -> list[str]:

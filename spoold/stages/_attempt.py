@@ -128,6 +128,9 @@ class Attempts:
     ) -> Context:
         around, config = self.around, self.instance.config
         folder = self.spool.path(Place("logs"), found.dispatch_id)
+        if fs.owner(folder) not in (None, os.geteuid()):
+            what = f"Nothing was done: {folder} is another user's, who would see and could change "
+            raise Transient("foreign-logs", f"{what}what is written there. Remove it.")
         cap = getattr(config, "max_output", _OUTPUT_BYTES)
         number = len(found.attempts) or 1
         if prefix in ("attempt", "probe"):

@@ -61,10 +61,11 @@ class Wishes:
         """Remove a wish that is fulfilled, or is about nothing; what is no wish is kept."""
         path = self._spool.path(self._place, name)
         try:
-            is_wish = not fs.status(path).st_size
+            status = fs.status(path)
         except FileNotFoundError:
             return
-        if is_wish or (json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel":
+        is_empty = fs.kind_of(status) == "file" and not status.st_size
+        if is_empty or (json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel":
             fs.remove(path)
             return
         what = "It lies where people say what is to be stopped, and says nothing of the kind."

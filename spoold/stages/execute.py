@@ -122,8 +122,10 @@ class Execute:
             for found in ready:
                 self._hand_back(found.name)
             ready = []
-        moved = len(verdicts) + len(ready) + len(names)
+        moved = len(verdicts) + len(ready)
         claimed = self._claim_all(names, lanes)
+        here = {found.name for found in claimed}
+        moved += sum(n in here or not self.spool.exists(self._queued, n) for n in names)
         tried = []
         for found in [one for one in claimed if one.name in unwanted or self._wishes.forbid(one)]:
             claimed.remove(found)
@@ -244,7 +246,9 @@ class Execute:
             what = f"It is not what the gate passes to executor {self._instance.name}."
             raise BadInput("not-a-request", what)
         writer = fs.owner(self.spool.path(self._running, name))
-        if writer not in (None, os.geteuid(), fs.owner(self.spool.path(_CHECKING))):
+        gate = fs.owner(self.spool.path(_CHECKING))
+        # What this executor has itself written it had begun; anything else is the gate's.
+        if writer not in (None, gate) and (writer != os.geteuid() or not found.attempts):
             what = f"Neither the gate nor this executor wrote it, but user {user_name(writer)}."
             raise BadInput("not-a-request", what)
         # The folder guards the queue. Where one user runs all, the seal can be checked as well.

@@ -192,6 +192,10 @@ class Gate:
             route = self.around.routing.named(found.route)
             if route is None or route.table.requires_approval:
                 raise BadInput("not-pre-approved", f"Route {found.route!r} asks for a yes now.")
+            made_by = (route.table.executor, route.table.source)
+            if (found.executor, found.source.inbox) != made_by:
+                what = f"Route {found.route!r} is not about that source and executor."
+                raise BadInput("not-pre-approved", what)
         elif claim.door != _APPROVED:
             raise BadInput("not-pre-approved", "It needs a yes, and nobody gave one.")
 

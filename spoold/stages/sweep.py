@@ -107,8 +107,9 @@ class Sweep:
                     coming = earliest(coming, not_before)
                     continue
                 queued = Place("queued", place.key)
-                moved += 1
-                if self.spool.move_or_hold(place, queued, name, self.around.clock()):
+                is_queued = self.spool.move_or_hold(place, queued, name, self.around.clock())
+                moved += not self.spool.exists(place, name)
+                if is_queued:
                     log.info("queued again", extra={"dispatch_id": shown(name[:-5])})
         self.spool.sync()
         return moved, coming

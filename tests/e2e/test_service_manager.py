@@ -118,6 +118,30 @@ def test_a_bad_file_keeps_the_old_routes_and_is_named(manager, site):
     assert "stays" not in manager.said[manager.heard("STATUS=", after=len(manager.said))]
 
 
+ODD_FILES = {
+    "digits": "name = " + "9" * 6000,
+    "brackets": "name = " + "[" * 100_000,
+    "fifo": None,
+}
+
+
+@pytest.mark.parametrize("odd", ODD_FILES)
+def test_no_file_can_end_or_block_a_service_that_reloads(manager, site, odd):
+    """Whatever lies in routes.d, the reload ends, the old routes stay, and the service works."""
+    process = site.start("intake")
+    ready = manager.heard("READY=1")
+    file = site.config.parent / "routes.d/20.toml"
+    if ODD_FILES[odd] is None:
+        os.mkfifo(file)
+    else:
+        file.write_text(ODD_FILES[odd])
+    process.send_signal(signal.SIGHUP)
+    manager.heard("READY=1", after=ready + 1)
+    manager.heard("the old configuration stays")
+    site.drop_many(1)
+    site.wait_for("awaiting-approval")
+
+
 @pytest.mark.parametrize("change", ["root", "source", "executor"])
 def test_what_needs_a_restart_is_refused_by_a_reload(manager, site, change):
     """Another root, source or executor is not half taken on; a restart is asked for."""
@@ -208,7 +232,8 @@ def test_an_odd_heartbeat_is_none(manager, site):
     """A file that is no heartbeat, whatever it holds, counts as no stage, and breaks nothing."""
     folder = site.folder / "run/gate"
     folder.mkdir(parents=True)
-    for content in (b"", b"[]", b'{"written_at": 3}', b'{"written_at": "x"}', b"\xff", b"{}"):
+    late = b'{"written_at": "9999-01-01T00:00:00+00:00", "heard_at": "9999-01-01T00:00:00+00:00"}'
+    for content in (b"", b"[]", b'{"written_at": 3}', b'{"written_at": "x"}', b"\xff", b"{}", late):
         (folder / "status.json").write_bytes(content)
         assert status_of(site)["gate"] == "gone"
 

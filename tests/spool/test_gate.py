@@ -7,9 +7,12 @@ import orjson
 import pytest
 
 from spoold.drain import drain
+from spoold.request import parse
 from spoold.spool import Spool
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
+from spoold.stages.intake import Intake
+from spoold.testing import Lab
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -257,3 +260,50 @@ def test_an_executor_takes_only_what_the_gate_or_itself_has_written(lab):
     assert "user uid-54321" in lab.reason(lab.files("held")[0])["what"]
     assert [path.name for path in lab.files("done")] == [own.name]
     assert len(lab.recorder.calls) == 1
+
+
+def test_an_executor_cannot_add_to_its_own_queue(lab):
+    """What an executor's user has put there without ever having begun it is held: it is no yes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
+    lab.drop("decisions", "a.json", CUTOVER)
+    lab.drain()
+    lab.approve()
+    assert drain([Gate(lab.around)], lab.around) == 0
+    (queued,) = lab.files("queued")
+    # The gate is somebody else, and the file is ours.
+    os.chown(lab.root / "checking", 54321, -1)
+    assert drain([Execute(lab.around, "rec")], lab.around) == 0
+    assert [path.name for path in lab.files("held")] == [queued.name]
+    assert lab.recorder.calls == []
+
+
+def test_output_is_not_written_into_a_folder_of_somebody_elses(lab):
+    """A folder under logs/ that another user has prepared is not used, and nothing runs."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
+    lab.drop("decisions", "a.json", CUTOVER)
+    lab.drain()
+    folder = lab.root / "logs" / lab.only("awaiting-approval").stem
+    folder.mkdir()
+    os.chown(folder, 54321, -1)
+    lab.approve()
+    lab.drain()
+    deferred = orjson.loads(lab.only("deferred").read_bytes())
+    assert deferred["attempts"][-1]["code"] == "foreign-logs"
+    assert lab.recorder.calls == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_pre_approved_request_is_what_its_route_is_about(make_lab):
+    """A route that needs no yes for one executor lets nothing pass to another one."""
+    two = '[executors.other]\nkind = "recorder"\n'
+    lab = make_lab(route(more="requires_approval = false"), toml=Lab.SETTINGS + two)
+    lab.drop("decisions", "a.json", CUTOVER)
+    assert drain([Intake(lab.around)], lab.around) == 0
+    path = lab.only("pre-approved")
+    forged = parse(path.read_bytes()).with_(executor="other")
+    path.write_bytes(forged.sealed(Intake(lab.around).spool.seal_key()).to_bytes())
+    lab.drain()
+    assert lab.reason(lab.only("held"))["code"] == "not-pre-approved"
+    assert lab.recorder.calls == []

@@ -194,8 +194,22 @@ def test_a_heartbeat_of_another_version_is_no_reason_to_fail(lab, stages):
     published(lab, stages)
     path = lab.root / "status/gate" / heartbeat.FILE
     facts = json.loads(path.read_bytes())
+    facts |= {"busy": "x", "pid": [], "moved": None}
     facts["counts"] = {"sums": [["new-one", "x", 3], "?"], "values": 3, "durations": [["attempt"]]}
     path.write_text(json.dumps(facts))
     text = metrics.Metrics(lab.routing.config).text()
     assert samples(text)["spoold_stage_up", "gate"] == 1
     assert not re.search(rb"new-one", text)
+    for odd in ([1], "x", 3, {"sums": {"a": 1}}):
+        path.write_text(json.dumps({**facts, "counts": odd}))
+        assert metrics.Metrics(lab.routing.config).text()
+
+
+def test_a_state_that_is_none_is_not_shown(lab, stages):
+    """What a file says that no stage would is not passed on to a terminal."""
+    published(lab, stages)
+    path = lab.root / "status/gate" / heartbeat.FILE
+    facts = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**facts, "state": "\x1b[2J"}))
+    (seen,) = [one for one in heartbeat.look(lab.routing.config) if one.stage == "gate"]
+    assert seen.state == "gone"

@@ -1,12 +1,15 @@
 """Who may do what follows from the table of moves, and nobody may do more."""
 
+import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from spoold import access, permissions
+from spoold import access, fs, permissions
 from spoold.access import ENTER, GROUPS, READ, USERS, WRITE, may
+from spoold.errors import ConfigError
 from spoold.spool import Spool
 from spoold.states import FOLDERS, MOVES, Per, Role
 from tests.unit.test_cli import spoold as spoold  # noqa: PLC0414 - a fixture
@@ -133,3 +136,73 @@ def test_a_folder_that_is_too_open_is_found_and_mended(lab, spoold):
 def test_fix_without_permissions_is_a_mistake(spoold):
     """What is to be mended has to be said."""
     assert spoold("check", "--fix").code == os.EX_USAGE
+
+
+# What cannot be moved
+
+
+def refuse(monkeypatch, stray):
+    """Let the kernel refuse to move a folder, as it does where it belongs to somebody else."""
+    rename = fs.rename_new
+
+    def refusing(source, target):
+        if Path(source) == stray:
+            raise PermissionError(errno.EACCES, "Permission denied", source, None, target)
+        rename(source, target)
+
+    monkeypatch.setattr(fs, "rename_new", refusing)
+    monkeypatch.setattr(fs, "is_stuck", lambda path: Path(path) == stray)
+
+
+@pytest.mark.parametrize(
+    "folder", ["inbox/decisions", "approved", "checking", "queued/rec", "running/rec",
+               "deferred/rec", "approvals/cancel/rec", "archive/decisions/.taking", "held"],
+)  # fmt: skip
+def test_a_folder_that_somebody_else_put_there_stops_no_stage(lab, monkeypatch, folder):
+    """Whoever may write into a folder can leave one in it that a stage cannot rename: it stays."""
+    lab.drain()
+    stray = lab.root / folder / "x.json"
+    stray.mkdir()
+    os.utime(stray, (0, 0))
+    refuse(monkeypatch, stray)
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    for _ in range(3):
+        assert lab.drain() == 0
+    assert stray.is_dir()
+    assert len(lab.files("awaiting-approval")) == 1
+    assert len(list(lab.root.rglob("*.reason.json"))) <= 1
+
+
+def test_a_key_that_somebody_else_made_is_not_taken_on(tmp_path, monkeypatch):
+    """`--fix` refuses a seal key of a user's who is none of those that may have it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to somebody else")
+    monkeypatch.setattr(permissions, "_uid", lambda _: 0)
+    monkeypatch.setattr(permissions, "_gid", lambda _: 0)
+    monkeypatch.setattr(permissions, "_set", lambda *_: None)
+    table = access.of_spool(["src"], ["exe"])
+    permissions.mend(str(tmp_path), table)
+    key = tmp_path / ".seal.key"
+    assert len(key.read_bytes()) >= 32
+    os.chown(key, 54321, -1)
+    with pytest.raises(ConfigError, match="could seal what runs"):
+        permissions.mend(str(tmp_path), table)
+    key.unlink()
+    os.mkfifo(key)
+    with pytest.raises(ConfigError, match="could seal what runs"):
+        permissions.mend(str(tmp_path), table)
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path, monkeypatch):
+    """`--fix` makes and changes nothing outside of the spool."""
+    monkeypatch.setattr(permissions, "_uid", lambda _: os.geteuid())
+    monkeypatch.setattr(permissions, "_gid", lambda _: os.getegid())
+    monkeypatch.setattr(permissions, "_set", lambda *_: None)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    root = tmp_path / "spool"
+    (root / "archive").mkdir(parents=True)
+    (root / "archive/src").symlink_to(outside)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        permissions.mend(str(root), access.of_spool(["src"], []))
+    assert list(outside.iterdir()) == []

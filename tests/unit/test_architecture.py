@@ -17,7 +17,7 @@ LAYERS = [
     {"states", "errors", "values", "families", "processes", "notify", "below"},
     {"fs", "locks", "names", "room", "access", "locate", "cgroups"},
     {"identity", "request", "record", "counts"},
-    {"unsynced", "sealkey", "permissions", "jsonfile"},
+    {"unsynced", "sealkey", "permissions", "jsonfile", "layout"},
     {"spool", "index", "imported"},
     {"toml"},
     {"rules", "explain", "config"},
