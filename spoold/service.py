@@ -175,10 +175,10 @@ class _Work:
             return None
         self._pulse.moved += step.moved
         self._pulse.busy = step.busy
+        if self._pulse.state == "waits":
+            log.warning("%s goes on", stage.name)
         if not self._was_ready:
             log.info("%s is ready", stage.name)
-        elif self._pulse.state == "waits":
-            log.warning("%s goes on", stage.name)
         if self._pulse.state != "ready":
             self._pulse.say("ready")
         self._was_ready = True

@@ -249,9 +249,10 @@ class Site:
         top = folder or self.root
         found: dict[str, bytes | str] = {}
         for path in sorted(top.rglob("*")):
-            if path.name.startswith(".index.sqlite3"):
-                continue
             name = str(path.relative_to(top))
+            # Neither is anybody's state: a cache of what the files say, and heartbeats.
+            if path.name.startswith(".index.sqlite3") or name.startswith("status/"):
+                continue
             if path.is_symlink() or not path.is_file():
                 found[name] = os.readlink(path) if path.is_symlink() else "-"
             else:

@@ -311,3 +311,20 @@ def test_root_makes_no_folder_that_shuts_the_others_out(host):
     assert ended.returncode == os.EX_CONFIG
     assert "check --permissions --fix" in ended.stderr
     assert host.run(f"test -e {SPOOL}/inbox/decisions", ok=False).returncode == 1
+
+
+def test_an_upgrade_that_fails_leaves_everything_running(running, package):
+    """A package that cannot be unpacked, and one that comes during a reload: services run after."""
+    broken = running.tree / "root/broken"
+    subprocess.run(["dpkg-deb", "-R", package, broken], check=True)
+    control = broken / "DEBIAN/control"
+    control.write_text(control.read_text().replace("Version: ", "Version: 8."))
+    script = broken / "DEBIAN/preinst"
+    script.write_text("#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    subprocess.run(["dpkg-deb", "-b", "-Zgzip", broken, running.tree / "root/broken.deb"],
+                   check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    ended = running.run("dpkg --force-confold -i /root/broken.deb", ok=False, seconds=300)
+    assert ended.returncode != 0
+    running.wait_ready()
+    assert not (running.tree / "run/spoold.restart").exists()

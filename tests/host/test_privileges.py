@@ -245,3 +245,35 @@ def test_a_stage_does_not_run_as_root(host):
     ended = host.run("spoold run --drain", ok=False)
     assert ended.returncode == os.EX_CONFIG
     assert "systemctl start spoold.target" in ended.stderr
+
+
+STRAYS = [
+    ("sam", f"{SPOOL}/inbox/decisions/x.json"),
+    ("ann", f"{SPOOL}/deferred/runner/x.json"),
+    ("ann", f"{SPOOL}/approvals/cancel/runner/x.json"),
+    ("ann", f"{SPOOL}/approved/x.json"),
+    ("ann", f"{SPOOL}/queued/runner/x.json"),
+    ("spoold-x-other", f"{SPOOL}/held/x.json"),
+]
+
+
+def test_a_folder_that_somebody_left_stops_no_stage(running):
+    """Folders that no stage can rename, where their users may leave them, are walked around."""
+    for user, path in STRAYS:
+        running.run(f"mkdir -m 755 {path} && touch -d yesterday {path}", user)
+    running.drop("one")
+    running.wait_for("awaiting-approval")
+    running.approve()
+    until(lambda: running.acts() == ["one"], lambda: running.where, 40)
+    running.wait_ready()
+    assert "0" in running.run("systemctl show -p NRestarts --value spoold-sweep").stdout
+    for _, path in STRAYS:
+        running.run(f"rmdir {path}", ok=False)
+
+
+def test_a_link_that_intake_puts_in_its_place_is_not_followed(host):
+    """`--fix`, as root, changes nothing where a stage's user has put a link."""
+    host.run(f"rm -rf {SPOOL}/archive/decisions; ln -s /etc {SPOOL}/archive/decisions")
+    assert host.run("spoold check --permissions --fix", ok=False).returncode != 0
+    assert host.run("stat -c %U /etc; ls -A /etc/.taking", ok=False).stdout.strip() == "root"
+    host.run(f"rm {SPOOL}/archive/decisions; spoold check --permissions --fix")
