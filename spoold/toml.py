@@ -35,7 +35,7 @@ def read_toml(file: Path) -> Document:
     """
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
-            raise ConfigError("is no regular file", file=file)
+            raise ConfigError("cannot read it: it is no regular file", file=file)
         return parse_toml(file, file.read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read it: {error.strerror}", file=file) from None
