@@ -75,3 +75,20 @@ prompt   = "=record.body.prompt"
 cwd      = "/srv/work"
 evidence = { file = "REPORT.md" }          # or { json = "result" }, { pattern = "…" }, { none = true }
 """  # noqa: E501 - to the letter
+
+#: A program that writes into its own input for a second, and reads it.
+FILLS_ITS_INPUT = (
+    "import os, threading, time\n"
+    "end = time.monotonic() + 1\n"
+    "fd = os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NONBLOCK)\n"
+    "def fill():\n"
+    "    while time.monotonic() < end:\n"
+    "        try: os.write(fd, b'y' * 4096)\n"
+    "        except BlockingIOError: pass\n"
+    "for _ in range(2): threading.Thread(target=fill).start()\n"
+    "mine = os.open('/proc/self/fd/0', os.O_RDONLY | os.O_NONBLOCK)\n"
+    "while time.monotonic() < end:\n"
+    "    try: os.read(mine, 512)\n"
+    "    except BlockingIOError: pass\n"
+    "    time.sleep(0.0003)\n"
+)

@@ -16,6 +16,7 @@ from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Running, _backstop, agent
 from spoold.processes import boot_id, identify, with_variable
 from tests.conformance.agents import config, gone, outcome, params
+from tests.contract import FILLS_ITS_INPUT
 
 #: Starts a process that leaves the session, forgets its environment, and says who it is.
 LEAVES_ONE = """
@@ -89,22 +90,7 @@ def test_an_agent_that_reads_its_own_output_does_not_break_its_supervisor(stage,
 
 def test_an_agent_that_writes_into_its_own_input_does_not_break_its_supervisor(stage, tmp_path):
     """A pipe that somebody else has filled is waited for."""
-    code = (
-        "import os, threading, time\n"
-        "end = time.monotonic() + 1\n"
-        "fd = os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NONBLOCK)\n"
-        "def fill():\n"
-        "    while time.monotonic() < end:\n"
-        "        try: os.write(fd, b'y' * 4096)\n"
-        "        except BlockingIOError: pass\n"
-        "for _ in range(2): threading.Thread(target=fill).start()\n"
-        "mine = os.open('/proc/self/fd/0', os.O_RDONLY | os.O_NONBLOCK)\n"
-        "while time.monotonic() < end:\n"
-        "    try: os.read(mine, 512)\n"
-        "    except BlockingIOError: pass\n"
-        "    time.sleep(0.0003)\n"
-        "print('the end')"
-    )
+    code = FILLS_ITS_INPUT + "print('the end')"
     assert run(stage, tmp_path, code, prompt="x" * 900_000).code == "exit-0"
 
 
@@ -135,9 +121,9 @@ def test_a_chain_of_forks_does_not_escape(stage, tmp_path):
     """Whoever forks and ends faster than a list of processes is read is ended all the same."""
     code = (
         "import os, time\n"
+        "fd = os.open('alive', os.O_WRONLY | os.O_CREAT)\n"
         "if os.fork(): print(1); raise SystemExit\n"
         "os.setsid(); end = time.monotonic() + 20\n"
-        "fd = os.open('alive', os.O_WRONLY | os.O_CREAT)\n"
         "while time.monotonic() < end:\n"
         "    if os.fork(): os._exit(0)\n"
         "    os.pwrite(fd, str(time.monotonic()).encode(), 0)\n"

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, _child, command
+from tests.contract import FILLS_ITS_INPUT
 
 _PY = sys.executable
 
@@ -124,22 +125,7 @@ def test_a_program_may_read_its_own_output(stage):
 
 def test_a_program_may_write_into_its_own_input(stage):
     """A pipe that it has filled itself is waited for."""
-    code = (
-        "import os, threading, time\n"
-        "end = time.monotonic() + 1\n"
-        "fd = os.open('/proc/self/fd/0', os.O_WRONLY | os.O_NONBLOCK)\n"
-        "def fill():\n"
-        "    while time.monotonic() < end:\n"
-        "        try: os.write(fd, b'y' * 4096)\n"
-        "        except BlockingIOError: pass\n"
-        "for _ in range(2): threading.Thread(target=fill).start()\n"
-        "mine = os.open('/proc/self/fd/0', os.O_RDONLY | os.O_NONBLOCK)\n"
-        "while time.monotonic() < end:\n"
-        "    try: os.read(mine, 512)\n"
-        "    except BlockingIOError: pass\n"
-        "    time.sleep(0.0003)\n"
-    )
-    assert _python(stage, code, stdin="x" * 1_000_000).code == "exit-0"
+    assert _python(stage, FILLS_ITS_INPUT, stdin="x" * 1_000_000).code == "exit-0"
 
 
 def test_a_program_need_not_read_its_stdin(stage):
