@@ -8,14 +8,13 @@ import errno
 import grp
 import os
 import pwd
-import secrets
 import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from spoold import access, fs
+from spoold import access, fs, sealkey
 from spoold.access import Access, letters
 from spoold.errors import ConfigError, SpooldError
 from spoold.states import FOLDERS, SEAL_KEY, Per
@@ -89,8 +88,7 @@ def mend(root: str, table: list[Access]) -> None:
         with _below(root, entry.path) as descriptor:
             _give(descriptor, _resolved(root, entry))
     key = _resolved(root, access.of_seal_key(SEAL_KEY))
-    with suppress(FileExistsError):
-        fs.create(key.path, secrets.token_hex(32).encode())
+    sealkey.ensure(root)
     descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)

@@ -12,6 +12,14 @@ _BYTES = 32
 _MOST = 1 << 12
 
 
+def ensure(root: str) -> str:
+    """Make the key if there is none; its path."""
+    path = os.path.join(root, SEAL_KEY)
+    with suppress(FileExistsError):
+        fs.create(path, secrets.token_hex(_BYTES).encode())
+    return path
+
+
 def made(root: str) -> bytes:
     """The key, made on first use.
 
@@ -23,8 +31,7 @@ def made(root: str) -> bytes:
         try:
             key = fs.read_regular(path, _MOST).data
         except FileNotFoundError:
-            with suppress(FileExistsError):
-                fs.create(path, secrets.token_hex(_BYTES).encode())
+            ensure(root)
             continue
         except OSError as error:
             raise StorageError(f"cannot read the seal key {path}: {error}") from error

@@ -1,5 +1,6 @@
 """What all tests share: a lab of their own."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def route(
 ) -> str:
     """The text of a route."""
     return ROUTE.format(name=name, source=source, match=match, executor=executor, more=more)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[bool, str], None]:
+    """`require(found, what)`: skip where something is missing; with `CI=true` that is a failure."""
+
+    def check(found: bool, what: str) -> None:  # noqa: FBT001 - reads as an assertion
+        if not found:
+            say = f"this machine has no {what}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(say)
+            pytest.skip(say)
+
+    return check
 
 
 @pytest.fixture

@@ -10,6 +10,21 @@ from typing import Any
 from spoold.errors import ExecutionError
 from spoold.executors import Result, agent
 
+#: A route whose records are prompts for the agent `it`; say `cwd` and `evidence`.
+ROUTE = """
+name     = "agent"
+source   = "decisions"
+match    = "true"
+executor = "agents"
+requires_approval = false
+[params]
+agent    = "it"
+prompt   = "=record.id"
+cwd      = "{cwd}"
+evidence = {evidence}
+"""
+REPORT = '{ file = "REPORT.md" }'
+
 #: Leaves its session twice over, ignores what it is asked, and says who it is.
 ESCAPES = """
 import os, signal, sys, time

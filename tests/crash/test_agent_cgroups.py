@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.agents import gone
+from tests.conformance.agents import ROUTE, gone
 from tests.e2e.conftest import DECISIONS, Site, decision, until
 
 NOBODY = 65534
@@ -22,19 +22,6 @@ memory = "256M"
 cpus   = 1.5
 [executors.agents.commands.it]
 argv = {argv}
-"""
-
-ROUTE = """
-name     = "agent"
-source   = "decisions"
-match    = "true"
-executor = "agents"
-requires_approval = false
-[params]
-agent    = "it"
-prompt   = "=record.id"
-cwd      = "{cwd}"
-evidence = {{ none = true }}
 """
 
 #: Leaves a child without a trace of where it comes from, then waits to be told to go on.
@@ -99,7 +86,8 @@ def site(group):
         (made.folder / "work").mkdir()
         argv = json.dumps([shutil.which("python3", path="/usr/bin"), "-c", WAITS])
         made.configure(
-            f"{DECISIONS}{AGENTS.format(argv=argv)}", ROUTE.format(cwd=made.folder / "work")
+            f"{DECISIONS}{AGENTS.format(argv=argv)}",
+            ROUTE.format(cwd=made.folder / "work", evidence="{ none = true }"),
         )
         made.root.mkdir()
         for path in [made.folder, *made.folder.rglob("*")]:

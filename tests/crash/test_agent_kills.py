@@ -24,6 +24,7 @@ from spoold.stages.intake import Intake
 from spoold.stages.sweep import Sweep
 from spoold.states import STATES
 from spoold.testing import Clock, Lab
+from tests.conformance.agents import REPORT, ROUTE
 from tests.e2e.conftest import CHECKOUT, DECISIONS, decision, until
 
 #: Of all calls, so many are tried, evenly spread, with the first and the last.
@@ -70,19 +71,6 @@ retry   = {{ tries = 3, base = "1s", cap = "1s" }}
 argv = {argv}
 """
 
-ROUTE = """
-name     = "agent"
-source   = "decisions"
-match    = "true"
-executor = "agents"
-requires_approval = false
-[params]
-agent    = "it"
-prompt   = "=record.id"
-cwd      = "{cwd}"
-evidence = {{ file = "REPORT.md" }}
-"""
-
 AGENT = """
 import pathlib, time
 pathlib.Path('begun').open('a').write('x')
@@ -104,7 +92,9 @@ class Bench:
         self.plan("")
         argv = json.dumps([sys.executable, "-c", AGENT])
         toml = f"{DECISIONS}{CONFIG.format(argv=argv)}"
-        self.lab = Lab(self.folder, toml, {"10.toml": ROUTE.format(cwd=self.work)}, _Now())
+        self.lab = Lab(
+            self.folder, toml, {"10.toml": ROUTE.format(cwd=self.work, evidence=REPORT)}, _Now()
+        )
         name = f"{folder.name}-{number}-{time.time_ns()}"
         self.lab.drop("decisions", "a.json", decision(name))
         self.drain(Intake, Gate)

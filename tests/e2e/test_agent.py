@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.agents import gone
+from tests.conformance.agents import REPORT, ROUTE, gone
 from tests.e2e.conftest import DECISIONS, decision, until
 
 AGENTS = """
@@ -21,19 +21,6 @@ idle_timeout = "1m"
 retry        = {{ tries = 2, base = "1s" }}
 [executors.agents.commands.it]
 argv = {argv}
-"""
-
-ROUTE = """
-name     = "agent"
-source   = "decisions"
-match    = "true"
-executor = "agents"
-requires_approval = false
-[params]
-agent    = "it"
-prompt   = "=record.id"
-cwd      = "{cwd}"
-evidence = {{ file = "REPORT.md" }}
 """
 
 #: Says that it runs, waits to be told to go on, and leaves its evidence.
@@ -58,7 +45,7 @@ def configure(site, work, code, timeout="1m"):
     """A site whose one route launches Python code."""
     argv = json.dumps([sys.executable, "-c", code])
     site.configure(f"{DECISIONS}{AGENTS.format(timeout=timeout, argv=argv)}",
-                   ROUTE.format(cwd=work))  # fmt: skip
+                   ROUTE.format(cwd=work, evidence=REPORT))  # fmt: skip
 
 
 def begin(site, work, **more):
