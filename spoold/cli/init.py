@@ -3,10 +3,12 @@
 import os
 import re
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import click
+import orjson
 
 import spoold
 from spoold import config, fs, locate
@@ -15,6 +17,7 @@ from spoold.errors import NotPossible
 from spoold.spool import Spool
 from spoold.states import Role
 
+_PLAIN = r"[\w/.@:+,=-]+"
 _UNIT = """\
 # Written by `spoold init --user`: all stages in one process, as you.
 [Unit]
@@ -22,6 +25,7 @@ Description=spoold: a person between the event and the action
 
 [Service]
 Type=notify
+ExecStartPre=-{program} --config {config} check --quiet
 ExecStart={program} --config {config} run
 ExecReload=/bin/sh -c "kill -HUP $MAINPID && sleep 1"
 WatchdogSec=2min
@@ -90,9 +94,11 @@ def _copy(app: App, target: Path) -> None:
 def _at_home(app: App, file: Path) -> None:
     """Let the configuration name the folders of the XDG specification, and write a unit."""
     root = locate.user_folder("XDG_STATE_HOME", ".local/state") / "spool"
-    lines = f'root    = "{root}"'
+    # What JSON makes of a text is also how TOML writes it.
+    lines = f"root    = {orjson.dumps(str(root)).decode()}"
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        lines += f'\nruntime = "{runtime}/spoold"  # how each stage does: `spoold status`'
+        shown = orjson.dumps(f"{runtime}/spoold").decode()
+        lines += f"\nruntime = {shown}  # how each stage does: `spoold status`"
     text = re.sub(
         r"^root .*$", lambda _: lines, file.read_text(encoding="utf-8"), flags=re.MULTILINE
     )
@@ -102,6 +108,24 @@ def _at_home(app: App, file: Path) -> None:
         app.row({"kept": str(unit)}, f"{unit} is there already, and kept")
         return
     unit.parent.mkdir(parents=True, exist_ok=True)
-    program = os.path.abspath(sys.argv[0])
-    unit.write_text(_UNIT.format(program=program, config=file), encoding="utf-8")
+    unit.write_text(unit_for(program(), file), encoding="utf-8")
     app.row({"created": str(unit)}, f"{unit}")
+
+
+def unit_for(command: Sequence[str], file: Path) -> str:
+    """A user's own service: what `command` (its words) does with the configuration `file`."""
+    # systemd takes fewer characters in the name of a program than in an argument.
+    words = command if re.fullmatch(_PLAIN, command[0]) else ["/usr/bin/env", *command]
+    return _UNIT.format(program=" ".join(map(_quoted, words)), config=_quoted(str(file)))
+
+
+def program() -> list[str]:
+    """What this was started with, as words that start it again."""
+    script = os.path.abspath(sys.argv[0])
+    return [script] if os.access(script, os.X_OK) else [sys.executable, "-m", "spoold"]
+
+
+def _quoted(word: str) -> str:
+    """A word of ExecStart=; see systemd.service(5), command lines, and systemd.unit(5), %."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if re.fullmatch(_PLAIN, word) else f'"{escaped}"'

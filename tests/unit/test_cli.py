@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -515,6 +516,8 @@ def test_a_reason_goes_after_its_file(lab, spoold, monkeypatch):
 
 def test_a_user_gets_folders_and_a_service_of_their_own(tmp_path, monkeypatch, spoold):
     """`init --user` follows the XDG specification, and what it writes works."""
+    tmp_path = tmp_path / 'h o\\m"e'
+    tmp_path.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
@@ -522,10 +525,12 @@ def test_a_user_gets_folders_and_a_service_of_their_own(tmp_path, monkeypatch, s
     monkeypatch.chdir(tmp_path)
     assert spoold("init", "--user", config=False).code == 0
     file = tmp_path / ".config/spoold/spoold.toml"
-    assert f'root    = "{tmp_path}/state/spoold/spool"' in file.read_text()
-    assert f'runtime = "{tmp_path}/run/spoold"' in file.read_text()
+    made = tomllib.loads(file.read_text())
+    assert made["root"] == f"{tmp_path}/state/spoold/spool"
+    assert made["runtime"] == f"{tmp_path}/run/spoold"
     unit = (tmp_path / ".config/systemd/user/spoold.service").read_text()
-    assert f"--config {file} run\n" in unit
+    shown = str(file).replace("\\", "\\\\").replace('"', '\\"')
+    assert f'--config "{shown}" run\n' in unit
     assert "Type=notify" in unit
     assert spoold("check", config=False).code == 0
     assert (tmp_path / "state/spoold/spool/inbox/decisions").is_dir()

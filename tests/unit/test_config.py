@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import time
 from pathlib import Path
 
@@ -184,6 +185,28 @@ def test_the_usual_places_have_an_order(places, monkeypatch):
 
 def _and_etc(real):
     return lambda path: str(path) == "/etc/spoold/spoold.toml" or real(path)
+
+
+@pytest.mark.parametrize("which", ["config/spoold.toml", "config"])
+@pytest.mark.parametrize("whose", ["another user's", "everybody's"])
+def test_a_stranger_in_the_working_directory_is_not_obeyed(places, monkeypatch, which, whose):
+    """A configuration there counts if it is one's own or root's; by its name any does."""
+    make(places[0])
+    found = Path(which)
+    found.chmod(found.stat().st_mode | (0o002 if whose == "everybody's" else 0))
+    if whose == "another user's":
+        real = os.stat
+        monkeypatch.setattr(os, "stat", lambda path: _of_nobody(real(path), path == found))
+    with pytest.raises(ConfigError, match="says what runs") as error:
+        locate.find(None)
+    assert str(found.absolute()) in str(error.value)
+    assert locate.find("config/spoold.toml") == Path("config/spoold.toml")
+
+
+def _of_nobody(status, is_it):
+    values = list(status)
+    values[stat.ST_UID] = os.geteuid() + 1 if is_it else os.geteuid()
+    return os.stat_result(values)
 
 
 def test_an_empty_variable_is_none(places, monkeypatch):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def root(tmp_path, require):
         folder = tmp_path / f"etc/systemd/system/{name}.service.d"
         folder.mkdir(parents=True)
         shutil.copy(PACKAGING / f"kinds/{kind}.conf", folder / "50-spoold.conf")
-    for program in ("usr/bin/spoold", "bin/sh", "bin/kill", "root/.local/bin/spoold"):
+    programs = "usr/bin/spoold usr/bin/env bin/sh bin/kill root/.local/bin/spoold"
+    for program in programs.split():
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).write_text("#!/bin/sh\n")
         (tmp_path / program).chmod(0o755)
@@ -140,7 +142,7 @@ def test_systemd_finds_nothing_wrong(root):
 
 @pytest.mark.parametrize(("was", "becomes"), [
     ("RestartSec=5", "RestartSecs=5"),
-    ("ExecStart=/usr/bin/spoold gate", "ExecStart=/usr/bin/spooled gate"),
+    ("ExecStart=/usr/bin/spoold ", "ExecStart=/usr/bin/spooled "),
     ("ProtectSystem=strict", "ProtectSystem=stricter"),
 ])  # fmt: skip
 def test_a_mistake_in_a_unit_is_noticed(root, was, becomes):
@@ -171,12 +173,39 @@ def test_a_service_that_is_exposed_is_noticed(root, name):
 
 def test_the_unit_for_a_user_is_right(root):
     """What `spoold init --user` writes passes, and waits for readiness like the others."""
-    text = init._UNIT.format(program="/root/.local/bin/spoold", config="/root/spoold.toml")
+    text = init.unit_for(["/root/.local/bin/spoold"], Path("/root/spoold.toml"))
     (root / "usr/lib/systemd/system/spoold.service").write_text(text, encoding="utf-8")
     assert verified(root, "spoold.service") == []
     has = settings(text)
     assert has["Type"] == ["notify"]
     assert has["RestartPreventExitStatus"] == ["78"]
+
+
+def test_the_unit_for_a_user_names_any_home(root):
+    """Spaces, quotes, percent signs and dollars in its paths are what systemd reads there."""
+    odd = root / 'root/o d"d %n $HOME'
+    odd.mkdir()
+    (odd / "spoold").touch(mode=0o755)
+    file = Path("/root", odd.name, "spoold.toml")
+    text = init.unit_for([f"/root/{odd.name}/spoold", "-m", "spoold"], file)
+    (root / "usr/lib/systemd/system/spoold.service").write_text(text, encoding="utf-8")
+    assert verified(root, "spoold.service") == []
+    assert '"/root/o d\\"d %%n $$HOME/spoold.toml"' in text
+
+
+def test_what_has_no_script_is_started_as_a_module(monkeypatch):
+    """After `python -m spoold init --user` the unit names that Python."""
+    monkeypatch.setattr(init.sys, "argv", [str(CHECKOUT / "spoold/__main__.py")])
+    assert init.program() == [sys.executable, "-m", "spoold"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_says_which_configuration_it_means(name):
+    """None of its commands looks in the working directory, which its own programs may write to."""
+    commands = [line for key in ("ExecStartPre", "ExecStart") for line in unit(name).get(key, [])]
+    assert commands
+    for line in commands:
+        assert "spoold --config /etc/spoold/spoold.toml " in line
 
 
 def generated():
