@@ -138,18 +138,26 @@ def _principal(role: Role, folder: Folder, key: str) -> tuple[str, str]:
     return "group", GROUPS[role]
 
 
+def groups_of(executors: dict[str, str]) -> dict[str, set[str]]:
+    """Each user of a service, and the groups it is in; executors as name → kind."""
+    found = {name: {EVERYBODY} for name in USERS.values()}
+    for executor, kind in executors.items():
+        more = {GROUPS[Role.EXECUTE]} | ({GROUPS[Role.HEALTH]} if kind == "container" else set())
+        found[user_of(executor)] = {EVERYBODY} | more
+    return found
+
+
 def accounts(executors: dict[str, str]) -> list[str]:
     """Lines for sysusers.d(5): the users and groups, and those of executors (name → kind)."""
     lines = [f"g {name} -" for name in (EVERYBODY, *GROUPS.values())]
     for role, name in USERS.items():
         lines.append(f'u {name} -:{EVERYBODY} "spoold {role.value}"')
-    for executor, kind in executors.items():
+    groups = groups_of(executors)
+    for executor in executors:
         name = user_of(executor)
         home = f"/var/lib/spoold/{executor}"
         lines.append(f'u {name} -:{EVERYBODY} "spoold execute {executor}" {home}')
-        lines.append(f"m {name} {GROUPS[Role.EXECUTE]}")
-        if kind == "container":
-            lines.append(f"m {name} {GROUPS[Role.HEALTH]}")
+        lines += [f"m {name} {group}" for group in sorted(groups[name] - {EVERYBODY})]
     return lines
 
 

@@ -1,11 +1,13 @@
 """Which deliveries are the same, which intents are, and the ids that come from them."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
 #: Characters of what identifies a delivery or an intent; a request holds a hundred of them.
 LONGEST_KEY = 1024
+_ID = re.compile(r"dispatch-\d{8}T\d{6}Z-[a-z0-9_-]+-[0-9a-f]{8}")
 
 
 def digest(*parts: str) -> bytes:
@@ -26,6 +28,22 @@ def intent_digest(route: str, intent_key: str) -> bytes:
 def dispatch_id(when: datetime, route: str, event: bytes) -> str:
     """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's and stays."""
     return f"dispatch-{_second(when.replace(microsecond=0))}-{route}-{event.hex()[:8]}"
+
+
+def made_at(name: str) -> datetime | None:
+    """The moment in a request's id, or in the name of its file; None if it is no such name."""
+    if not id_of(name):
+        return None
+    try:
+        return datetime.fromisoformat(name.split("-", 2)[1])
+    except ValueError:
+        return None
+
+
+def id_of(name: str) -> str | None:
+    """The request's id that the name of a file says; None for a stranger's file."""
+    dispatch_id = name.removesuffix(".json")
+    return dispatch_id if _ID.fullmatch(dispatch_id) else None
 
 
 @lru_cache(maxsize=8)

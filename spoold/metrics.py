@@ -26,6 +26,7 @@ from prometheus_client.core import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoold import fs, heartbeat, names
+from spoold.ages import came_at
 from spoold.config import Config
 from spoold.counts import BUCKETS
 from spoold.spool import Place, Spool
@@ -150,7 +151,7 @@ class Metrics:
             files += 1
             if place.folder not in FINAL:
                 try:
-                    since = fs.status(self._spool.path(place, name)).st_ctime
+                    since = came_at(self._spool, place, name)
                 except FileNotFoundError:
                     continue
                 oldest = since if oldest is None else min(oldest, since)

@@ -20,6 +20,8 @@ from spoold.errors import ConfigError, SpooldError
 from spoold.states import FOLDERS, SEAL_KEY, Per
 
 _ATTRIBUTE = "system.posix_acl_access"
+#: What everything that is made in a folder would be given.
+_INHERITED = "system.posix_acl_default"
 _VERSION = 2
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _NOBODY = 0xFFFFFFFF
@@ -193,16 +195,17 @@ _HOW = "As root, `spoold check --permissions --fix` makes it"
 def _difference(descriptor: int, wanted: _Wanted) -> str:
     status = os.fstat(descriptor)
     has = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
-    acl = _acl(descriptor)
-    if (*has, acl) == (wanted.uid, wanted.gid, wanted.mode, wanted.acl):
+    acl, inherited = _acl(descriptor), _acl(descriptor, _INHERITED)
+    if (*has, acl, inherited) == (wanted.uid, wanted.gid, wanted.mode, wanted.acl, {}):
         return ""
-    return f"{_user(has[0])}:{_group(has[1])} {has[2]:04o}{_list_shown(acl)}"
+    more = f", and what is made in it gets{_list_shown(inherited)}" if inherited else ""
+    return f"{_user(has[0])}:{_group(has[1])} {has[2]:04o}{_list_shown(acl)}{more}"
 
 
-def _acl(descriptor: int) -> _List:
-    """The list of an open file; empty if it has none beyond its mode."""
+def _acl(descriptor: int, attribute: str = _ATTRIBUTE) -> _List:
+    """A list of an open file; empty if it has none beyond its mode."""
     try:
-        raw = os.getxattr(descriptor, _ATTRIBUTE)
+        raw = os.getxattr(descriptor, attribute)
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return {}
@@ -220,6 +223,8 @@ def _set(descriptor: int, wanted: _Wanted) -> None:
             os.setxattr(descriptor, _ATTRIBUTE, struct.pack("<I", _VERSION) + b"".join(entries))
         elif _acl(descriptor):
             os.removexattr(descriptor, _ATTRIBUTE)
+        if _acl(descriptor, _INHERITED):
+            os.removexattr(descriptor, _INHERITED)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise ConfigError(

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from spoold import fs, layout, request, sealkey
 from spoold.counts import Counts
 from spoold.errors import BadInput
+from spoold.identity import id_of
 from spoold.jsonfile import json_object
 from spoold.locks import FolderLock
-from spoold.names import another, is_candidate, printable
+from spoold.names import another, is_candidate, printable, shown
 from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
@@ -37,10 +38,7 @@ class Place(NamedTuple):
 
 
 _TMP = "tmp"
-_DRAFTS = Place(_TMP)
-log = logging.getLogger("spoold.spool")
-
-_HELD, _CHECKING = Place("held"), Place("checking")
+_DRAFTS, _HELD, _CHECKING = Place(_TMP), Place("held"), Place("checking")
 _QUEUES = ("queued", "deferred", "running")
 _REASON_BYTES = 1 << 16
 
@@ -66,6 +64,7 @@ class Spool:
     ) -> None:
         self.root = os.path.abspath(root)
         self.role = role
+        self._log = logging.getLogger(f"spoold.{role.value}")
         # What is no longer configured may still hold files.
         self._keys = {
             Per.NOTHING: [""],
@@ -313,6 +312,8 @@ class Spool:
         self.sync()
         self.set_aside(source, _HELD, name, kept, text)
         self.sync()
+        about = {"dispatch_id": id_of(name), "code": problem.code}
+        self._log.error("held %s: %s", shown(name), problem, extra=about)
 
     def _is_stuck(self, place: Place, name: str) -> bool:
         """Whether a folder of somebody else's lies there, which only they or root can take away."""
@@ -321,7 +322,7 @@ class Spool:
             return False
         if path not in self._stuck:
             self._stuck.add(path)
-            log.error("%s is a folder of another user's and cannot be moved; remove it", path)
+            self._log.error("%s is a folder of another user's and cannot be moved; remove it", path)
         return True
 
     def set_aside(self, source: Place, target: Place, name: str, kept: str, why: bytes) -> None:

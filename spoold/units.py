@@ -10,6 +10,7 @@ from pathlib import Path
 from spoold import access, fs
 from spoold.credentials import references
 from spoold.executors._instance import Instance
+from spoold.guarded import NO_ACCESS, NO_WRITE
 from spoold.permissions import Finding
 from spoold.routing import Routing
 
@@ -18,7 +19,7 @@ CONFIG = Path("/etc/spoold/spoold.toml")
 _UNITS = Path("/etc/systemd/system")
 #: What the package has for each kind: the rights that it needs beyond the template's.
 KINDS = Path("/usr/share/spoold/kinds")
-_CREDENTIALS = "/etc/spoold/credentials"
+_CREDENTIALS = Path("/etc/spoold/credentials")
 _NAME = "50-spoold.conf"
 _HEAD = "# Written by `spoold check --permissions --fix`; a file 60-*.conf beside it is yours.\n"
 
@@ -55,6 +56,14 @@ def wanted(routing: Routing) -> list[Unit]:
         *sorted(_wants("x").parent.glob("spoold-execute@*.service")),
     ]
     return [*found, *(Unit(path) for path in ours if path not in known)]
+
+
+def guarded() -> dict[str, int]:
+    """What the packaged services believe in, or get their secrets from: see `guarded.py`."""
+    routes = CONFIG.parent / "routes.d"
+    believed = [CONFIG.parent, CONFIG, routes, *sorted(routes.glob("*.toml"))]
+    secret = [_CREDENTIALS, *sorted(path for path in _CREDENTIALS.rglob("*"))]
+    return {str(p): NO_WRITE for p in believed} | {str(p): NO_ACCESS for p in secret}
 
 
 def compare(units: list[Unit]) -> list[Finding]:

@@ -1,13 +1,10 @@
 """`spoold check --permissions`: users, folders and units as the table and the configuration say."""
 
 import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from spoold import access, permissions, units
+from spoold import access, accounts, guarded, permissions, units
 from spoold.cli._app import App
 from spoold.errors import ConfigError
 from spoold.permissions import Differs, Finding
@@ -40,8 +37,10 @@ def _compare(app: App) -> Iterator[Finding]:
         yield from permissions.alone(root, permissions.modes_alone(sources, executors))
         return
     yield from permissions.compare(root, access.of_spool(sources, executors))
+    yield from accounts.compare(_kinds(app))
     if is_of_the_system(app):
         yield from units.compare(units.wanted(app.routing))
+        yield from guarded.compare(units.guarded())
 
 
 def _mend(app: App) -> None:
@@ -52,38 +51,18 @@ def _mend(app: App) -> None:
         return
     if os.geteuid() != 0:
         raise ConfigError("with users of their own (`separate_users`) only root can mend this")
-    _make_accounts({name: table.kind for name, table in settings.executors.items()})
+    accounts.make(_kinds(app))
     Path(root).mkdir(parents=True, exist_ok=True)
     permissions.mend(root, access.of_spool(sources, executors))
     if is_of_the_system(app):
         units.mend(units.wanted(app.routing))
+        guarded.mend(units.guarded())
+
+
+def _kinds(app: App) -> dict[str, str]:
+    return {name: table.kind for name, table in app.config.settings.executors.items()}
 
 
 def is_of_the_system(app: App) -> bool:
     """Whether this is the configuration that the packaged services run with."""
     return app.config.document.file.resolve() == units.CONFIG
-
-
-def _make_accounts(executors: dict[str, str]) -> None:
-    lines = access.accounts(executors)
-    command = shutil.which("systemd-sysusers")
-    if not command:
-        missing = [line.split()[1] for line in lines if line[0] == "u" and not _exists(line)]
-        if missing:
-            raise ConfigError(
-                f"there is no systemd-sysusers here, so make these users: {', '.join(missing)}"
-            )
-        return
-    done = subprocess.run(  # noqa: S603 - found in PATH, as root
-        [command, "-"], input="\n".join([*lines, ""]), text=True, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise ConfigError(f"systemd-sysusers cannot make the users: {done.stderr.strip()}")
-
-
-def _exists(line: str) -> bool:
-    try:
-        pwd.getpwnam(line.split()[1])
-    except KeyError:
-        return False
-    return True

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from spoold import fs, request
+from spoold import request
+from spoold.ages import came_at
 from spoold.cli._app import App, age, pass_app
 from spoold.errors import UsageError
 from spoold.jsonfile import json_object
@@ -53,9 +54,8 @@ def _names(app: App, place: Place) -> Iterator[str]:
 
 
 def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
-    path = app.spool.path(place, name)
     try:
-        since = fs.status(path).st_ctime
+        since = came_at(app.spool, place, name)
     except FileNotFoundError:
         return None
     row: dict[str, Any] = {
@@ -65,9 +65,6 @@ def _row(app: App, place: Place, name: str) -> dict[str, Any] | None:
     }
     if FOLDERS[place.folder].holds_requests:
         row |= _about(app, place, name)
-    if begun := row.get("begun_at"):
-        # What is heard of a long attempt is written into the file, which changes its time.
-        row["age_s"] = round(time.time() - request.moment(begun).timestamp(), 3)
     if code := (app.spool.reason(place, name) or {}).get("code"):
         row["code"] = shown(str(code))
     return row

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from spoold import fs
+from spoold.ages import came_at
 from spoold.cli._app import App, age, pass_app
 from spoold.spool import Place
 
@@ -56,7 +56,7 @@ def _ages(app: App, place: Place) -> list[float]:
     ages = []
     try:
         for name in app.spool.scan(place):
-            ages.append(now - fs.status(app.spool.path(place, name)).st_ctime)  # noqa: PERF401
+            ages.append(now - came_at(app.spool, place, name))  # noqa: PERF401
     except FileNotFoundError:
         pass
     return ages

@@ -7,7 +7,6 @@ from datetime import datetime
 from spoold import fs, request
 from spoold.errors import BadInput
 from spoold.jsonfile import json_object
-from spoold.names import shown
 from spoold.request import Request
 from spoold.spool import Place, Spool
 from spoold.stages._crew import Job
@@ -71,4 +70,3 @@ class Wishes:
         what = "It lies where people say what is to be stopped, and says nothing of the kind."
         problem = BadInput("misplaced", what)
         self._spool.hold(self._place, name, problem, self._clock())
-        log.error("held %s: %s", shown(name), problem, extra={"code": problem.code})

@@ -6,6 +6,7 @@ turned into a request by routes alone. Intake can seal a request; it cannot appr
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -157,7 +158,7 @@ class Intake:
         """Names, oldest first, and whether they are regular files."""
         folder, arrivals = self.spool.path(place), self.around.arrivals
         since = arrivals.scanning(folder)
-        found, news = [], []
+        found, news, oldest = [], [], math.inf
         for entry in fs.entries(folder):
             if not wanted(entry.name):
                 continue
@@ -166,12 +167,13 @@ class Intake:
             except FileNotFoundError:
                 continue
             found.append((status.st_mtime_ns, entry.name, fs.kind_of(status) == "file"))
+            oldest = min(oldest, status.st_ctime)
             if status.st_ctime >= since:
                 news.append(entry.name)
         arrivals.found(folder, news)
         found.sort()
         self.spool.counts.set("files", str(place), value=len(found))
-        self.spool.counts.set("oldest", str(place), value=found[0][0] / 1e9 if found else None)
+        self.spool.counts.set("oldest", str(place), value=oldest if found else None)
         return [(name, is_regular) for _, name, is_regular in found]
 
     def _claim(self, inbox: Inbox, name: str, *, is_regular: bool) -> Claim | None:

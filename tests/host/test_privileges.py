@@ -214,6 +214,14 @@ DAMAGES = [
     f"rmdir {SPOOL}/failed && ln -s /tmp {SPOOL}/failed",
     "echo '[Service]' > /etc/systemd/system/spoold-execute@gateway.service.d/50-spoold.conf",
     "rm /etc/systemd/system/spoold.target.wants/spoold-execute@other.service",
+    f"setfacl -d -m u:eve:rwx {SPOOL}/approved",
+    "gpasswd --add spoold-intake spoold-approve",
+    "gpasswd --delete spoold-x-runner spoold-execute",
+    "usermod --gid spoold-approve spoold-sweep",
+    "chmod 755 /etc/spoold/credentials",
+    "umask 022; echo x > /etc/spoold/credentials/stray",
+    "chown spoold-gate /etc/spoold/spoold.toml",
+    "chmod 777 /etc/spoold/routes.d",
 ]
 
 
@@ -222,7 +230,8 @@ def test_what_differs_is_found_and_mended(host, damage):
     """Whatever right was added or lost, `check --permissions` names the path, `--fix` mends it."""
     host.run(damage)
     ended = host.run("spoold check --permissions", ok=False)
-    path = next(word for word in reversed(damage.split()) if word.startswith("/"))
+    words = reversed(damage.split())
+    path = next(word for word in words if word.startswith("/") or word in USERS)
     assert ended.returncode == os.EX_NOPERM
     assert path in ended.stdout
     if "ln -s" in damage:
@@ -266,7 +275,8 @@ def test_a_folder_that_somebody_left_stops_no_stage(running):
     running.approve()
     until(lambda: running.acts() == ["one"], lambda: running.where, 40)
     running.wait_ready()
-    assert "0" in running.run("systemctl show -p NRestarts --value spoold-sweep").stdout
+    restarts = running.run("systemctl show -p NRestarts --value spoold-sweep").stdout
+    assert restarts.strip() == "0"
     for _, path in STRAYS:
         running.run(f"rmdir {path}", ok=False)
 

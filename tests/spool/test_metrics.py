@@ -7,13 +7,16 @@ import re
 import socket
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold import config, heartbeat, metrics
+from spoold import config, heartbeat, metrics, request
+from spoold.ages import came_at
 from spoold.counts import BUCKETS, Counts
 from spoold.heartbeat import Board
+from spoold.spool import Place
 from spoold.stages import Stage
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
@@ -84,6 +87,67 @@ def test_what_is_set_aside_is_counted_by_its_code(lab, stages):
     assert found["spoold_errors_total", "intake", "not-an-object"] == 1
     assert found["spoold_files", "quarantine/decisions"] == 1
     assert 0 <= found["spoold_oldest_seconds", "quarantine/decisions"] < 60
+
+
+def test_what_the_gate_refuses_is_counted_and_said_with_its_id(lab, stages, caplog):
+    """An altered request is an error of the gate under its code; the line of the log names it."""
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    path = lab.approve()
+    path.write_bytes(path.read_bytes().replace(b'"asked": 1', b'"asked": 7'))
+    path.write_bytes(path.read_bytes().replace(b"cutover", b"failback"))
+    (lab.root / "approved" / "stray.json").write_bytes(b"{}")
+    caplog.set_level("INFO", "spoold.gate")
+    drained(lab, stages)
+    found = published(lab, stages)
+    assert found["spoold_errors_total", "altered", "gate"] == 1
+    assert found["spoold_errors_total", "gate", "not-a-request"] == 1
+    said = {vars(record)["dispatch_id"] for record in caplog.records if record.levelname == "ERROR"}
+    assert said == {path.name.removesuffix(".json"), None}
+
+
+def test_what_an_executor_holds_is_said_with_its_id(lab, stages, caplog):
+    """A stranger's copy in its queue is named by the executor that sets it aside."""
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    path = lab.only("awaiting-approval")
+    path.rename(lab.root / "queued/rec" / path.name)
+    drained(lab, stages)
+    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert said.name == "spoold.execute"
+    assert vars(said)["dispatch_id"] == path.name.removesuffix(".json")
+
+
+def test_a_request_that_is_asked_for_again_does_not_become_younger(make_lab):
+    """Its age counts from when it was made, though a repeat rewrites its file."""
+    lab = make_lab(route(more="intent_key = 'record.facts.decision_type'"))
+    stages = lab.stages()
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    place, name = Place("awaiting-approval"), lab.only("awaiting-approval").name
+    made = lab.clock().replace(microsecond=0).timestamp()
+    lab.clock.advance(600)
+    lab.drop("decisions", "b.json", {"decision_id": "b", "decision_type": "cutover"})
+    drained(lab, stages)
+    assert json.loads(lab.only("awaiting-approval").read_bytes())["asked"] == len("ab")
+    assert came_at(stages[0].spool, place, name) == made
+
+
+def test_a_request_that_runs_is_as_old_as_its_attempt(lab, stages):
+    """What is heard of a long attempt changes its file, and not since when it runs."""
+    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
+    drained(lab, stages)
+    lab.approve()
+    drained(lab, stages)
+    done = lab.only("done")
+    began = json.loads(done.read_bytes())["attempts"][-1]["started_at"]
+    here = Place("running", "rec")
+    done.rename(stages[0].spool.path(here, done.name))
+    assert came_at(stages[0].spool, here, done.name) == request.moment(began).timestamp()
+    for odd in (b"{}", b'{"attempts": []}', b'{"attempts": [{"started_at": 1}]}', b"no"):
+        path = Path(stages[0].spool.path(here, "odd.json"))
+        path.write_bytes(odd)
+        assert came_at(stages[0].spool, here, path.name) == path.stat().st_ctime
 
 
 def test_a_second_attempt_is_a_retry(lab, stages):
