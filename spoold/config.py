@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from spoold.access import user_of
 from spoold.errors import ConfigError
 from spoold.toml import Document, complaints, parse_toml, read_toml
 
@@ -293,6 +294,11 @@ def load(
     document = read_toml(file)
     problems: list[str] = []
     settings = _validate(Settings, document, problems)
+    for name in settings.executors if settings and settings.separate_users else ():
+        try:
+            user_of(name)
+        except ValueError as error:
+            problems.append(str(document.error(str(error), "executors", name)))
     routes: list[RouteFile] = []
     names: dict[str, Path] = {}
     here = (file.parent / "routes.d").glob("[!.]*.toml")

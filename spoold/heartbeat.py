@@ -30,6 +30,8 @@ HANGS = 60.0
 GONE = 3 * EVERY
 #: What each extension of a start that gets on is worth (seconds).
 _MORE = 30.0
+#: What a stage needs after what ran was given time to end (seconds).
+_TO_END = 15.0
 
 FILE = "status.json"
 STATES = ("starting", "standing-by", "ready", "waits", "stopping")
@@ -108,6 +110,9 @@ class Board:
         if stopping and not self._is_stopping:
             self._is_stopping = True
             self._notifier.stopping()
+            # Which may be longer than what the unit says.
+            grace = max(p.stage.around.routing.config.settings.stop_grace for p in self.pulses)
+            self._notifier.more_time(grace + _TO_END)
         for pulse in self.pulses if stopping else ():
             pulse.state = "stopping"
         shown: list[object] = [self.note]
@@ -140,7 +145,7 @@ class Board:
             if all(pulse.state in ("ready", "waits") for pulse in self.pulses):
                 self._is_ready = True
                 said.ready()
-            elif not hung and any(pulse.state == "starting" for pulse in self.pulses):
+            elif not hung:
                 said.more_time(_MORE)
         said.status(self._line(hung))
         if not hung:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import time
 from functools import lru_cache
@@ -12,13 +11,14 @@ import orjson
 from pythonjsonlogger.core import BaseJsonFormatter
 
 from spoold.capture import escaped, printable
+from spoold.notify import is_journal
 
 
 def log_to_stderr(*, as_json: bool) -> None:
     """Set up logging of the whole process."""
     handler = logging.StreamHandler(sys.stderr)
     if as_json:
-        handler.setFormatter(_Json("%(asctime)s", for_journal=_is_journal()))
+        handler.setFormatter(_Json("%(asctime)s", for_journal=is_journal(sys.stderr)))
     else:
         handler.setFormatter(_Line())
     root = logging.getLogger("spoold")
@@ -30,13 +30,12 @@ def log_to_stderr(*, as_json: bool) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def _is_journal() -> bool:
-    """Whether stderr is the journal's socket, which wants a priority before each line."""
-    try:
-        status = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+def say(
+    stage: str, level: int, message: str, bug: BaseException | None = None, **fields: object
+) -> None:
+    """One line for the journal from a command that is no stage, like those of the stages."""
+    log_to_stderr(as_json=True)
+    logging.getLogger(f"spoold.{stage}").log(level, "%s", message, exc_info=bug, extra=fields)
 
 
 def _stage(record: logging.LogRecord) -> str:

@@ -204,6 +204,10 @@ class _Quiet(WSGIRequestHandler):
         return "local"
 
 
+class _Server6(WSGIServer):
+    address_family = socket.AF_INET6
+
+
 class _UnixServer(WSGIServer, UnixStreamServer):
     address_family = socket.AF_UNIX
 
@@ -237,5 +241,6 @@ def listen(metrics: Metrics, address: str) -> None:
         os.chmod(path, 0o666)  # noqa: S103 - what it says is no secret
     else:
         host, _, port = address.rpartition(":")
-        server = make_server(host.strip("[]"), int(port), app, handler_class=_Quiet)
+        kind = _Server6 if host.startswith("[") else WSGIServer
+        server = make_server(host.strip("[]"), int(port), app, kind, _Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -7,6 +7,18 @@ import os
 import socket
 import time
 from contextlib import suppress
+from typing import TextIO
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether this is the journal's socket, which wants a priority before each line."""
+    if not (journal := os.environ.get("JOURNAL_STREAM")):
+        return False
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return journal == f"{status.st_dev}:{status.st_ino}"
 
 
 class Notifier:
@@ -37,7 +49,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def more_time(self, seconds: float) -> None:
-        """The start is not done yet, and gets on."""
+        """The start, or the end, is not done yet and gets on."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, text: str) -> None:

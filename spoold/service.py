@@ -134,9 +134,7 @@ def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
         while not around.stop.is_set():
             around.wake.clear()
             pulse.beat()
-            if around.offered:
-                around.routing, around.offered = around.offered, None
-                stage.adopt()
+            _take_on(stage)
             _mend(stage, folders)
             watcher.check()
             begun = time.monotonic()
@@ -192,6 +190,14 @@ class _Work:
             log.error("%s waits: %s", self._stage.name, error)
 
 
+def _take_on(stage: Stage) -> None:
+    """The configuration as it was read again, if it was."""
+    around = stage.around
+    if around.offered:
+        around.routing, around.offered = around.offered, None
+        stage.adopt()
+
+
 def _mend(stage: Stage, folders: Sequence[str]) -> None:
     """A folder that somebody removed is made again, and said; without its lock a stage stops."""
     if not stage.lock.in_place:
@@ -215,6 +221,7 @@ def _stand_by(pulse: Pulse) -> bool:
                 pulse.say("standing-by", "another process runs it")
                 log.warning("%s runs here already; standing by", stage.name)
             pulse.beat()
+            _take_on(stage)
             stage.around.stop.wait(0.2)
         else:
             pulse.say("starting")

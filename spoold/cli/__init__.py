@@ -1,6 +1,7 @@
 """`spoold VERB`: one module a verb, loaded when it is used."""
 
 import importlib
+import logging
 import os
 import pkgutil
 import sys
@@ -14,6 +15,7 @@ from spoold import __version__
 from spoold.capture import escaped
 from spoold.cli._app import App
 from spoold.errors import SpooldError, StorageError, explained
+from spoold.notify import is_journal
 from spoold.request import plain
 
 #: By which a shell asks for completions.
@@ -65,7 +67,7 @@ def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:  # noqa:
     ctx.obj = App(config, as_json)
 
 
-def main() -> None:  # noqa: C901 - one line for each way to end
+def main() -> None:  # noqa: C901 - a few lines for each way to end
     """Run the command line; every error is one message on stderr and an exit code of `sysexits`."""
     as_json = "--json" in sys.argv
     try:
@@ -78,8 +80,8 @@ def main() -> None:  # noqa: C901 - one line for each way to end
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = 130
     except click.ClickException as error:
-        if as_json:
-            _say(error.format_message(), os.EX_USAGE, as_json=True)
+        if as_json or is_journal(sys.stderr):
+            _say(error.format_message(), os.EX_USAGE, as_json=as_json)
         else:
             error.show()
         code = os.EX_USAGE
@@ -99,14 +101,22 @@ def main() -> None:  # noqa: C901 - one line for each way to end
         _say(str(known), known.exit_code, as_json=as_json)
         code = known.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort, and it says so
-        traceback.print_exc()
+        if not is_journal(sys.stderr):
+            traceback.print_exc()
         _say(f"a bug in spoold: {type(error).__name__}: {error}", os.EX_SOFTWARE, as_json=as_json)
         code = os.EX_SOFTWARE
     sys.exit(code if isinstance(code, int) else os.EX_OK)
 
 
 def _say(message: str, code: int, *, as_json: bool) -> None:
-    if as_json:
+    if is_journal(sys.stderr):
+        from spoold import loglines  # noqa: PLC0415
+
+        verbs = cli.list_commands(click.Context(cli))
+        verb = next((word for word in sys.argv[1:] if word in verbs), "cli")
+        bug = sys.exc_info()[1] if code == os.EX_SOFTWARE else None
+        loglines.say(verb, logging.CRITICAL, plain(message), bug, exit_code=code)
+    elif as_json:
         line = orjson.dumps({"error": plain(message), "exit_code": code}).decode()
         click.echo(escaped(line), err=True)
     else:

@@ -1,5 +1,6 @@
 """What every verb is given: the configuration, loaded when first asked for, and the output."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import orjson
 
 from spoold import config, locate
 from spoold.capture import escaped
+from spoold.notify import is_journal
 from spoold.spool import Spool
 from spoold.states import Role
 
@@ -52,9 +54,24 @@ class App:
         settings = self.config.settings
         return Spool(str(self.config.root), Role.PERSON, settings.sources, settings.executors)
 
-    def row(self, data: Mapping[str, Any], text: str) -> None:
-        """One result: `data` as a JSON line, or `text` for a person."""
-        click.echo(escaped(orjson.dumps(data).decode()) if self.as_json else text)
+    def row(self, data: Mapping[str, Any], text: str, level: int = logging.INFO) -> None:
+        """One result: `data` as a JSON line, or `text` for a person.
+
+        Where a unit runs the command, it is a line of the journal; `level` is how much it matters.
+        """
+        if self.as_json:
+            click.echo(escaped(orjson.dumps(data).decode()))
+        elif self._for_journal:
+            from spoold import loglines  # noqa: PLC0415 - what `ls` needs in a terminal is less
+
+            verb = click.get_current_context().info_name or "cli"
+            loglines.say(verb, level, text, found=data)
+        else:
+            click.echo(text)
+
+    @cached_property
+    def _for_journal(self) -> bool:
+        return is_journal(sys.stderr) and is_journal(sys.stdout)
 
     @property
     def coloured(self) -> bool:

@@ -1,5 +1,6 @@
 """`spoold check`: the configuration compiles, and the spool can do what it must."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from spoold.access import user_of
 from spoold.cli import _permissions
 from spoold.cli._app import App, pass_app
 from spoold.cli._filesystem import try_out
-from spoold.credentials import SecretMissing, read_secret, references
+from spoold.credentials import SecretMissing, read_secret
 from spoold.errors import NoRoom
 from spoold.executors._instance import Instance
 from spoold.room import Floor
@@ -38,18 +39,22 @@ def command(app: App, permissions: bool, fix: bool, quiet: bool) -> None:  # noq
     if not quiet:
         _list(app, routing)
     for warning in [*_secrets(app), *_settings(app)]:
-        app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
+        _warn(app, warning)
     root = app.config.root
     if root.is_dir():
         own = not app.config.settings.separate_users
         for warning in [*try_out(app.spool, everywhere=own), *_floor(app)]:
-            app.row({"warning": warning}, app.styled(f"warning  {warning}", fg="yellow"))
+            _warn(app, warning)
     if (root / "tmp").is_dir():
         if not quiet:
             app.row({"ok": True, "root": str(root)}, f"ok       spool {root}")
     else:
         text = f"{root} is not laid out yet; `spoold run` does that"
-        app.row({"warning": text}, app.styled(f"warning  {text}", fg="yellow"))
+        _warn(app, text)
+
+
+def _warn(app: App, text: str) -> None:
+    app.row({"warning": text}, app.styled(f"warning  {text}", fg="yellow"), logging.WARNING)
 
 
 def _list(app: App, routing: Routing) -> None:
@@ -89,9 +94,8 @@ def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
     for name, instance in _own(app):
-        for key, value in instance.config:
-            for ref in references(value):
-                try:
-                    read_secret(ref, folder)
-                except SecretMissing as error:
-                    yield f"executor {name}: {key}: {error}"
+        for key, ref in instance.secrets(app.routing.params_of(name)):
+            try:
+                read_secret(ref, folder)
+            except SecretMissing as error:
+                yield f"executor {name}: {key}: {error}"

@@ -4,7 +4,7 @@ import click
 
 from spoold.cli._app import App, pass_app
 from spoold.cli._stage import drain_option, run
-from spoold.errors import UsageError
+from spoold.errors import ConfigError
 from spoold.stages.execute import Execute
 
 
@@ -14,5 +14,6 @@ def command(app: App, name: str, drain: bool) -> None:  # noqa: FBT001
     """Carry out what the gate queued for the executor NAME."""
     if name not in app.routing.executors:
         known = ", ".join(app.routing.executors) or "none"
-        raise UsageError(f"no executor {name!r} is configured; there are: {known}")
+        # Not an error of the command line: a service of that name shall not be started again.
+        raise ConfigError(f"no executor {name!r} is configured; there are: {known}")
     run(app, lambda around: [Execute(around, name)], drain=drain)

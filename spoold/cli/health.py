@@ -1,6 +1,8 @@
 """`spoold health`: one look at all managed containers, for a timer."""
 
+import logging
 import os
+import sys
 from dataclasses import asdict
 
 import click
@@ -9,6 +11,7 @@ from spoold.capture import printable
 from spoold.cli._app import App, pass_app
 from spoold.errors import ExecutionError, SpooldError
 from spoold.health import Health, Watched, containers, health_spool
+from spoold.loglines import log_to_stderr
 from spoold.spool import Place
 from spoold.stages import Surroundings
 
@@ -27,6 +30,7 @@ def command(app: App) -> None:
     The wish is a record in the inbox named in [health]. Exit 69 if a container, or an engine, does
     not answer as it should.
     """
+    log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     around = Surroundings(app.routing)
     spool = health_spool(around)
     spool.lay_out()
@@ -41,7 +45,7 @@ def command(app: App) -> None:
                 failed += 1
                 row = {"executor": instance.name, "error": error.code, "message": error.summary}
                 text = f"executor {instance.name}: {printable(error.summary)}"
-                app.row(row, app.styled(" ".join(text.split()), fg="red"))
+                app.row(row, app.styled(" ".join(text.split()), fg="red"), logging.ERROR)
                 continue
             for one in found:
                 failed += one.passed is not True
@@ -61,4 +65,4 @@ def _say(app: App, executor: str, one: Watched) -> None:
     note = f" ({one.note})" if one.note else ""
     how = "unknown" if one.passed is None else "failed"
     text = f"{how} {one.name}: {printable(one.message)}{asked}{note}"
-    app.row(row, app.styled(" ".join(text.split()), fg="red"))
+    app.row(row, app.styled(" ".join(text.split()), fg="red"), logging.WARNING)

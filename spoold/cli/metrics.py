@@ -25,6 +25,8 @@ def command(app: App, serve: bool) -> None:  # noqa: FBT001
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
+    # Its default would end this, and systemd take that for the end of what was to be done.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     table, notifier = app.config.settings.metrics, Notifier()
     if table.listen:
         numbers.listen(metrics, table.listen)

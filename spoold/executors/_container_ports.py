@@ -21,7 +21,8 @@ from spoold.executors._docker import Engine, Facts
 #: Held from the look for what is free until it is visibly taken, against our own other threads.
 CHOOSING = threading.Lock()
 
-_ROUTES = Path("/proc/net/route")
+# Below `self`: a service that sees nothing but processes in /proc sees this one.
+_ROUTES = Path("/proc/self/net/route")
 _Network = ipaddress.IPv4Network
 
 

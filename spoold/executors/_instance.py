@@ -1,13 +1,15 @@
 """`[executors.<name>]` → a configured instance of a kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from spoold import executors
-from spoold.config import Config, Retry
+from spoold.config import Config, Retry, SecretRef
+from spoold.credentials import references
 from spoold.errors import BadInput
 from spoold.toml import complaints
 
@@ -72,6 +74,24 @@ class Instance:
         """Settings that have no effect on this machine, of the table and of routes' parameters."""
         warnings = getattr(self.module, "warnings", None)
         return list(warnings(self.config, routes)) if warnings else []
+
+    def secrets(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, SecretRef]]:
+        """The secrets that this table and these routes' parameters refer to, with where."""
+        for key, value in self.config:
+            yield from ((key, ref) for ref in references(value))
+        for params in routes:
+            for key, value in params.items():
+                typed = self._typed(key, value)
+                yield from ((f"params.{key}", ref) for ref in references(typed))
+
+    def _typed(self, parameter: str, value: Any) -> Any:
+        """A parameter as it was written; None where only a record makes it what it is to be."""
+        field = self.module.Params.model_fields.get(parameter)
+        if field is None or field.annotation is None:
+            return None
+        with suppress(ValidationError):
+            return TypeAdapter[Any](field.annotation).validate_python(value)
+        return None
 
     @property
     def outlives(self) -> bool:

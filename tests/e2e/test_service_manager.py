@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from datetime import datetime, timedelta
@@ -167,6 +168,82 @@ def test_the_end_is_announced(manager, site):
     assert site.stop(process) == 0
     manager.heard("STOPPING=1")
     assert status_of(site)["gate"] == "gone"
+
+
+def test_the_end_may_take_as_long_as_what_runs_is_given(manager, site):
+    """A `stop_grace` beyond the unit's own patience is not cut short by the manager."""
+    site.configure(
+        command("/usr/bin/true"),
+        route("runner", params=argv("/usr/bin/true")),
+        runtime=str(site.folder / "run"),
+        stop_grace="300s",
+    )
+    process = site.start("execute", "runner")
+    assert site.stop(process) == 0
+    stopping = manager.heard("STOPPING=1")
+    asked = manager.said[manager.heard("EXTEND_TIMEOUT_USEC=", after=stopping)]
+    assert int(asked.partition("=")[2]) > 300e6
+
+
+def test_one_that_waits_for_its_turn_is_not_given_up(manager, site):
+    """While another process has its stage, a start is extended, and a reload comes to its end."""
+    first = site.start("gate")
+    ready = manager.heard("READY=1")
+    second = site.start("gate", ready=0)
+    standing = manager.heard("standing-by", after=ready)
+    manager.heard("EXTEND_TIMEOUT_USEC=", after=standing + 1)
+    second.send_signal(signal.SIGHUP)
+    reloading = manager.heard("RELOADING=1", after=standing)
+    manager.heard("READY=1", after=reloading)
+    for process in (first, second):
+        site.stop(process)
+
+
+def test_numbers_go_on_after_a_reload(manager, site):
+    """SIGHUP, which all of them are sent, does not end the service that serves metrics."""
+    process = site.start("metrics", "--serve", ready=0)
+    manager.heard("READY=1")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    assert site.stop(process) == 0
+
+
+# The journal
+
+
+def journalled(site, *words):
+    """What a unit's journal would get from a verb: the priority of each line, and its fields."""
+    path = site.folder / "journal"
+    with path.open("wb") as out:
+        status = os.fstat(out.fileno())
+        env = {**site.env, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        site.spoold(*words, ok=False, env=env, capture_output=False, stdout=out, stderr=out)
+    lines = path.read_text().splitlines()
+    assert lines
+    return [(int(line[1]), json.loads(line.partition(">")[2])) for line in lines]
+
+
+@pytest.mark.parametrize("words", [["check"], ["intake"], ["nonsense"], ["execute", "nobody"]])
+def test_what_a_unit_cannot_start_with_is_an_error_of_the_journal(manager, site, words):
+    """The reason for a failed start has the priority by which people look for it."""
+    broken = site.config.parent / "routes.d/20.toml"
+    if words[-1] in ("check", "intake"):
+        broken.write_text("name = ")
+    ((priority, said),) = journalled(site, *words)
+    assert (priority, said["priority"], said["dispatch_id"]) == (2, 2, None)
+    assert said["stage"] in (words[0], "cli")
+    assert (broken.name if broken.exists() else words[-1]) in said["message"]
+
+
+def test_what_a_check_finds_is_in_the_journal_line_by_line(site):
+    """A unit's check says with the right priority what would not work, and what is as it should."""
+    hook = 'kind = "hook"\nurl = "http://127.0.0.1:1/"\ntoken = { env = "NONE" }\n'
+    more = f"\n[executors.out]\n{hook}"
+    site.configure(command("/usr/bin/true", more), route("out", params="params.body.x = 1\n"))
+    said = journalled(site, "check")
+    assert {priority for priority, one in said if "NONE" in one["message"]} == {4}
+    assert {priority for priority, one in said if one["message"].startswith("ok ")} == {6}
 
 
 # spoold status

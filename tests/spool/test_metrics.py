@@ -208,15 +208,16 @@ def test_what_health_found_is_in_it_for_all_executors(lab):
     assert ("x",) not in found
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["127.0.0.1", "[::1]", "unix"])
 def test_they_are_served_where_the_configuration_says(lab, tmp_path, kind):
     """A scrape over loopback or a socket gives the same text, also after a run that was killed."""
-    if kind == "tcp":
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+    if kind != "unix":
+        family = socket.AF_INET6 if ":" in kind else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.bind((kind.strip("[]"), 0))
             port = probe.getsockname()[1]
-        metrics.listen(metrics.Metrics(lab.routing.config), f"127.0.0.1:{port}")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        metrics.listen(metrics.Metrics(lab.routing.config), f"{kind}:{port}")
+        with urllib.request.urlopen(f"http://{kind}:{port}/metrics", timeout=5) as answer:
             text = answer.read()
     else:
         path = tmp_path / "m.sock"

@@ -125,7 +125,7 @@ def test_help_lists_what_there_is(spoold, words):
         (["approve", ""], os.EX_USAGE),
         (["resolve", "x"], os.EX_USAGE),
         (["resolve", "x", "--as", "maybe"], os.EX_USAGE),
-        (["execute", "nobody"], os.EX_USAGE),
+        (["execute", "nobody"], os.EX_CONFIG),
         (["explain", "/no/such/file", "--source", "tasks"], os.EX_USAGE),
         (["explain", __file__], os.EX_USAGE),
         (["explain", __file__, "--source", "nowhere"], os.EX_USAGE),

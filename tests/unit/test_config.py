@@ -233,6 +233,18 @@ def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
     ]
 
 
+def test_a_name_for_which_no_user_can_be_made_is_named_with_its_line(site):
+    """With users of their own, an executor's name must fit into one; without, it may be longer."""
+    long = "x" * 23
+    text = SETTINGS + f'\n[executors.{long}]\nkind = "command"\nprograms = ["/usr/bin/true"]\n'
+    assert long in routing.load(config.load(site(text))).executors
+    text = f"separate_users = true\n{text}"
+    file = site(text)
+    (said,) = refused(file)
+    assert said.startswith(f"{file}:{line_with(text, long)}: executor {long}: ")
+    assert "at most 22 characters" in said
+
+
 # How a mistake is named
 
 

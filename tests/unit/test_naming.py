@@ -171,6 +171,19 @@ def test_the_seal_key_is_made_once_and_is_private(tmp_path):
     assert (Path(spool.root) / ".seal.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_seal_key_that_a_stranger_made_is_not_believed_in(tmp_path, require):
+    """Whoever may put a file into the spool's root cannot make the key when it is missing."""
+    require(os.geteuid() == 0, "root, which gives a file to somebody else")
+    spool = Spool(str(tmp_path), Role.GATE)
+    spool.seal_key()
+    os.chown(tmp_path / ".seal.key", 54321, -1)
+    with pytest.raises(SpooldError, match="uid 54321, who could seal what runs"):
+        spool.seal_key()
+    (tmp_path / "archive").mkdir()
+    os.chown(tmp_path / "archive", 54321, -1)
+    assert spool.seal_key()
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"short"])
 def test_a_seal_key_that_anybody_could_guess_is_refused(tmp_path, content):
     """An emptied or cut key file stops the stage: every seal under it could be forged."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spoold import access
+from spoold import access, config, routing, units
 from spoold.cli import init
 from tests.unit._manual import CHECKOUT, KINDS
 
@@ -206,6 +206,64 @@ def test_a_service_says_which_configuration_it_means(name):
     assert commands
     for line in commands:
         assert "spoold --config /etc/spoold/spoold.toml " in line
+
+
+CREDENTIALS = """
+root = "spool"
+[sources.in]
+format = "task"
+[executors.own]
+kind = "hook"
+url = "http://127.0.0.1:1/"
+token = { credential = "own-token" }
+[executors.routed]
+kind = "agent"
+[executors.routed.commands.x]
+argv = ["x"]
+[executors.none]
+kind = "hook"
+url = "http://127.0.0.1:1/"
+"""
+ROUTED = """
+name = "routed"
+source = "in"
+match = "true"
+executor = "routed"
+[params]
+agent = "x"
+prompt = "=record.id"
+cwd = "/tmp"
+evidence = { none = true }
+env = { A = { credential = "of-route" }, B = { env = "HOME" }, C = "plain" }
+"""
+NONE = """
+name = "none"
+source = "in"
+match = "true"
+executor = "none"
+[params]
+body = { credential = "no-secret" }
+"""
+
+
+def test_a_service_is_given_the_credentials_that_it_needs_and_no_other(tmp_path):
+    """What the executor's settings or its routes refer to; a body that looks like it does not."""
+    (tmp_path / "routes.d").mkdir()
+    (tmp_path / "spoold.toml").write_text(CREDENTIALS)
+    for name, text in (("1", ROUTED), ("2", NONE)):
+        (tmp_path / f"routes.d/{name}.toml").write_text(text)
+    made = units.wanted(routing.load(config.load(tmp_path / "spoold.toml")))
+    given = {
+        str(unit.path).partition("@")[2].partition(".")[0]: re.findall(r"LoadCredential=(.*)", text)
+        for unit in made
+        if (text := unit.text) and "@" in str(unit.path)
+    }
+    folder = "/etc/spoold/credentials"
+    assert given == {
+        "own": [f"own-token:{folder}/own-token"],
+        "routed": [f"of-route:{folder}/of-route"],
+        "none": [],
+    }
 
 
 def generated():
