@@ -22,7 +22,7 @@ from tests.e2e.conftest import until
 CHECKOUT = Path(__file__).resolve().parents[2]
 SPOOL = "/var/spool/spoold"
 MIRROR = "http://deb.debian.org/debian"
-PACKAGES = "systemd,systemd-sysv,dbus,python3,acl,procps"
+PACKAGES = "systemd,systemd-sysv,libpam-systemd,dbus,python3,acl,procps"
 _UP = ("running", "degraded")
 NEEDED = ("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
 
