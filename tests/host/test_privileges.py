@@ -287,3 +287,29 @@ def test_a_link_that_intake_puts_in_its_place_is_not_followed(host):
     assert host.run("spoold check --permissions --fix", ok=False).returncode != 0
     assert host.run("stat -c %U /etc; ls -A /etc/.taking", ok=False).stdout.strip() == "root"
     host.run(f"rm {SPOOL}/archive/decisions; spoold check --permissions --fix")
+
+
+def test_a_key_that_an_approver_made_is_not_believed_in(running):
+    """With the seal's key gone, whoever may write into the root cannot put one of theirs there."""
+    key = f"{SPOOL}/.seal.key"
+    running.run(f"rm {key}")
+    running.run(f"head -c 64 /dev/zero | tr '\\0' a > {key}; chmod 644 {key}", "ann")
+    for stage in ("gate", "intake"):
+        running.run(f"systemctl restart spoold-{stage}", ok=False)
+        said = running.run(f"journalctl -u spoold-{stage} -p err -n 5 -o cat --no-pager").stdout
+        assert "who could seal what runs" in said
+    assert key in running.run("spoold check --permissions", ok=False).stdout
+    assert running.run("spoold check --permissions --fix", ok=False).returncode == os.EX_CONFIG
+    running.run(f"rm {key}; spoold check --permissions --fix; systemctl reset-failed")
+    running.run("systemctl restart spoold-gate spoold-intake")
+    running.wait_ready()
+
+
+def test_a_configuration_in_the_spool_is_nobodys(host):
+    """What an approver lays where root happens to stand says nothing about what runs."""
+    host.run(f"mkdir {SPOOL}/config; echo 'root = \"/\"' > {SPOOL}/config/spoold.toml", "ann")
+    for words in ("check", "check --permissions --fix", "doctor", "ls"):
+        ended = host.run(f"cd {SPOOL}; spoold {words}", ok=False)
+        assert ended.returncode == os.EX_CONFIG
+        assert f"{SPOOL}/config" in ended.stderr
+    assert host.run("stat -c %U /").stdout.strip() == "root"
