@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from spoold import access, health, metrics
-from spoold.config import Settings, parse_duration
+from spoold.config import Settings, SourceTable, parse_duration
 from spoold.request import now
+from spoold.stages import intake
 from spoold.states import FOLDERS, Role, may_look, uses
 from tests.unit._manual import CHECKOUT, table
 
@@ -214,6 +215,42 @@ def test_what_a_how_to_tells_to_type_is_shell(path):
         ended = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True,
                                check=False, timeout=30)  # fmt: skip
         assert ended.returncode == 0, (block, ended.stderr)
+
+
+def typed(path):
+    """The lines of a page's blocks of commands: fenced as shell, or indented by four."""
+    text = text_of(path)
+    fenced = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return "".join([*fenced, *re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)]).splitlines()
+
+
+@pytest.mark.parametrize("path", FOR_PEOPLE, ids=lambda path: path.name)
+def test_what_is_stopped_is_services_and_timers(path):
+    """`spoold*` is also the scope of every agent that runs, and the target does not wait."""
+    for line in typed(path):
+        stopped = re.findall(r"systemctl stop ([^;#]*)", line)
+        for unit in re.findall(r"\S*spoold\S*", " ".join(stopped)):
+            assert re.search(r"\.(service|timer)'?$", unit) or "*" not in unit, line
+            assert "spoold.target" not in unit, line
+
+
+@pytest.mark.parametrize("path", FOR_PEOPLE, ids=lambda path: path.name)
+def test_no_page_goes_where_others_may_write(path):
+    """`spoold` looks for ./config/spoold.toml first, and approvers may write into the spool."""
+    assert [line for line in typed(path) if re.search(r"(?:^|[;&|(]) *(?:cd|pushd) ", line)] == []
+
+
+def test_pages_say_how_long_a_file_that_cannot_be_asked_about_is_waited_for():
+    """Where intake is not the owner the factor is that of the code, wherever `settle` is told."""
+    settle = int(SourceTable.model_fields["settle"].default * intake._UNASKABLE)
+    for name in ("README.md", "docs/how-to/when-a-folder-fills.md", "docs/reliability.md",
+                 "docs/decisions/0003-half-written-files.md", "docs/routes.md",
+                 "packaging/man/spoold.toml.5"):  # fmt: skip
+        text = " ".join(text_of(CHECKOUT / name).replace("`", "").split())
+        assert f"{intake._UNASKABLE} times" in text, name
+        assert {f"({found} s)" for found in re.findall(r"times settle \((\d+) s\)", text)} <= {
+            f"({settle} s)"
+        }
 
 
 # The container
