@@ -11,7 +11,7 @@ import pytest
 
 from spoold import access, config, routing, units
 from spoold.cli import init
-from tests.unit._manual import CHECKOUT, KINDS
+from tests.unit._manual import CHECKOUT, KINDS, table
 
 PACKAGING = CHECKOUT / "packaging"
 UNITS = PACKAGING / "systemd"
@@ -122,6 +122,61 @@ def test_a_kind_loosens_only_what_it_gives_a_reason_for(kind):
         key = line.partition("=")[0]
         commented = line.startswith("#") or (commented and key not in tighter)
         assert commented or key in tighter, line
+
+
+#: What a service does, in what place, as whom and when: no right that it has or has not.
+_WORK = re.compile(r"Exec|Runtime|State|Working|Timeout|Type|User|Group|Watchdog|Restart(?!rict)"
+                   r"|Success|Description|Documentation|PartOf|After|Wants|WantedBy")  # fmt: skip
+
+
+def looser(base, *dropped):
+    """The settings of a service, with its drop-ins, that intake has not, or has otherwise."""
+    tight, found = unit("spoold-intake.service"), unit(base)
+    for name in dropped:
+        more = settings((PACKAGING / f"kinds/{name}.conf").read_text(encoding="utf-8"))
+        for key, values in more.items():
+            # What is a list is added to; all else is replaced.
+            kept = found.get(key, []) if key == "RestrictAddressFamilies" else []
+            found[key] = [" ".join(dict.fromkeys(" ".join([*kept, *values]).split()))]
+    keys = {key for key in tight.keys() | found.keys() if not _WORK.match(key)}
+    return {key for key in keys if tight.get(key) != found.get(key)}
+
+
+#: Where the page has a row → what is looser there.
+PLACES = {
+    **{f"`{name}`": (f"spoold-{name}.service",) for name in ("metrics", "health")},
+    "`health`, with an executor of kind `container`": ("spoold-health.service", "container"),
+    "`execute@`": ("spoold-execute@.service",),
+    **{f"`execute@`, kind `{kind}`": ("spoold-execute@.service", kind) for kind in KINDS},
+}
+
+
+def explained(place):
+    """The settings that the page gives a reason for, in that place and in the one it is part of."""
+    text = (CHECKOUT / "docs/permissions.md").read_text(encoding="utf-8")
+    rows = [row for row in table(text, "| where | what | why |") if row[2]]
+    within = [row for row in rows if row[0] in (place, place.partition(",")[0])]
+    return {name for row in within for name in re.findall(r"`((?!AF_)[A-Z]\w+)[=`]", row[1])}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_page_gives_a_reason_for_every_setting_that_is_looser(place):
+    """What a unit, with the drop-in of its kind, has otherwise than intake is in the page's table.
+
+    In the template all that a kind's drop-in tightens again is that kind's.
+    """
+    found = looser(*PLACES[place])
+    if place == "`execute@`":
+        found &= set.intersection(*(looser(PLACES[place][0], kind) for kind in KINDS))
+        found -= {"RestrictAddressFamilies"}
+    assert found <= explained(place)
+    assert explained(place) <= looser(*PLACES[place])
+
+
+@pytest.mark.parametrize("name", ["gate", "sweep", "report"])
+def test_stages_without_a_network_are_as_tight_as_intake(name):
+    """So the page needs no row for them."""
+    assert looser(f"spoold-{name}.service") == set()
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "spoold-health.service"])
