@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from spoold.config import Settings, SourceTable, parse_duration
 from spoold.request import now
 from spoold.stages import intake
 from spoold.states import FOLDERS, Role, may_look, uses
-from tests.unit._manual import CHECKOUT, table
+from tests.unit._manual import CHECKOUT, MAN, table
 
 DOCS = CHECKOUT / "docs"
 EXAMPLES = CHECKOUT / "packaging/examples"
@@ -99,6 +100,24 @@ def test_a_metric_that_is_not_there_is_noticed():
         "spoold_stage_up",
     }
     assert "spoold_moves" not in EXPOSED
+
+
+def test_another_folder_for_the_text_file_is_opened_for_the_service():
+    """The page's example, its drop-in and its command are about one folder and the unit's user."""
+    text = text_of(DOCS / "metrics.md")
+    (block,) = [one for one in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "textf" in one]
+    file = Settings.model_validate(
+        {"root": "/", "sources": {}, **tomllib.loads(block)}
+    ).metrics.textfile
+    assert file
+    (folder,) = re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
+    ((user, given),) = re.findall(r"setfacl -m u:([\w-]+):rwx (\S+)", text)
+    assert str(Path(file).parent) == folder == given
+    unit = text_of(CHECKOUT / "packaging/systemd/spoold-metrics.service")
+    assert f"\nUser={user}\n" in unit
+    assert "\nProtectSystem=strict\n" in unit
+    assert "/etc/systemd/system/spoold-metrics.service.d/60-" in text
+    assert "spoold-metrics.service.d/60-" in text_of(MAN / "spoold.toml.5")
 
 
 # Alerts
