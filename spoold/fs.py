@@ -329,5 +329,5 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def _sync_failed(path: str, why: str) -> StorageError:
     return StorageError(
         f"cannot make {path} durable: {why}. The files are where they were. "
-        "Check the disk (dmesg), then start the stage again."
+        "Check the disk (dmesg). systemd starts a service again, which then begins from the files."
     )

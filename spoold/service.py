@@ -203,7 +203,7 @@ def _mend(stage: Stage, folders: Sequence[str]) -> None:
     if not stage.lock.in_place:
         raise StorageError(
             f"the folder that {stage.name} has locked was moved or removed, so that another "
-            "instance could work beside this one. Start it again"
+            "instance could work beside this one. Its next start locks the new one"
         )
     if not all(os.path.isdir(folder) for folder in folders):
         log.error("a folder of the spool is gone; laying it out anew")

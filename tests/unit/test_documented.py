@@ -4,6 +4,7 @@ What a page names is compared with what the code has, in both directions. `test_
 takes each entry out of its page and sees that the comparison notices.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -212,6 +213,23 @@ def test_every_folder_that_fills_has_its_section():
     sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
     named_there = {name for section in sections for name in section.split(" and ")}
     assert named_there == {re.sub("/+", "/", f.path("")).strip("/") for f in FOLDERS.values()}
+
+
+# What ends a service
+
+
+def test_the_pages_say_what_is_started_again():
+    """After every exit code but those that the units name, in the time that the units name."""
+    units = "".join(path.read_text(encoding="utf-8")
+                    for path in (CHECKOUT / "packaging/systemd").glob("*.service"))  # fmt: skip
+    (seconds,) = {*re.findall(r"^RestartSec=(.*)$", units, re.MULTILINE)}
+    (never,) = {*re.findall(r"^RestartPreventExitStatus=(.*)$", units, re.MULTILINE)}
+    said = {item.heading: item.text for item in items(page("spoold.1"), "EXIT STATUS")}
+    assert f"started again after {seconds} seconds" in said[str(os.EX_IOERR)]
+    assert f"every other failure but {never}" in said[str(os.EX_IOERR)]
+    assert "does not start a service again" in said[never]
+    recovery = page("spoold.8").partition(".Sh RECOVERY")[2].partition(".Sh ")[0]
+    assert f"RestartSec ({seconds} seconds)" in " ".join(recovery.split())
 
 
 # How they are written
