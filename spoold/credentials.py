@@ -10,7 +10,7 @@ from spoold.config import SecretRef
 
 
 def references(value: object) -> Iterator[SecretRef]:
-    """All references to secrets in a setting."""
+    """All references to secrets in a typed setting."""
     if isinstance(value, SecretRef):
         yield value
     elif isinstance(value, BaseModel):

@@ -4,12 +4,11 @@ One template unit serves executors of all kinds. What a kind needs beyond it, an
 an executor is given, is in a drop-in of its own; `spoold.target` wants the executors there are.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spoold import access, fs
-from spoold.config import SecretRef
+from spoold.credentials import references
 from spoold.guarded import NO_ACCESS, NO_WRITE
 from spoold.permissions import Finding
 from spoold.routing import Routing
@@ -38,8 +37,8 @@ def wanted(routing: Routing) -> list[Unit]:
     found = []
     executors = routing.executors
     for name, instance in executors.items():
-        secrets = instance.secrets(routing.params_of(name))
-        text = _HEAD + _kind(instance.kind) + _credentials(ref for _, ref in secrets)
+        values = [value for _, value in instance.values(routing.params_of(name))]
+        text = _HEAD + _kind(instance.kind) + _credentials(values)
         found.append(Unit(_UNITS / f"spoold-execute@{name}.service.d" / _NAME, text))
         link = "/usr/lib/systemd/system/spoold-execute@.service"
         found.append(Unit(_wants(name), link=link))
@@ -116,7 +115,7 @@ def _kind(kind: str) -> str:
         return "[Service]\n"
 
 
-def _credentials(secrets: Iterable[SecretRef]) -> str:
+def _credentials(values: list[object]) -> str:
     """What the executor's settings and its routes refer to; nobody else's service is given it."""
-    names = {ref.credential for ref in secrets if ref.credential}
+    names = {ref.credential for ref in references(values) if ref.credential}
     return "".join(f"LoadCredential={name}:{_CREDENTIALS}/{name}\n" for name in sorted(names))

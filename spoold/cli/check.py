@@ -10,7 +10,7 @@ from spoold.access import user_of
 from spoold.cli import _permissions
 from spoold.cli._app import App, pass_app
 from spoold.cli._filesystem import try_out
-from spoold.credentials import SecretMissing, read_secret
+from spoold.credentials import SecretMissing, read_secret, references
 from spoold.errors import NoRoom
 from spoold.executors._instance import Instance
 from spoold.room import Floor
@@ -94,8 +94,9 @@ def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
     for name, instance in _own(app):
-        for key, ref in instance.secrets(app.routing.params_of(name)):
-            try:
-                read_secret(ref, folder)
-            except SecretMissing as error:
-                yield f"executor {name}: {key}: {error}"
+        for key, value in instance.values(app.routing.params_of(name)):
+            for ref in references(value):
+                try:
+                    read_secret(ref, folder)
+                except SecretMissing as error:
+                    yield f"executor {name}: {key}: {error}"

@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from spoold import executors
-from spoold.config import Config, Retry, SecretRef
-from spoold.credentials import references
+from spoold.config import Config, Retry
 from spoold.errors import BadInput
 from spoold.toml import complaints
 
@@ -75,14 +74,12 @@ class Instance:
         warnings = getattr(self.module, "warnings", None)
         return list(warnings(self.config, routes)) if warnings else []
 
-    def secrets(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, SecretRef]]:
-        """The secrets that this table and these routes' parameters refer to, with where."""
-        for key, value in self.config:
-            yield from ((key, ref) for ref in references(value))
+    def values(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+        """What this table and these routes' parameters say, typed, each with where."""
+        yield from self.config
         for params in routes:
             for key, value in params.items():
-                typed = self._typed(key, value)
-                yield from ((f"params.{key}", ref) for ref in references(typed))
+                yield f"params.{key}", self._typed(key, value)
 
     def _typed(self, parameter: str, value: Any) -> Any:
         """A parameter as it was written; None where only a record makes it what it is to be."""
