@@ -161,19 +161,25 @@ def test_json_is_json_lines_wherever_it_is_said(waiting):
 
 
 def test_wrong_words_are_usage_errors_that_change_nothing(waiting):
-    """Unknown verbs, options, ids, folders and executors are 64; an ambiguous id lists matches."""
+    """Unknown verbs, options, ids and folders are 64; an ambiguous id lists matches."""
     site = waiting
     before = site.tree()
     assert "frobnicate" in fails(site, USAGE, "frobnicate")
     assert "--frob" in fails(site, USAGE, "ls", "--frob")
     assert "nobody" in fails(site, USAGE, "approve", "nobody")
     assert "no folder" in fails(site, USAGE, "ls", "nowhere")
-    assert "gateway" in fails(site, USAGE, "execute", "nobody")
     assert "ID" in fails(site, USAGE, "approve")
     assert "--as" in fails(site, USAGE, "resolve", "nobody")
     message = fails(site, USAGE, "approve", "cutover")
     assert all(file.name in message for file in site.files("awaiting-approval"))
     assert site.tree() == before
+
+
+def test_an_executor_that_is_not_configured_is_a_matter_of_the_configuration(waiting):
+    """Its service ends with 78, by which systemd does not start it again; the others are named."""
+    before = waiting.tree()
+    assert "gateway" in fails(waiting, CONFIG, "execute", "nobody")
+    assert waiting.tree() == before
 
 
 def test_what_makes_no_sense_now_says_why(waiting):

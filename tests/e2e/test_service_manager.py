@@ -305,14 +305,19 @@ def test_routes_that_are_wrong_do_not_hide_how_the_stages_do(manager, site):
     assert site.spoold("ls").returncode == 0
 
 
-def test_an_odd_heartbeat_is_none(manager, site):
+LATE = b'{"written_at": "9999-01-01T00:00:00+00:00", "heard_at": "9999-01-01T00:00:00+00:00"}'
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"written_at": 3}', b'{"written_at": "x"}', b"\xff", b"{}", LATE]
+)
+def test_an_odd_heartbeat_is_none(lab, content):
     """A file that is no heartbeat, whatever it holds, counts as no stage, and breaks nothing."""
-    folder = site.folder / "run/gate"
+    folder = lab.root / "status/gate"
     folder.mkdir(parents=True)
-    late = b'{"written_at": "9999-01-01T00:00:00+00:00", "heard_at": "9999-01-01T00:00:00+00:00"}'
-    for content in (b"", b"[]", b'{"written_at": 3}', b'{"written_at": "x"}', b"\xff", b"{}", late):
-        (folder / "status.json").write_bytes(content)
-        assert status_of(site)["gate"] == "gone"
+    (folder / "status.json").write_bytes(content)
+    seen = {one.stage: one.state for one in heartbeat.look(lab.routing.config)}
+    assert seen["gate"] == "gone"
 
 
 class _Hanging:
