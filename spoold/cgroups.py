@@ -111,6 +111,19 @@ def find(name: str) -> Path | None:
     return base / name if base and (base / name).is_dir() else None
 
 
+def of_scope(unit: str) -> Path | None:
+    """The group of a transient scope, where systemd puts the system's and a user's."""
+    own_slice = f"user.slice/user-{os.geteuid()}.slice/user@{os.geteuid()}.service/app.slice"
+    here = own()
+    # The folder that all groups are in, whatever of it this process is shown.
+    tops = [top for top in here.parents if (top / "system.slice").is_dir()] if here else []
+    for top in tops[-1:]:
+        for above in ("system.slice", own_slice):
+            if (group := top / above / unit).is_dir():
+                return group
+    return None
+
+
 def enforced(base: Path) -> set[str]:
     """The controllers that were delegated: what is not among them is not limited."""
     return set((base / "cgroup.controllers").read_text().split())

@@ -126,16 +126,18 @@ class Health:
         )
         if failing.failures < self.table.failures or not failing.customer:
             return failing
-        return self._asked_for(failing, now)
+        return self._asked_for(failing, check, now)
 
-    def _asked_for(self, failing: Watched, now: datetime) -> Watched:
+    def _asked_for(self, failing: Watched, check: JsonObject, now: datetime) -> Watched:
         """The same after a restart was asked for, or why it was not."""
         if self.table.inbox is None:
             return replace(failing, note="no inbox is configured to ask for a restart")
         if len(failing.asked) >= self.table.breaker.restarts:
-            return replace(failing, note="restarted too often; a person must look")
-        if self._was_stopped(failing.customer):
+            return replace(failing, note="asked for too often; a person must look")
+        if self._was_stopped(failing.customer, check):
             return replace(failing, note="it was stopped by a request")
+        if failing.asked and not _was_started_since(failing.asked[-1], check):
+            return replace(failing, note=f"asked for at {failing.asked[-1]}, and not done yet")
         number = failing.wishes + 1
         self._ask(failing, number)
         asked = [*failing.asked, request.timestamp(now)]
@@ -159,8 +161,11 @@ class Health:
         self._drops.append((draft, inbox, f"health-{failing.name}-{stamp}-{number}.json"))
         log.warning("asking for a restart of %s: %s", failing.name, failing.message)
 
-    def _was_stopped(self, customer: str) -> bool:
+    def _was_stopped(self, customer: str, check: JsonObject) -> bool:
         """Whether the last thing that was done to a customer's container was to stop it."""
+        # What the container itself says does not depend on how long done/ is kept.
+        if isinstance(stopped := check.get("stopped"), bool):
+            return stopped
         return self._last_done.get(customer, ("", ""))[1] == "stop"
 
     @cached_property
@@ -217,6 +222,12 @@ class Health:
         for draft, name in drafts:
             self.spool.overwrite(draft, _HEALTH, name)
         self.spool.sync()
+
+
+def _was_started_since(at: str, check: JsonObject) -> bool:
+    """Whether it was started after a restart was asked for, or nobody can say."""
+    started = check.get("startedAt")
+    return not isinstance(started, str) or request.moment(started) > request.moment(at)
 
 
 def health_spool(around: Surroundings) -> Spool:

@@ -16,7 +16,7 @@ _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, er
 
 
 def lost(
-    params: Params, context: Context, killed: list[int], survivors: list[int]
+    params: Params, context: Context, killed: list[int], survivors: list[int], *, grouped: bool
 ) -> OutcomeUnknown:
     """Nobody has seen its end.
 
@@ -25,8 +25,14 @@ def lost(
         context: the same.
         killed: processes of it that still ran, and do not any more.
         survivors: those that could not be killed.
+        grouped: whether it had a control group, in which nothing can hide.
     """
     more = f" Of what it had started, {_named(killed)} still ran, and was killed." if killed else ""
+    if not grouped:
+        more += (
+            " It had no control group: a process of it that has left its session and its variables "
+            "behind is not found; look for one yourself."
+        )
     return OutcomeUnknown(
         "lost",
         f"{params.argv[0]} and its supervisor are gone, and nobody saw how it ended.{more}"

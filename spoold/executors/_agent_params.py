@@ -14,6 +14,14 @@ from spoold.executors._evidence import Evidence
 from spoold.executors._scope import Scope
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _own_path() -> str:
+    """That of this process: the tools of people are in their homes."""
+    given = os.environ.get("PATH", "").split(":")
+    return ":".join(folder for folder in given if folder.startswith("/")) or _PATH
+
+
 _LONGEST_PROMPT = 1 << 20
 
 
@@ -48,7 +56,7 @@ class Config(_Limits):
 
     Attributes:
         commands: the agents that requests may name; without this table those that are known.
-        path: where their programs are looked up; also their `PATH`.
+        path: where their programs are looked up, and their `PATH`; by default the service's own.
         inherit_env: variables that are passed on from the service, if it has them.
         max_output: bytes that are kept of each stream.
         scope: where the run gets a control group of its own from.
@@ -56,7 +64,7 @@ class Config(_Limits):
     """
 
     commands: dict[str, Command] = Field(default_factory=dict, validate_default=True)
-    path: str = _PATH
+    path: str = Field(default_factory=_own_path)
     inherit_env: list[str] = Field(
         default_factory=lambda: ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ"]
     )

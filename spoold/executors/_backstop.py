@@ -15,7 +15,7 @@ import orjson
 from spoold import cgroups
 from spoold.capture import printable
 from spoold.executors import Context
-from spoold.executors._scope import group_of
+from spoold.executors._scope import found_group
 from spoold.processes import Identity, descendants, send, with_variable
 
 #: By which a supervisor is known that has not left anything yet.
@@ -116,14 +116,19 @@ def what_is_left(context: Context) -> list[int]:
     named = with_variable(
         f"SPOOLD_DISPATCH_ID={context.dispatch_id}", f"{VARIABLE}={context.files}"
     )
-    group = cgroups.find(group_of(context))
+    group = found_group(context)
     return sorted({*named, *(cgroups.processes_of(group) if group else [])})
+
+
+def has_group(context: Context) -> bool:
+    """Whether all of an attempt's processes can be found, whatever they have done to hide."""
+    return found_group(context) is not None
 
 
 def kill_what_is_left(context: Context) -> tuple[list[int], list[int]]:
     """End them: those that were killed, and those that are still there."""
     killed: set[int] = set()
-    if group := cgroups.find(group_of(context)):
+    if group := found_group(context):
         killed |= set(cgroups.end(group))
     until = time.monotonic() + _GONE
     while (left := what_is_left(context)) and time.monotonic() < until:

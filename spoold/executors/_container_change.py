@@ -4,7 +4,6 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime
 
 from spoold.errors import Permanent
 from spoold.executors import Result
@@ -12,7 +11,8 @@ from spoold.executors import _container_compose as compose
 from spoold.executors._container_params import PAST
 from spoold.executors._container_placing import is_in_use
 from spoold.executors._container_ready import details_of, done, halt, until_ready
-from spoold.executors._container_world import SHORT, Details, Found, World
+from spoold.executors._container_terms import restart_policy
+from spoold.executors._container_world import RESTART, SHORT, Details, Found, World
 from spoold.executors._docker import CONFLICT, Refused
 
 _ACTIVE = re.compile(r"active endpoints", re.IGNORECASE)
@@ -49,6 +49,8 @@ def delete(world: World) -> Result:
 def stop(world: World) -> Result:
     """End it; it stays, and can be started again."""
     found = world.needed()
+    # An engine that starts again would start it: it only sees that it ended with a failure.
+    _set_restart(world, found, "no")
     if not is_stopped(found):
         world.engine.stop(found.id, _grace(world))
         return stopped(world, world.needed(), "stopped")
@@ -71,6 +73,7 @@ def is_stopped(found: Found) -> bool:
 def start(world: World) -> Result:
     """Start it and wait until it works."""
     found = world.needed()
+    _set_restart(world, found, found.labels.get(RESTART))
     if found.works:
         return done(world, found, "already-running", f"{world.name} was running already.")
     with _explained(world, found):
@@ -81,6 +84,7 @@ def start(world: World) -> Result:
 def restart(world: World) -> Result:
     """End it, start it, and wait until it works again."""
     found = world.needed()
+    _set_restart(world, found, found.labels.get(RESTART))
     with _explained(world, found):
         world.engine.restart(found.id, _grace(world))
     return _ready(world, "restarted", "was restarted")
@@ -94,12 +98,7 @@ def wait_on(world: World) -> Result:
 
 def was_restarted(world: World, found: Found) -> bool:
     """Whether it was started after the attempt began."""
-    try:
-        # Nanoseconds are more than Python reads.
-        started = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", found.started_at))
-    except ValueError:
-        return False
-    return started >= world.context.started
+    return bool(found.started_at and found.started_at >= world.context.started)
 
 
 def _ready(world: World, code: str, said: str) -> Result:
@@ -121,6 +120,14 @@ def _explained(world: World, found: Found) -> Iterator[None]:
         port = details_of(world, found).get("port")
         said = f"{world.name} does not run: somebody else has taken its port {port}. Free it first."
         raise Permanent("port-taken", said, {"port": port}) from None
+
+
+def _set_restart(world: World, found: Found, policy: str | None) -> None:
+    """What the engine does when it ends by itself; one made by an older version keeps its own."""
+    if policy and RESTART in found.labels:
+        wanted = restart_policy(policy)
+        if found.facts["HostConfig"]["RestartPolicy"] != wanted:
+            world.engine.set_restart(found.id, wanted)
 
 
 def _grace(world: World) -> float:

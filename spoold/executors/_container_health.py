@@ -94,7 +94,12 @@ def _check(world: World, name: str, customer: str, seconds: float) -> Details:
     labels = world.config.labels
     if DISPATCH not in found.labels or found.labels.get(labels.customer) != customer:
         return _failed(name, customer, "spoold did not make this container")
-    about = {"customer": customer, "port": found.labels.get(labels.port)}
+    about = {
+        "customer": customer,
+        "port": found.labels.get(labels.port),
+        "stopped": found.stopped_by_request,
+        "startedAt": found.started_at.isoformat() if found.started_at else None,
+    }
     if found.works:
         return _result(name, found, about)
     world.hide_secrets_of(found)

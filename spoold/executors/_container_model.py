@@ -7,7 +7,7 @@ from spoold.errors import Transient
 from spoold.executors import _container_terms as terms
 from spoold.executors._container_ready import START_INTERVAL
 from spoold.executors._container_terms import SHARES, Health, Limits, parse_memory
-from spoold.executors._container_world import DISPATCH, SECRETS, World
+from spoold.executors._container_world import DISPATCH, RESTART, SECRETS, World
 from spoold.executors._docker import Facts
 
 _NANO = 1_000_000_000
@@ -42,6 +42,7 @@ def model(world: World, port: int, network: str, secrets: dict[str, str]) -> Fac
             names.port: str(port),
             DISPATCH: world.context.dispatch_id,
             SECRETS: " ".join(secrets),
+            RESTART: params.restart or "no",
         },
         "ExposedPorts": {inner: {}},
         "HostConfig": {

@@ -5,6 +5,7 @@ that says nothing of the container.
 """
 
 import time
+from datetime import datetime
 from typing import Any
 
 from spoold.errors import LeftRunning, Permanent, Transient
@@ -107,7 +108,7 @@ class _Steady:
     """How long a container has been running without having been started again."""
 
     def __init__(self) -> None:
-        self._seen: tuple[str, float] | None = None
+        self._seen: tuple[datetime | None, float] | None = None
 
     def since(self, found: Found) -> float:
         """Seconds since it was first seen running as now."""

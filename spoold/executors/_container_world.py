@@ -1,8 +1,10 @@
 """A customer's id → the container and the network that are there, and whose they are."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +17,9 @@ from spoold.executors._docker import Engine, Facts
 DISPATCH = "spoold.dispatch_id"
 #: Names of the variables whose values are secrets, so that these never show in output.
 SECRETS = "spoold.secrets"
+#: What the engine does when it ends by itself, while nobody has stopped it by a request.
+RESTART = "spoold.restart"
+_NEVER = "no"
 SHORT = 12
 
 Details = dict[str, Any]
@@ -58,9 +63,15 @@ class Found:
         return str((self.state.get("Health") or {}).get("Status") or "none")
 
     @property
-    def started_at(self) -> str:
-        """When it was started last."""
-        return str(self.state["StartedAt"])
+    def started_at(self) -> datetime | None:
+        """When it was started last; None if it never was."""
+        try:
+            # Nanoseconds are more than Python reads.
+            text = re.sub(r"(\.\d{6})\d*", r"\1", str(self.state["StartedAt"]))
+            at = datetime.fromisoformat(text)
+        except (KeyError, ValueError):
+            return None
+        return at if at.year > 1 else None
 
     @property
     def port(self) -> int:
@@ -74,6 +85,14 @@ class Found:
     def works(self) -> bool:
         """Whether it runs, and is healthy: exactly that, and no word that contains it."""
         return self.status == "running" and self.health in ("healthy", "none")
+
+    @property
+    def stopped_by_request(self) -> bool | None:
+        """Whether a request wants it not to run; None if it does not say so."""
+        if self.labels.get(RESTART, _NEVER) == _NEVER:
+            return None
+        never = self.facts["HostConfig"]["RestartPolicy"]["Name"] == _NEVER
+        return never and self.status != "running"
 
     @property
     def last_check(self) -> str:

@@ -165,6 +165,11 @@ class Engine:
         with suppress(Gone), self._translated("stop the container"):
             self._api.stop(container, timeout=math.ceil(grace))
 
+    def set_restart(self, container: str, policy: Facts) -> None:
+        """Change what is done when it ends by itself."""
+        with self._translated("change its restart policy"):
+            self._api.update_container(container, restart_policy=policy)
+
     def remove(self, container: str) -> None:
         """Remove it with the volumes that only it has, even while it runs, unless it is gone."""
         with suppress(Gone), self._translated("remove the container"):

@@ -56,7 +56,7 @@ def scope_for(wanted: Scope, context: Context, memory: str | None, cpus: float |
         return Confined(name=group.name, group=group)
     limits = [f"MemoryMax={memory}"] if memory else []
     limits += [f"CPUQuota={round(cpus * 100)}%"] if cpus else []
-    unit = f"spoold-{context.dispatch_id}-{context.number}"
+    unit = _unit(context)
     return Confined(
         argv=(
             "systemd-run",
@@ -64,11 +64,11 @@ def scope_for(wanted: Scope, context: Context, memory: str | None, cpus: float |
             "--scope",
             "--quiet",
             "--collect",
-            f"--unit={unit}",
+            f"--unit={unit.removesuffix('.scope')}",
             # The supervisor puts the agent into a group below its own, to kill it as one.
             *(f"--property={limit}" for limit in ("Delegate=yes", *limits)),
         ),
-        name=f"{unit}.scope",
+        name=unit,
     )
 
 
@@ -86,6 +86,15 @@ def confine_again(context: Context, memory: str | None, cpus: float | None) -> N
 def group_of(context: Context) -> str:
     """The name of the group that `cgroup` gives an attempt."""
     return cgroups.name_of(context.dispatch_id, context.number)
+
+
+def found_group(context: Context) -> Path | None:
+    """The group that an attempt was given, in whichever way, if it is still there."""
+    return cgroups.find(group_of(context)) or cgroups.of_scope(_unit(context))
+
+
+def _unit(context: Context) -> str:
+    return f"spoold-{context.dispatch_id}-{context.number}.scope"
 
 
 def unenforced(scope: Scope, wanted: set[str]) -> str | None:

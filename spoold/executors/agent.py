@@ -22,7 +22,7 @@ from spoold.executors._agent_params import (
     complete,
     lane,
 )
-from spoold.executors._backstop import kill_what_is_left, what_is_left
+from spoold.executors._backstop import has_group, kill_what_is_left, what_is_left
 from spoold.executors._launch import (
     follow,
     has_begun,
@@ -112,7 +112,8 @@ def _stay(params: Params, context: Context) -> Result:
     supervisor = supervisor_of(context.files)
     ended = follow(context.files, supervisor, context, params.timeout) if supervisor else None
     if ended is None:
-        raise lost(params, context, *kill_what_is_left(context))
+        grouped = has_group(context)
+        raise lost(params, context, *kill_what_is_left(context), grouped=grouped)
     return judge(params, context, ended)
 
 
@@ -141,7 +142,7 @@ def _left(params: Params, context: Context) -> Running:
     if pids := what_is_left(context):
         listed = ", ".join(map(str, pids))
         return Running(f"{params.argv[0]} has no supervisor any more, but these run: {listed}.")
-    raise lost(params, context, [], [])
+    raise lost(params, context, [], [], grouped=True)
 
 
 def _inherited(config: Config) -> dict[str, str]:

@@ -68,14 +68,18 @@ class Usage:
         self._too_long = False
 
     def _read(self, text: bytearray) -> None:
-        if not text.lstrip().startswith(b"{"):
+        if not text.lstrip().startswith((b"{", b"[")):
             return
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
             return
-        if isinstance(said, dict):
-            self._take(said)
+        if isinstance(said, list):
+            # All events as one list, of which a line may have been taken for one already.
+            self._counted, self._spent = 0, 0.0
+        for one in said if isinstance(said, list) else [said]:
+            if isinstance(one, dict):
+                self._take(one)
 
     def _take(self, said: dict[str, Any]) -> None:
         part = said.get("part")
@@ -89,7 +93,10 @@ class Usage:
                         default=None)  # fmt: skip
         known = (self.turns, int(turns) if turns else None, self._counted or None)
         self.turns = max((count for count in known if count is not None), default=None)
-        if self._key and (value := _at(said, self._key)):
+        if said.get("is_error") is True:
+            # What it then calls its result says what went wrong.
+            self.value = None
+        elif self._key and (value := _at(said, self._key)):
             spelled = value if isinstance(value, str) else json.dumps(value)
             # Half a surrogate pair is JSON, and no text that can be written down.
             self.value = spelled[:_LONGEST_VALUE].encode("utf-8", "replace").decode()

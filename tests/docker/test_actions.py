@@ -127,6 +127,22 @@ def test_stop_and_start_keep_the_container(yard):
     assert fetch(yard) == b"ok\n"
 
 
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_what_a_request_has_stopped_is_not_started_by_the_engine(yard, action):
+    """A stopped container has no restart policy and says so; with a start it has its own again."""
+    yard.go("create", config=yard.config(restart="on-failure:3"))
+    wanted = {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert yard.inspect()["HostConfig"]["RestartPolicy"] == wanted
+    assert yard.go("stop").code == "stopped"
+    assert yard.inspect()["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    (check,) = yard.go("health-check").details["checks"]
+    assert (check["passed"], check["stopped"]) == (False, True)
+    yard.go(action)
+    assert yard.inspect()["HostConfig"]["RestartPolicy"] == wanted
+    (check,) = yard.go("health-check").details["checks"]
+    assert (check["passed"], check["stopped"]) == (True, False)
+
+
 def test_restart_starts_it_anew_and_waits(yard):
     """A restarted container is another process, and healthy again when the restart ends."""
     yard.go("create")

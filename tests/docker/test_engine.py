@@ -121,6 +121,21 @@ def test_a_create_survives_its_engine(corner, daemon, how):
     assert (corner.containers(), corner.networks()) == (["c-a", "stubborn"], ["n-a"])
 
 
+def test_a_stopped_container_stays_stopped_over_a_restart_of_the_engine(corner, daemon):
+    """Of one that was killed at its stop the engine only knows that it failed; it stays down."""
+    config = corner.config(environment=corner.mode("stubborn"), stop_timeout="1s")
+    for customer in ("a", "b"):
+        assert corner.go("create", customer=customer, config=config).code == "created"
+    assert corner.go("stop", customer="a", config=config).code == "stopped"
+    assert corner.inspect("a")["State"]["ExitCode"] not in (0, None)
+    daemon.kill()
+    daemon.start()
+    # The other one, which nobody has stopped, shows when the engine has started what it starts.
+    until(lambda: corner.inspect("b")["State"]["Running"], "b runs")
+    assert corner.inspect("a")["State"]["Status"] == "exited"
+    assert corner.go("start", customer="a", config=config).code == "started"
+
+
 def test_a_create_survives_an_engine_whose_socket_stays(corner, daemon):
     """Where systemd holds the socket, a restart looks like a slow answer; it is seen all the same.
 

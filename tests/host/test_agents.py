@@ -102,3 +102,46 @@ def test_a_deadline_holds_under_the_service_and_leaves_nothing(agents):
     assert "sleep" not in host.run("ps -eo args").stdout
     said = host.run(f"spoold ls failed && ls {SPOOL}/logs/*", "ann").stdout
     assert "timeout" in said
+
+
+OWN = """
+root = "/root/own/spool"
+[sources.decisions]
+format = "decision"
+[executors.agents]
+kind  = "agent"
+scope = "system"
+[executors.agents.commands.slow]
+argv  = ["/usr/local/bin/hides"]
+login = ["/bin/true"]
+"""
+#: Leaves its session, its variables and its parents behind, and kills its supervisor.
+HIDES = """#!/bin/sh
+env -i setsid sh -c 'echo $$ > /srv/work/hidden; exec sleep 987' &
+sleep 1
+kill -9 $PPID
+sleep 1
+"""
+
+
+def test_what_hides_from_its_supervisor_ends_with_its_scope(host):
+    """A process with nothing by which it could be known is found in its control group."""
+    host.run("rm -rf /srv/work /root/own; mkdir -p /srv/work /root/own/routes.d")
+    host.write("/usr/local/bin/hides", HIDES, 0o755)
+    host.write("/root/own/spoold.toml", OWN)
+    host.write("/root/own/routes.d/1.toml", f"requires_approval = false\n{ROUTE}")
+    host.run("systemd-run --unit=own spoold --config /root/own/spoold.toml run")
+    try:
+        drop = '{"decision_id": "x", "decision_type": "agent", "prompt": "go"}'
+        inbox = "/root/own/spool/inbox/decisions"
+        until(lambda: host.run(f"test -d {inbox}", ok=False).returncode == 0, "laid out", 30)
+        host.run(f"echo '{drop}' > {inbox}/.x && mv {inbox}/.x {inbox}/x.json")
+        there = "cat /root/own/spool/unknown/*.json"
+        until(lambda: host.run(there, ok=False).returncode == 0,
+              lambda: host.run("journalctl -u own -n 20 -o cat").stdout, 60)  # fmt: skip
+        hidden = host.run("cat /srv/work/hidden").stdout.strip()
+        assert host.run(f"kill -0 {hidden}", ok=False).returncode != 0
+        found = json.loads(host.run(there).stdout)
+        assert int(hidden) in found["attempts"][-1]["details"]["killed"]
+    finally:
+        host.run("systemctl stop own; systemctl reset-failed", ok=False)

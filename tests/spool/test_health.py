@@ -57,6 +57,7 @@ class Engine:
         self.done = []
         self.away = False
         self.stops = []
+        self.facts = {}
 
     def check(self, params, config):
         """All is allowed."""
@@ -72,7 +73,7 @@ class Engine:
         checks = [
             {"name": f"customer-{c}", "customer": c, "containerId": "x",
              "passed": None if wrong is SILENT else not wrong,
-             **({"errorMessage": wrong} if wrong else {})}
+             **({"errorMessage": wrong} if wrong else {}), **self.facts}
             for c, wrong in self.world.items()
         ]  # fmt: skip
         if any(check["passed"] is False for check in checks):
@@ -175,6 +176,33 @@ def test_what_works_for_a_moment_after_each_restart_needs_a_person(lab, engine):
     assert len({orjson.loads(wish.read_bytes())["id"] for wish in wishes}) == 2
     lab.clock.advance(3600)
     assert look(lab)["a"].asked == []
+
+
+def test_nobody_is_asked_again_while_nothing_was_done(lab, engine):
+    """One wish waits, however long it fails; when it was restarted and fails again, a second."""
+    engine.world = {"a": "exited"}
+    engine.facts = {"startedAt": "2020-01-01T00:00:00+00:00"}
+    last = look(lab, 20)["a"]
+    assert len(last.asked) == last.wishes == 1
+    assert "not done yet" in last.note
+    engine.facts = {"startedAt": lab.clock().isoformat()}
+    lab.clock.advance(30)
+    again = look(lab, 3)["a"]
+    assert again.wishes == len([last, again])
+    assert len(list((lab.root / "inbox" / "tasks").iterdir())) == again.wishes
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_what_the_container_says_of_a_stop_counts(lab, engine, stopped):
+    """Whether a request has stopped it does not depend on what done/ still holds."""
+    if not stopped:
+        lab.drop("tasks", "s.json", {"action": "stop", "accountId": "a"})
+        lab.drain()
+        lab.approve()
+        lab.drain()
+    engine.world = {"a": "exited"}
+    engine.facts = {"stopped": stopped}
+    assert look(lab, 3)["a"].wishes == (not stopped)
 
 
 def test_no_two_wishes_have_a_name_or_an_id_in_common(lab, engine):

@@ -213,6 +213,31 @@ def test_hostile_output_says_nothing(line):
     assert (usage.cost, usage.turns, usage.value) == (None, None, None)
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_events_that_come_as_one_list_count_each_once(indent):
+    """A list of objects, on one line or many, is what its objects are."""
+    said = [{"type": "system"}, {"type": "turn.completed"},
+            {"type": "result", "result": "x", "total_cost_usd": 9.5},
+            {"type": "turn.completed"}]  # fmt: skip
+    text = json.dumps(said, indent=indent)
+    if indent:
+        text = "[\n" + ",\n".join(map(json.dumps, said)) + "\n]"
+    usage = Usage("result")
+    usage.feed(text.encode() + b"\n")
+    usage.end()
+    assert (usage.cost, usage.turns, usage.value) == (9.5, 2, "x")
+
+
+def test_a_result_that_is_an_error_is_no_evidence():
+    """What a tool calls its result, and an error as well, is not what was asked for."""
+    usage = Usage("result")
+    usage.feed(b'{"result": "fine"}\n')
+    failed = {"type": "result", "is_error": True, "result": "API Error 401"}
+    usage.feed(json.dumps(failed).encode() + b"\n")
+    usage.end()
+    assert usage.value is None
+
+
 @given(st.lists(st.sampled_from([b"s3cr", b"3t", b"s3cr3t", b"x", b"s", b"\n"])),
        st.lists(st.integers(1, 9)))  # fmt: skip
 def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
