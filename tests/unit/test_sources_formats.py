@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spoold import sources
@@ -224,6 +224,7 @@ def test_the_formats_are_these():
 
 
 @pytest.mark.parametrize("name", sources.formats())
+@settings(max_examples=50)
 @given(document=DOCUMENTS, shape=SHAPES)
 def test_any_object_is_a_record_or_bad_input(name, document, shape):
     """No JSON object makes an adapter fail otherwise, and a type's facts are all there as JSON."""
@@ -239,6 +240,7 @@ def test_any_object_is_a_record_or_bad_input(name, document, shape):
 
 
 @pytest.mark.parametrize("name", sources.formats())
+@settings(max_examples=50)
 @given(document=DOCUMENTS, shape=SHAPES)
 def test_reading_changes_nothing_and_repeats(name, document, shape):
     """An adapter is a function: the document stays as it was and gives the same record again."""
