@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ class SomethingMissing(SpooldError):
 @pass_app
 def command(app: App) -> None:
     """Look for runtimes, the Docker engine, hooks, disk and clock; exit 69 if one is missing."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C: a probe is in a session of its own, and nothing else would end it.
+        signal.signal(number, signal.default_int_handler)
     missing = 0
     for place, finding in _all(app):
         missing += not finding.ok

@@ -125,8 +125,7 @@ def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Findi
             environment[name] = value if isinstance(value, str) else secret(value)
         except Transient as error:
             yield Finding(f"variable {name}", ok=False, detail=error.summary)
-    for slug, command in config.commands.items():
-        yield from findings(slug, command, config.path, environment)
+    yield from findings(config.commands, config.path, environment)
 
 
 def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:

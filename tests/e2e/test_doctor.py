@@ -1,10 +1,16 @@
 """`spoold doctor`: what is there, what is missing, and how a script can tell."""
 
 import json
+import signal
+import subprocess
+import time
+import tracemalloc
 
 import pytest
 
-from tests.e2e.conftest import DECISIONS
+from spoold.executors import _runtime, agent
+from tests.conformance.agents import gone
+from tests.e2e.conftest import DECISIONS, until
 
 AGENTS = """
 [executors.agents]
@@ -137,3 +143,80 @@ def test_a_version_cannot_steer_a_terminal(site, tmp_path):
     tool(tmp_path / "bin", "two", "true")
     site.configure(DECISIONS + AGENTS.format(path=tmp_path / "bin"))
     assert "\x1b" not in site.spoold("doctor").stdout
+
+
+def test_agents_are_looked_at_side_by_side_and_told_in_their_order(site, tmp_path):
+    """Each of two sees the other run, and the first is told first though it ends last."""
+    for name, other, later in (("one", "two", 0.5), ("two", "one", 0)):
+        seen = f"test -e {tmp_path}/{other}.on"
+        wait = f"for i in $(seq 99); do {seen} && break; sleep 0.1; done"
+        met = f"touch {tmp_path}/{name}.on; {wait}; {seen} && said='{name} met {other}'"
+        tool(tmp_path / "bin", name, f"{met}; sleep {later}; echo $said")
+    alone = AGENTS.replace('login = ["two", "login"]\n', "")
+    site.configure(DECISIONS + alone.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    found = [line for line in site.spoold("doctor").stdout.splitlines() if " met " in line]
+    assert [line.split("): ")[1][:11] for line in found] == ["one met two", "two met one"]
+
+
+def test_a_probe_leaves_nothing_behind(site, tmp_path):
+    """What a program starts in the background when it is asked for its version is ended."""
+    number = tmp_path / "number"
+    loop = f"while sleep 0.1; do date > {tmp_path}/alive; done >/dev/null 2>&1 &"
+    tool(tmp_path / "bin", "one", f"{loop}\necho $! > {number}\necho one 1")
+    tool(tmp_path / "bin", "two", "echo two 4")
+    site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    assert "ok one (executor agents): one 1" in site.spoold("doctor").stdout
+    assert gone(int(number.read_text()), 0.5)
+
+
+def test_what_holds_the_output_open_does_not_hold_the_doctor_up(site, tmp_path):
+    """A program has answered when it has ended, whatever it left running with its output."""
+    tool(tmp_path / "bin", "one", "sleep 60 &\necho one 1")
+    tool(tmp_path / "bin", "two", "echo two 4")
+    site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    started = time.monotonic()
+    assert "ok one (executor agents): one 1" in site.spoold("doctor").stdout
+    assert time.monotonic() - started < 15
+
+
+def test_a_program_that_does_not_answer_is_ended(tmp_path, monkeypatch):
+    """One that begins to work instead of telling its version is missing, and is over."""
+    monkeypatch.setattr(_runtime, "_TIMEOUT", 0.5)
+    tool(tmp_path / "bin", "one", f"sleep 60 &\necho $! > {tmp_path}/number\nwait")
+    (found,) = agent_doctor(tmp_path / "bin")
+    assert (found.ok, found.detail.endswith("does not run: no answer in 0.5 s")) == (False, True)
+    assert gone(int((tmp_path / "number").read_text()), 0.5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_doctor_that_is_ended_ends_its_probes(site, tmp_path, number):
+    """Whoever has waited long enough leaves no program behind that nobody waits for."""
+    tool(tmp_path / "bin", "one", f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/one\n"
+         "sleep 60")  # fmt: skip
+    site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    words = site.words("doctor")
+    with subprocess.Popen(words, env=site.env, cwd=site.folder, stdout=subprocess.DEVNULL) as asked:
+        until((tmp_path / "one").exists, "asked")
+        asked.send_signal(number)
+        assert asked.wait(10) == 130
+    assert gone(int((tmp_path / "one").read_text()), 0.5)
+
+
+def test_of_what_a_program_prints_only_the_beginning_is_kept(tmp_path):
+    """One that prints without need costs no memory."""
+    tool(tmp_path / "bin", "one", "echo one 1; head -c 30000000 /dev/zero")
+    tracemalloc.start()
+    try:
+        version, _ = agent_doctor(tmp_path / "bin")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert version.detail.startswith("one 1 (")
+    assert most < 10_000_000
+
+
+def agent_doctor(path):
+    """What the doctor says of an executor with one agent."""
+    commands = {"one": {"argv": ["one"]}}
+    config = agent.Config.model_validate({"path": f"{path}:/usr/bin:/bin", "commands": commands})
+    return list(agent.doctor(config, lambda _: ""))
