@@ -146,7 +146,7 @@ class Kind(Protocol):
       `Transient` leaves nothing behind;
     * `doctor(config, secret)`: yields a `Finding` for each thing that it needs on this machine;
     * `warnings(config, routes)`: yields a sentence for each setting, of the executor's table or of
-      the `[params]` of its routes, that has no effect on this machine.
+      the `[params]` of its routes, that has no effect on this machine, or is likely a mistake.
     """
 
     @property

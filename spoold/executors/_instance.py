@@ -70,7 +70,7 @@ class Instance:
         return found
 
     def warnings(self, routes: list[Mapping[str, Any]]) -> list[str]:
-        """Settings that have no effect on this machine, of the table and of routes' parameters."""
+        """What has no effect here, or is likely a mistake, in the table and routes' parameters."""
         warnings = getattr(self.module, "warnings", None)
         return list(warnings(self.config, routes)) if warnings else []
 

@@ -16,6 +16,9 @@ Hook = Literal["agent", "wake"]
 
 #: The field without which there is nothing to do.
 _TEXT: dict[Hook, str] = {"agent": "message", "wake": "text"}
+#: Where a body says when the gateway begins, and the values that it knows.
+_WHEN: dict[Hook, str] = {"agent": "wakeMode", "wake": "mode"}
+_TIMES = ("now", "next-heartbeat")
 _LONGEST_TEXT = 200
 _WAIT = "waitForCompletion"
 
@@ -35,6 +38,26 @@ def hook_of(url: httpx.URL, dialect: Dialect | None, body: JsonValue) -> Hook | 
 
 def _is_meant(hook: Hook, body: JsonValue) -> bool:
     return isinstance(body, dict) and bool(body.keys() & {_TEXT[hook], "sessionKey"})
+
+
+def forgotten(url: httpx.URL, body: object) -> str | None:
+    """Why a call that is not taken for OpenClaw's may be one all the same; None if it is not.
+
+    Args:
+        url: where a route calls.
+        body: as the route has it; text that begins with `=` may become anything.
+    """
+    path = url.path.rstrip("/")
+    hook: Hook = "wake" if path.endswith("/wake") else "agent"
+    computed = isinstance(body, str) and body.startswith("=")
+    has = body.keys() if isinstance(body, dict) else ()
+    if not path.endswith(f"/hooks/{hook}") or computed or {_TEXT[hook], "sessionKey"} & {*has}:
+        return None
+    return (
+        f"a route calls {url} with a body without `{_TEXT[hook]}`; OpenClaw's /hooks/{hook} "
+        "answers 400 to that after the approval. Add it to the body, or say "
+        '`dialect = "plain"` if another program is there'
+    )
 
 
 def waits(body: JsonValue) -> bool:
@@ -69,6 +92,11 @@ def check(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> 
         raise ValueError(
             "since 2026.2.12 OpenClaw answers 400 to a `sessionKey` from outside, unless "
             "hooks.allowRequestSessionKey is set there; if it is, say `session_key = true` here"
+        )
+    when = _WHEN[hook]
+    if body.get(when) is not None and body[when] not in _TIMES:
+        raise ValueError(
+            f"`{when}` is {' or '.join(_TIMES)}; OpenClaw reads anything else as {_TIMES[0]}"
         )
     if hook == "agent":
         _check_agent(body, timeout)

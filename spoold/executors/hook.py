@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -284,6 +285,19 @@ def _secrets(config: Config, secret: Callable[[SecretRef], str]) -> _Secrets:
     except ValueError as error:
         raise Transient("secret-unusable", f"A signing secret {error}.") from None
     return _Secrets(token, keys, Redactor(unsayable))
+
+
+def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Calls of OpenClaw's addresses that it would refuse, and that are sent all the same."""
+    if config.dialect is not None:
+        return
+    found = []
+    for params in routes:
+        # An address that a record makes, or that is none, is looked at when there is a record.
+        with suppress(ValueError):
+            url = parse(str(params.get("url", config.url)))
+            found.append(_openclaw.forgotten(url, params.get("body", config.body)))
+    yield from dict.fromkeys(warning for warning in found if warning)
 
 
 def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:

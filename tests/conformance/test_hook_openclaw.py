@@ -50,6 +50,9 @@ def _check(url: str, body: Any, *, config: Any = None, **more: Any) -> None:
         (_AGENT, {"message": "x", "timeoutSeconds": 0.5, "channel": None}),
         (_AGENT + "?a=b", {"message": "x"}),
         (_WAKE, {"text": "x", "mode": "now", "agentId": "main"}),
+        (_WAKE, {"text": "x", "mode": "next-heartbeat", "wakeMode": "soon"}),
+        (_WAKE, {"text": "x", "mode": None}),
+        (_AGENT, {"message": "x", "wakeMode": "next-heartbeat", "mode": "soon"}),
         ("http://127.0.0.1:9/hooks/github", {"anything": 1}),
         ("http://127.0.0.1:9/hooks/agent/x", None),
         ("http://127.0.0.1:9/tasks", {"idempotencyKey": "x", "sessionKey": "y"}),
@@ -90,6 +93,10 @@ def test_what_the_gateway_takes_is_accepted(url, body):
         (_AGENT, {"message": "x", "idempotencyKey": "k"}, "idempotencyKey"),
         (_WAKE, {"text": "x", "idempotencyKey": "k"}, "idempotencyKey"),
         (_AGENT, {"message": "x", "sessionMode": "persistent"}, "persistent"),
+        (_AGENT, {"message": "x", "wakeMode": "later"}, "`wakeMode` is now or next-heartbeat"),
+        (_AGENT, {"message": "x", "wakeMode": ""}, "wakeMode"),
+        (_AGENT, {"message": "x", "wakeMode": ["now"]}, "wakeMode"),
+        (_WAKE, {"text": "x", "mode": "next_heartbeat"}, "`mode` is now or next-heartbeat"),
         (_AGENT, {"message": "x", "waitForCompletion": "yes"}, "waitForCompletion"),
         (_AGENT, {"message": "x", "waitForCompletion": 1}, "waitForCompletion"),
     ],
@@ -105,6 +112,51 @@ def test_what_the_gateway_would_refuse_never_waits_for_a_yes(url, body, words):
 def test_another_program_may_have_such_an_address(body):
     """What does not look like a call of OpenClaw is sent, unless the configuration says it is."""
     _check(_AGENT, body)
+
+
+def _warnings(url: Any, *routes: dict[str, Any], **table: Any) -> list[str]:
+    return list(hook.warnings(hook.Config.model_validate({"url": url, **table}), list(routes)))
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "word"),
+    [
+        (_AGENT, None, "`message`"),
+        (_AGENT, {"text": "x"}, "`message`"),
+        (_AGENT, {"ticket": "=record.id"}, "`message`"),
+        (_AGENT + "/", "text", "`message`"),
+        (_WAKE, {"message": "x"}, "`text`"),
+        (_WAKE + "?a=b", [1], "`text`"),
+    ],
+)
+def test_a_route_that_has_forgotten_what_openclaw_needs_is_warned_of(url, body, word):
+    """What would be sent, and answered with 400 after the approval, is said before there is one."""
+    (warning,) = _warnings(url, {"body": body})
+    assert (f"without {word}" in warning, 'dialect = "plain"' in warning) == (True, True)
+    assert _warnings(url, {}, body=body) == [warning]
+    assert _warnings("http://127.0.0.1:9/x", {"url": url, "body": body}, urls=[url]) == [warning]
+    assert _warnings(url, {"body": body}, {"body": body}) == [warning]
+    assert _warnings(url) == _warnings(url, {"body": body}, dialect="plain") == []
+    _check(url, body)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"body": {"message": "=record.body.text"}},
+        {"body": {"sessionKey": "x"}},
+        {"body": "=record.body"},
+        {"url": "=record.body.url", "body": {}},
+        {"url": "http://127.0.0.1:9/hooks/github", "body": {}},
+        {"url": "no url", "body": {}},
+        {"url": 5, "body": {}},
+        {"url": _WAKE, "body": {"text": ""}},
+    ],
+)
+def test_a_route_that_may_be_right_is_not_warned_of(params):
+    """What only a record decides, what is refused anyway, and other addresses are left alone."""
+    assert _warnings(_AGENT, params) == []
+    assert _warnings(_AGENT, {}, body={"message": "x"}) == []
 
 
 @pytest.mark.parametrize("body", [{"message": ""}, {"sessionKey": "x"},
