@@ -199,6 +199,14 @@ def test_a_plan_that_has_changed_since_is_noticed():
         whole(richer, **once)
 
 
+def test_plans_of_a_configuration_are_all_there_are():
+    """Even one table of a plan replaces all that are there without any."""
+    table = settings(plans={"starter": {"cpus": 0.5, "memory": "64M"}})
+    assert whole(table, action="create", customer="a1", plan="starter")["limits"]
+    with pytest.raises(ValueError, match="Unknown plan: pro; there are starter"):
+        whole(table, action="create", customer="a1", plan="pro")
+
+
 def test_one_lane_a_customer():
     """What is done for one customer is done one at a time, and a look at all hinders nobody."""
     params = Params.model_validate(complete({"action": "stop", "customer": "a1"}, settings(), {}))
