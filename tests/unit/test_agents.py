@@ -181,6 +181,14 @@ def test_a_folder_is_a_lane(given, lane):
     assert agent.lane(complete({}, **{"agent": "codex", "cwd": "/srv/work", **given})) == lane
 
 
+def test_a_lane_does_not_depend_on_where_links_lead(tmp_path):
+    """Of one path comes one lane, whatever a link points to, and whoever may see it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    made = complete({}, agent="codex", cwd=f"{tmp_path}/link")
+    assert agent.lane(made) == f"{tmp_path}/link"
+
+
 # What is heard of it
 
 
