@@ -307,8 +307,8 @@ def _judge(params: Params, context: Context, ending: Ending, pid: int) -> Result
     if ending.why == "stopping" and context.cancelled.is_set():
         raise Permanent(
             "cancelled",
-            f"A person cancelled it: {program} was killed after {ending.seconds:.1f} s. What it "
-            "had done by then stays done.",
+            f"A person cancelled it: {program} and its process group were killed after "
+            f"{ending.seconds:.1f} s. What it had done by then stays done.",
             details,
         )
     if ending.why == "stopping":
@@ -325,9 +325,8 @@ def _judge(params: Params, context: Context, ending: Ending, pid: int) -> Result
             details,
         )
     if ending.why == "timeout":
-        raise Permanent(
-            "timeout", f"{program} was still running after {params.timeout:g} s; killed.", details
-        )
+        what = f"{program} was still running after {params.timeout:g} s"
+        raise Permanent("timeout", f"{what}; its process group was killed.", details)
     if ending.signal is not None:
         raise Permanent(
             f"signal-{ending.signal}", f"{program} was killed by signal {ending.signal}.", details

@@ -311,6 +311,17 @@ def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, 
     os.kill(int(result.output["stdout_tail"]), signal.SIGKILL)
 
 
+def test_a_timeout_claims_the_end_of_no_more_than_the_group(stage, monkeypatch):
+    """What has left the group runs on, and the summary says only what is true."""
+    monkeypatch.setattr(_child, "GRACE", 0.3)
+    monkeypatch.setattr(_child, "DRAIN", 0.3)
+    code = _DEAF_CHILD + _FOREVER
+    with pytest.raises(Permanent) as raised:
+        command.run(_params(_PY, "-c", code, "escape", timeout="1s"), stage.context(_config()))
+    os.kill(int(raised.value.output["stdout_tail"]), signal.SIGKILL)
+    assert raised.value.summary.endswith("after 1 s; its process group was killed.")
+
+
 def _printed(stage, context: Context) -> str:
     """What an attempt has printed, as soon as there is something."""
     path, deadline = stage.folder / f"{context.number}.out", time.monotonic() + 5

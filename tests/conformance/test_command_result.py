@@ -69,6 +69,7 @@ def test_a_cancelled_command_is_killed_with_all_its_children(stage):
     person.join()
     assert time.monotonic() - cancelled[0] < 2
     assert raised.value.code == "cancelled"
+    assert "and its process group were killed after" in raised.value.summary
     assert "What it had done by then stays done" in raised.value.summary
     assert raised.value.details["signal"] == 9
     assert raised.value.output["stdout_tail"] == "half done\n"
