@@ -60,9 +60,16 @@ def _all(app: App) -> Iterator[tuple[str, Finding]]:
         for finding in _of_kind(app, instance):
             yield f"executor {instance.name}", finding
     root = str(app.config.root)
-    if os.path.isdir(root):
-        yield root, _disk(app, root)
-        yield root, _clock(root)
+    place = _nearest(root)
+    yield place, _disk(app, place)
+    yield place, _clock(root if place == root else None)
+
+
+def _nearest(root: str) -> str:
+    """The spool, or before it is laid out the folder that is there and will have it below."""
+    while not os.path.isdir(root):
+        root = os.path.dirname(root)
+    return root
 
 
 def _of_kind(app: App, instance: Instance) -> Iterator[Finding]:
@@ -89,9 +96,10 @@ def _disk(app: App, root: str) -> Finding:
     return Finding("disk", ok=True, detail=f"{free:.1f} GiB free")
 
 
-def _clock(root: str) -> Finding:
+def _clock(root: str | None) -> Finding:
     """A clock that was set back lets retries wait and approvals live too long."""
-    ahead = max((fs.status(e.path).st_mtime for e in fs.entries(root)), default=0) - time.time()
+    entries = fs.entries(root) if root else ()
+    ahead = max((fs.status(e.path).st_mtime for e in entries), default=0) - time.time()
     if ahead > _FUTURE:
         what = f"the spool was changed {ahead:.0f} s in the future: the clock was set back"
         return Finding("clock", ok=False, detail=what)

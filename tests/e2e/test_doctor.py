@@ -1,6 +1,7 @@
 """`spoold doctor`: what is there, what is missing, and how a script can tell."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -135,6 +136,21 @@ def test_a_program_can_read_it(site, tmp_path):
     ended = site.spoold("--json", "doctor", ok=False)
     found = {row["what"]: row["ok"] for row in map(json.loads, ended.stdout.splitlines())}
     assert found == {"one": False, "two": False, "disk": True, "clock": True}
+
+
+def test_disk_and_clock_are_looked_at_before_there_is_a_spool(site, tmp_path):
+    """Where it will be laid out there may be too little room; what else is there is not its age."""
+    tool(tmp_path / "bin", "one", "echo one")
+    tool(tmp_path / "bin", "two", "echo two")
+    os.utime(tmp_path / "bin", (time.time() + 3600,) * 2)
+    site.configure(DECISIONS + AGENTS.format(path=tmp_path / "bin"))
+    site.config.write_text(site.config.read_text().replace("../spool", "../not/there/yet"))
+    rows = [json.loads(line) for line in site.spoold("--json", "doctor").stdout.splitlines()]
+    found = {row["what"]: (row["where"], row["ok"]) for row in rows if row["where"][0] == "/"}
+    assert found == {"disk": (str(tmp_path), True), "clock": (str(tmp_path), True)}
+    site.config.write_text(f'min_free = "99999TiB"\n{site.config.read_text()}')
+    ended = site.spoold("doctor", ok=False)
+    assert (ended.returncode, f"MISSING disk ({tmp_path}): " in ended.stdout) == (69, True)
 
 
 def test_a_version_cannot_steer_a_terminal(site, tmp_path):
