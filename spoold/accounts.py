@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from spoold import access
 from spoold.access import EVERYBODY, GROUPS
 from spoold.errors import ConfigError
-from spoold.permissions import Finding
+from spoold.permissions import Finding, account
 
 #: Groups of which a service's user is a member only if the table says so. Whoever is in Debian's
 #: `docker` is as good as root; an executor of containers is given it by its unit alone.
@@ -53,20 +53,14 @@ def make(executors: dict[str, str]) -> None:
     else:
         _run([command, "-"], "\n".join([*lines, ""]))
     for name, wanted in access.groups_of(executors).items():
-        if (first := _guarded([pwd.getpwnam(name).pw_gid])) != {EVERYBODY}:
+        if _guarded([account(name).pw_gid]) != {EVERYBODY}:
             _run(["usermod", "--gid", EVERYBODY, name])
-        for group in sorted(_groups(name) - wanted - first):
+        for group in sorted(_groups(name) - wanted):
             _run(["gpasswd", "--delete", name, group])
 
 
 def _groups(user: str) -> set[str]:
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise ConfigError(
-            f"there is no user {user}. As root, `spoold check --permissions --fix` makes it"
-        ) from None
-    return _guarded(os.getgrouplist(user, entry.pw_gid))
+    return _guarded(os.getgrouplist(user, account(user).pw_gid))
 
 
 def _guarded(numbers: list[int]) -> set[str]:

@@ -1,5 +1,7 @@
 """Since when a file lies in its folder, also where its content is replaced meanwhile."""
 
+from contextlib import suppress
+
 from spoold import fs, request
 from spoold.identity import made_at
 from spoold.jsonfile import json_object
@@ -21,8 +23,6 @@ def came_at(spool: Spool, place: Place, name: str) -> float:
         return made.timestamp()
     if place.folder == "running":
         found = json_object(path, request.MAX_BYTES) or {}
-        try:
+        with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
             return request.moment(found["attempts"][-1]["started_at"]).timestamp()
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-            return changed
     return changed

@@ -46,6 +46,11 @@ def id_of(name: str) -> str | None:
     return dispatch_id if _ID.fullmatch(dispatch_id) else None
 
 
+def named(name: str) -> dict[str, str | None]:
+    """What a line of the log says of a file that it is about."""
+    return {"dispatch_id": id_of(name)}
+
+
 @lru_cache(maxsize=8)
 def _second(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y%m%dT%H%M%SZ}"

@@ -175,11 +175,16 @@ def _resolved(root: str, entry: Access) -> _Wanted:
     return _Wanted(path, _uid(entry.owner), _gid(entry.group), entry.mode, acl)
 
 
-def _uid(name: str) -> int:
+def account(name: str) -> pwd.struct_passwd:
+    """A user of this machine; raises `ConfigError` if there is none of that name."""
     try:
-        return pwd.getpwnam(name).pw_uid
+        return pwd.getpwnam(name)
     except KeyError:
         raise ConfigError(f"there is no user {name}. {_HOW}") from None
+
+
+def _uid(name: str) -> int:
+    return account(name).pw_uid
 
 
 def _gid(name: str) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from spoold import fs, layout, request, sealkey
 from spoold.counts import Counts
 from spoold.errors import BadInput
-from spoold.identity import id_of
+from spoold.identity import named
 from spoold.jsonfile import json_object
 from spoold.locks import FolderLock
 from spoold.names import another, is_candidate, printable, shown
@@ -312,7 +312,7 @@ class Spool:
         self.sync()
         self.set_aside(source, _HELD, name, kept, text)
         self.sync()
-        about = {"dispatch_id": id_of(name), "code": problem.code}
+        about = {**named(name), "code": problem.code}
         self._log.error("held %s: %s", shown(name), problem, extra=about)
 
     def _is_stuck(self, place: Place, name: str) -> bool:

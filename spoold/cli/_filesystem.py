@@ -56,7 +56,7 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
         PermissionError: this user may not write there.
     """
     tmp = spool.path(Place("tmp"))
-    folders = {_present(spool.path(place)) for place in spool.places()} - {spool.root}
+    folders = {present(spool.path(place)) for place in spool.places()} - {spool.root}
     if not everywhere:
         # To write, and to see what is there: an inbox is only half open to most.
         folders = {folder for folder in folders if os.access(folder, os.R_OK | os.W_OK | os.X_OK)}
@@ -77,7 +77,7 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
             )
 
 
-def _present(folder: str) -> str:
+def present(folder: str) -> str:
     """The folder, or what there is of the way to it; the rest is laid out when a service starts."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

@@ -13,6 +13,7 @@ import click
 from spoold import fs
 from spoold.capture import printable
 from spoold.cli._app import App, pass_app
+from spoold.cli._filesystem import present
 from spoold.errors import ExecutionError, NoRoom, SpooldError
 from spoold.executors import Finding
 from spoold.executors._instance import Instance
@@ -60,16 +61,9 @@ def _all(app: App) -> Iterator[tuple[str, Finding]]:
         for finding in _of_kind(app, instance):
             yield f"executor {instance.name}", finding
     root = str(app.config.root)
-    place = _nearest(root)
+    place = present(root)
     yield place, _disk(app, place)
     yield place, _clock(root if place == root else None)
-
-
-def _nearest(root: str) -> str:
-    """The spool, or before it is laid out the folder that is there and will have it below."""
-    while not os.path.isdir(root):
-        root = os.path.dirname(root)
-    return root
 
 
 def _of_kind(app: App, instance: Instance) -> Iterator[Finding]:

@@ -14,15 +14,13 @@ from spoold.executors._evidence import Evidence
 from spoold.executors._scope import Scope
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LONGEST_PROMPT = 1 << 20
 
 
 def _own_path() -> str:
     """That of this process: the tools of people are in their homes."""
     given = os.environ.get("PATH", "").split(":")
     return ":".join(folder for folder in given if folder.startswith("/")) or _PATH
-
-
-_LONGEST_PROMPT = 1 << 20
 
 
 def _says_something() -> dict[Any, Any]:

@@ -120,11 +120,6 @@ def what_is_left(context: Context) -> list[int]:
     return sorted({*named, *(cgroups.processes_of(group) if group else [])})
 
 
-def has_group(context: Context) -> bool:
-    """Whether all of an attempt's processes can be found, whatever they have done to hide."""
-    return found_group(context) is not None
-
-
 def kill_what_is_left(context: Context) -> tuple[list[int], list[int]]:
     """End them: those that were killed, and those that are still there."""
     killed: set[int] = set()

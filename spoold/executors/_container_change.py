@@ -73,7 +73,7 @@ def is_stopped(found: Found) -> bool:
 def start(world: World) -> Result:
     """Start it and wait until it works."""
     found = world.needed()
-    _set_restart(world, found, found.labels.get(RESTART))
+    _set_restart(world, found)
     if found.works:
         return done(world, found, "already-running", f"{world.name} was running already.")
     with _explained(world, found):
@@ -84,7 +84,7 @@ def start(world: World) -> Result:
 def restart(world: World) -> Result:
     """End it, start it, and wait until it works again."""
     found = world.needed()
-    _set_restart(world, found, found.labels.get(RESTART))
+    _set_restart(world, found)
     with _explained(world, found):
         world.engine.restart(found.id, _grace(world))
     return _ready(world, "restarted", "was restarted")
@@ -122,10 +122,13 @@ def _explained(world: World, found: Found) -> Iterator[None]:
         raise Permanent("port-taken", said, {"port": port}) from None
 
 
-def _set_restart(world: World, found: Found, policy: str | None) -> None:
-    """What the engine does when it ends by itself; one made by an older version keeps its own."""
-    if policy and RESTART in found.labels:
-        wanted = restart_policy(policy)
+def _set_restart(world: World, found: Found, policy: str | None = None) -> None:
+    """What the engine does when it ends by itself: without a policy, what it was made with.
+
+    One that was made by an older version does not say that, and keeps what it has.
+    """
+    if own := found.labels.get(RESTART):
+        wanted = restart_policy(policy or own)
         if found.facts["HostConfig"]["RestartPolicy"] != wanted:
             world.engine.set_restart(found.id, wanted)
 

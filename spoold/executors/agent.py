@@ -22,7 +22,7 @@ from spoold.executors._agent_params import (
     complete,
     lane,
 )
-from spoold.executors._backstop import has_group, kill_what_is_left, what_is_left
+from spoold.executors._backstop import kill_what_is_left, what_is_left
 from spoold.executors._launch import (
     follow,
     has_begun,
@@ -33,7 +33,7 @@ from spoold.executors._launch import (
     supervisor_of,
 )
 from spoold.executors._runtime import findings
-from spoold.executors._scope import confine_again, scope_for, unenforced
+from spoold.executors._scope import confine_again, found_group, scope_for, unenforced
 from spoold.executors._worktree import fresh_worktree
 
 __all__ = [
@@ -112,7 +112,7 @@ def _stay(params: Params, context: Context) -> Result:
     supervisor = supervisor_of(context.files)
     ended = follow(context.files, supervisor, context, params.timeout) if supervisor else None
     if ended is None:
-        grouped = has_group(context)
+        grouped = found_group(context) is not None
         raise lost(params, context, *kill_what_is_left(context), grouped=grouped)
     return judge(params, context, ended)
 

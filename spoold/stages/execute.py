@@ -12,7 +12,7 @@ import time
 from spoold import fs, request
 from spoold.errors import ADVICE, BadInput, ExecutionError, Transient
 from spoold.executors import Result
-from spoold.identity import id_of
+from spoold.identity import named
 from spoold.names import shown
 from spoold.request import Request
 from spoold.room import ran_out
@@ -190,7 +190,7 @@ class Execute:
                 self._wait(5.0)
             self.spool.sync()
         for name in self._crew.jobs:
-            log.warning("left running; the next start decides", extra=_named(name))
+            log.warning("left running; the next start decides", extra=named(name))
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -238,7 +238,7 @@ class Execute:
         try:
             return self.spool.move_or_hold(self._queued, self._running, name, self.around.clock())
         except PermissionError as error:
-            log.error("cannot take %s: %s", shown(name), error.strerror, extra=_named(name))  # noqa: TRY400
+            log.error("cannot take %s: %s", shown(name), error.strerror, extra=named(name))  # noqa: TRY400
             return False
 
     def _read(self, name: str) -> Request:
@@ -259,7 +259,7 @@ class Execute:
         return found
 
     def _say_gone(self, name: str) -> None:
-        log.error("%s/%s was taken away", self._running, shown(name), extra=_named(name))
+        log.error("%s/%s was taken away", self._running, shown(name), extra=named(name))
         self._forget(name)
 
     def _must_be_alone(self, found: Request) -> None:
@@ -331,10 +331,6 @@ class Execute:
     def _hold(self, name: str, problem: BadInput) -> None:
         """A file that is not as the gate passes them on is set aside as it is."""
         self.spool.hold(self._running, name, problem, self.around.clock())
-
-
-def _named(name: str) -> dict[str, str | None]:
-    return {"dispatch_id": id_of(name)}
 
 
 def _about(found: Request) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from spoold import fs, request
 from spoold.errors import BadInput
-from spoold.identity import id_of
+from spoold.identity import named
 from spoold.names import shown
 from spoold.request import Approval, Request
 from spoold.spool import Place
@@ -105,8 +105,8 @@ class Gate:
             self._check([_Claim(name, door)])
             return self._claim(door, name)
         except PermissionError as error:
-            about = {"dispatch_id": id_of(name)}
-            log.error("cannot take %s/%s: %s", door, shown(name), error.strerror, extra=about)  # noqa: TRY400
+            why = error.strerror
+            log.error("cannot take %s/%s: %s", door, shown(name), why, extra=named(name))  # noqa: TRY400
             return None
 
     def _check(self, claims: list[_Claim]) -> None:
@@ -116,7 +116,7 @@ class Gate:
             try:
                 checked = self._verify(claim)
             except FileNotFoundError:
-                about = {"dispatch_id": id_of(claim.name)}
+                about = named(claim.name)
                 log.error("%s/%s was taken away", claim.place, shown(claim.name), extra=about)  # noqa: TRY400
             except BadInput as problem:
                 why = request.reason(
@@ -148,7 +148,7 @@ class Gate:
         for claim, found, why, name in setting_aside:
             self.spool.set_aside(claim.place, _HELD, claim.name, name, why)
             self.spool.counts.add("errors", found.code)
-            about = {"dispatch_id": id_of(claim.name), "code": found.code}
+            about = {**named(claim.name), "code": found.code}
             log.error("held %s: %s", shown(claim.name), found, extra=about)
         self.spool.sync()
 
