@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from spoold.testing import Lab
@@ -78,3 +79,19 @@ def queue(lab: Lab, record: object) -> Path:
     gate.step()
     gate.lock.release()
     return lab.only("queued")
+
+
+#: An attempt of which nobody has seen the end.
+BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
+         "outcome": None, "code": None, "summary": None, "evidence": None,
+         "output": None, "details": None, "progress": None}  # fmt: skip
+
+
+def running(lab: Lab, record: object, **changes: object) -> Path:
+    """Put what a record asks for into running/ as an executor that died left it."""
+    queued = queue(lab, record)
+    made = orjson.loads(queued.read_bytes()) | changes
+    target = lab.root / "running" / "rec" / queued.name
+    queued.rename(target)
+    target.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return target

@@ -54,11 +54,11 @@ class Attempts:
         It is for the kind to say: it looks at what it left in the world.
         """
         module = self.instance.module
-        answer = self._guarded(module.probe, found, control, "probe")
+        answer = self._guarded(module.probe, found, control, "probe", begun=True)
         resume = getattr(module, "resume", None)
         if isinstance(answer, Running) and resume:
             log.info("it goes on: %s", answer.summary, extra={"dispatch_id": found.dispatch_id})
-            answer = self._guarded(resume, found, control, "attempt")
+            answer = self._guarded(resume, found, control, "attempt", begun=True)
         return self._whole(answer)
 
     @property
@@ -69,7 +69,8 @@ class Attempts:
     def take_back(self, found: Request, control: Control) -> Ended:
         """What is left of a request that was tried, and that a person does not want any more."""
         module: Any = self.instance.module
-        return self._whole(self._guarded(module.take_back, found, control, "cancel"))
+        answer = self._guarded(module.take_back, found, control, "cancel", begun=True)
+        return self._whole(answer)
 
     def preflight(self, found: Request, control: Control) -> ExecutionError | None:
         """Run the preflight commands; None if the action may start, or is not to start now."""
@@ -99,11 +100,14 @@ class Attempts:
         found: Request,
         control: Control,
         prefix: str,
+        *,
+        begun: bool = False,
     ) -> Ended | Running:
         module = self.instance.module
         with ExitStack() as outputs:
             try:
-                context = self._context(found, control, prefix, outputs)
+                folder = self._folder(found, begun=begun)
+                context = self._context(found, control, folder, prefix, outputs)
                 outcome = act(module.Params.model_validate(found.params), context)
                 if isinstance(outcome, Result):
                     # What cannot be written would stop the stage; the effect happened all the same.
@@ -123,14 +127,26 @@ class Attempts:
             return OutcomeUnknown("still-runs", f"It goes on unwatched: {answer.summary}")
         return answer
 
+    def _folder(self, found: Request, *, begun: bool) -> str:
+        """Where an attempt leaves what it knows; not used if it may be somebody else's."""
+        folder = self.spool.path(Place("logs"), found.dispatch_id)
+        try:
+            owner = fs.owner(folder)
+        except OSError as error:
+            code, what = "logs-unreadable", f"{folder} cannot be looked at ({error.strerror})."
+        else:
+            if owner in (None, os.geteuid()):
+                return folder
+            code, what = "foreign-logs", f"{folder} is another user's, who can change what is there"
+            what += ". Remove it."
+        if begun:
+            raise OutcomeUnknown(code, f"Nobody can say how the last attempt ended: {what}")
+        raise Transient(code, f"Nothing was done: {what}")
+
     def _context(
-        self, found: Request, control: Control, prefix: str, outputs: ExitStack
+        self, found: Request, control: Control, folder: str, prefix: str, outputs: ExitStack
     ) -> Context:
         around, config = self.around, self.instance.config
-        folder = self.spool.path(Place("logs"), found.dispatch_id)
-        if fs.owner(folder) not in (None, os.geteuid()):
-            what = f"Nothing was done: {folder} is another user's, who would see and could change "
-            raise Transient("foreign-logs", f"{what}what is written there. Remove it.")
         cap = getattr(config, "max_output", _OUTPUT_BYTES)
         number = len(found.attempts) or 1
         if prefix in ("attempt", "probe"):

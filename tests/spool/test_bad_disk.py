@@ -10,12 +10,9 @@ from spoold import fs
 from spoold.errors import OutcomeUnknown
 from spoold.spool import Place
 from spoold.testing import Lab, Recorder
-from tests.conftest import queue, route
+from tests.conftest import BEGUN, queue, route, running
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
-BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
-         "outcome": None, "code": None, "summary": None, "evidence": None,
-         "output": None, "details": None, "progress": None}  # fmt: skip
 
 
 def fail_once(monkeypatch, owner, name, when):
@@ -83,6 +80,26 @@ def test_output_that_cannot_be_kept_costs_the_output_and_not_the_attempt(tmp_pat
     assert lab.drain() == 0
     assert failed
     assert lab.request("done")["attempts"][0]["outcome"] == "done"
+
+
+def test_where_output_goes_cannot_be_looked_at_and_nothing_runs(lab, monkeypatch):
+    """Before an attempt it costs the attempt: the request waits for its next try."""
+    queue(lab, CUTOVER)
+    failed = fail_once(monkeypatch, os, "lstat", lambda path, *_: "/logs/" in path)
+    assert lab.drain() == 0
+    assert failed
+    assert lab.request("deferred")["attempts"][-1]["code"] == "logs-unreadable"
+    assert lab.recorder.calls == []
+
+
+def test_what_an_attempt_left_cannot_be_looked_at_and_nothing_runs_again(lab, monkeypatch):
+    """After an attempt that nobody saw the end of, it is no reason to make another one."""
+    running(lab, CUTOVER, status="running", attempts=[BEGUN])
+    failed = fail_once(monkeypatch, os, "lstat", lambda path, *_: "/logs/" in path)
+    assert lab.drain() == 0
+    assert failed
+    assert lab.request("unknown")["result"]["code"] == "logs-unreadable"
+    assert lab.recorder.calls == []
 
 
 def test_a_copy_of_what_ended_is_held_also_after_a_crash(lab):

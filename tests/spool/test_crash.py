@@ -10,7 +10,7 @@ from spoold.executors import Result
 from spoold.spool import Spool
 from spoold.stages import BATCH
 from spoold.testing import Lab
-from tests.conftest import queue, route
+from tests.conftest import BEGUN, route, running
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 
@@ -128,24 +128,9 @@ def test_the_gate_and_the_executor_may_die_at_any_step(make_lab, monkeypatch, me
         assert len(orjson.loads(path.read_bytes())["approvals"]) == 1
 
 
-def running(lab, **changes):
-    """Put the one waiting request into running/ as an executor that died left it."""
-    queued = queue(lab, CUTOVER)
-    made = orjson.loads(queued.read_bytes()) | changes
-    target = lab.root / "running" / "rec" / queued.name
-    queued.rename(target)
-    target.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    return target
-
-
-BEGUN = {"number": 1, "started_at": "2026-01-01T00:00:00.000000+00:00", "ended_at": None,
-         "outcome": None, "code": None, "summary": None, "evidence": None,
-         "output": None, "details": None, "progress": None}  # fmt: skip
-
-
 def test_what_had_not_started_is_queued_again_and_runs(lab):
     """A claim without an attempt had no effect yet, so it simply runs."""
-    running(lab)
+    running(lab, CUTOVER)
     lab.drain()
     assert len(lab.request("done")["attempts"]) == 1
 
@@ -153,7 +138,7 @@ def test_what_had_not_started_is_queued_again_and_runs(lab):
 def test_an_attempt_without_an_end_had_started_whatever_the_status_says(lab):
     """What lies in running/ with an open attempt is not run again, though it says it is queued."""
     lab.recorder.probed = OutcomeUnknown("died", "?")
-    running(lab, status="queued", attempts=[BEGUN])
+    running(lab, CUTOVER, status="queued", attempts=[BEGUN])
     lab.drain()
     assert lab.recorder.calls == []
     assert lab.request("unknown")["attempts"][0]["outcome"] == "unknown"
@@ -170,7 +155,7 @@ def test_an_attempt_without_an_end_had_started_whatever_the_status_says(lab):
 def test_the_probe_decides_about_an_attempt_whose_end_nobody_saw(lab, says, folder, runs):
     """An attempt that had begun goes where the executor's probe says, and is not run again."""
     lab.recorder.probed = says
-    running(lab, status="running", attempts=[BEGUN])
+    running(lab, CUTOVER, status="running", attempts=[BEGUN])
     lab.drain()
     (ended,) = lab.request(folder)["attempts"]
     assert ended["number"] == 1
@@ -185,7 +170,7 @@ def test_a_recorded_result_only_lacks_its_move(lab):
     result = {"outcome": "done", "code": "ok", "started_at": BEGUN["started_at"],
               "ended_at": BEGUN["started_at"], "summary": "fine", "evidence": None, "output": None,
               "details": {}}  # fmt: skip
-    path = running(lab, status="done", attempts=[ended], result=result)
+    path = running(lab, CUTOVER, status="done", attempts=[ended], result=result)
     data = path.read_bytes()
     lab.drain()
     assert lab.only("done").read_bytes() == data
@@ -232,7 +217,7 @@ def test_what_a_dead_run_deferred_and_is_due_again_runs_in_the_same_drain(lab):
     """A drain does not end while what its recovery has finished can move on."""
     ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
                      "summary": "Not now.", "details": {}}  # fmt: skip
-    os.utime(running(lab, status="deferred", attempts=[ended]), (1, 1))
+    os.utime(running(lab, CUTOVER, status="deferred", attempts=[ended]), (1, 1))
     lab.drain()
     assert len(lab.request("done")["attempts"]) == 2
 
