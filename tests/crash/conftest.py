@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.e2e import conftest as e2e
+
+program, receiver, site = e2e.program, e2e.receiver, e2e.site
+
 
 @pytest.fixture(scope="session")
 def strace(require: Callable[[bool, str], None]) -> str:

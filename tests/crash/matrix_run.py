@@ -199,6 +199,8 @@ class Matrix:
         for path in self.site.unreadable():
             # What its reason tells the operator to do.
             self._zygote.run(self.site.argv("retry", path))
+        # What could not be begun has its turn some time.
+        self.site.make_due("logs-unreadable")
         yield from self.judge()
 
     def _is(self, call: Call, point: Point) -> bool:

@@ -246,8 +246,9 @@ class Site:
             if self.lab.reason(path)["code"] == "unreadable"
         ]
 
-    def make_due(self) -> None:
-        """Let the time come for everything that is deferred."""
+    def make_due(self, code: str = "") -> None:
+        """Let the time come for everything that is deferred, or what was deferred for a reason."""
         past = time.time() - 1
         for path in (self.root / "deferred").rglob("*.json"):
-            os.utime(path, (past, past))
+            if not code or json.loads(path.read_bytes())["attempts"][-1]["code"] == code:
+                os.utime(path, (past, past))

@@ -21,8 +21,6 @@ from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, reason, until
 from tests.invariants import violations
 
-receiver = e2e.receiver
-
 #: Larger than the group from which one syncfs stands for many syncs.
 MANY = 40
 F_SETLEASE = 1024

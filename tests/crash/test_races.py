@@ -19,7 +19,6 @@ from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, decision, hook, read, route, until
 from tests.invariants import violations
 
-receiver = e2e.receiver
 REASON = ".reason.json"
 NOWHERE = "http://127.0.0.1:9/"
 #: What somebody hears who was not the first.

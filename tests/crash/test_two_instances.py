@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash import MEMORY
-from tests.e2e import conftest as e2e
 from tests.e2e.conftest import PRE_APPROVED, Receiver, Site, hook, route, until
 from tests.invariants import picture, violations
 
-receiver = e2e.receiver
 STAGES = (("intake",), ("gate",), ("sweep",), ("execute", "gateway"))
 #: What a request can come to when its executor may be killed in the middle of a call.
 ENDS = {"done", "unknown"}
