@@ -82,8 +82,11 @@ def is_about_to_begin(files: str) -> bool:
 
 
 def has_begun(files: str) -> bool:
-    """Whether there is the mark that the agent may have done something."""
-    return Path(f"{files}.begun").exists()
+    """Whether an agent whose supervisor nobody knows may have done something.
+
+    A claim that cannot be read says as little as the mark, and both say that there was one.
+    """
+    return any(Path(f"{files}.{left}").exists() for left in ("begun", "process.json"))
 
 
 def launch(job: Mapping[str, Any], files: str, scope: Confined) -> None:
@@ -104,7 +107,7 @@ def launch(job: Mapping[str, Any], files: str, scope: Confined) -> None:
         raise _nothing_done(f"could not be started: {what}") from None
     finally:
         os.close(stderr)
-    if not claimed:
+    if not claimed and not has_begun(files):
         raise _nothing_done(f"did not start: {said}" if said else "did not start")
 
 

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from spoold.errors import OutcomeUnknown, Transient
-from spoold.executors import Running, _scope, agent
+from spoold.executors import Running, _launch, _scope, agent
 from spoold.executors._scope import Confined, scope_for
-from spoold.processes import boot_id, identify
+from spoold.processes import Identity, boot_id, identify
 from tests.conformance.agents import config, outcome, params
 
 
@@ -97,10 +98,10 @@ def test_before_it_had_begun_a_dead_supervisor_has_done_nothing(stage, tmp_path)
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"supervisor": 1}'])
-def test_a_claim_that_cannot_be_read_is_not_taken_for_another_ones(stage, tmp_path, torn):
-    """What is no claim is none; the file is made whole, so only a stranger can have torn it."""
+def test_a_claim_that_cannot_be_read_is_no_ground_for_another_attempt(stage, tmp_path, torn):
+    """Somebody had claimed it; who that was and whether it had begun, nobody knows any more."""
     (stage.folder / "attempt-1.process.json").write_text(torn)
-    assert probed(stage, tmp_path).code == "never-started"
+    assert (type(said := probed(stage, tmp_path)), said.code) == (OutcomeUnknown, "lost")
 
 
 def test_one_that_is_about_to_begin_is_waited_for(stage, tmp_path):
@@ -166,6 +167,18 @@ def test_a_start_that_did_nothing_may_be_repeated(stage, tmp_path, monkeypatch, 
     ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
     assert (type(ended), ended.code) == (Transient, "cannot-start")
     assert problem.strerror in ended.summary
+
+
+def test_a_claim_that_cannot_be_read_now_is_no_start_that_did_nothing(stage, tmp_path, monkeypatch):
+    """While no descriptor is left the agent has begun all the same: nobody says it may start."""
+    monkeypatch.setattr(_launch, "_BEGINS", 2.0)
+    monkeypatch.setattr(_launch, "supervisor_of", lambda _: None)
+    settings = config("import time; time.sleep(600)")
+    context = stage.context(settings)
+    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    assert (type(ended), ended.code) == (OutcomeUnknown, "lost")
+    claim = json.loads(Path(f"{context.files}.process.json").read_bytes())
+    assert not Identity(**claim["agent"]).alive
 
 
 def test_a_supervisor_that_does_not_start_says_why(stage, tmp_path, monkeypatch):
