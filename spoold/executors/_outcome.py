@@ -9,9 +9,11 @@ from spoold.executors._answer import Redactor, keep, remark, retry_after
 from spoold.executors._exchange import Exchange
 
 #: The receiver says it did not do it; anything else below 500 stays refused.
-_REPEATABLE = frozenset({408, 409, 425, 429, 500, 502, 503})
-#: A proxy passed the request on and lost the answer (520 and 524 are Cloudflare's).
-_ANSWER_LOST = frozenset({504, 520, 524})
+_REPEATABLE = frozenset({408, 409, 425, 429})
+#: Above, all that nobody knows counts as 500 (RFC 9110, 15). These say that it cannot, or never.
+_NEVER = frozenset({501, 505, 506, 508, 510, 511})
+#: A proxy passed the request on and lost the answer (520, 522 and 524 are Cloudflare's).
+_ANSWER_LOST = frozenset({504, 520, 522, 524, 598, 599})
 _SERVER_ERROR = 500
 _NOT_SENT = {"timeout": "connect-timeout", "disconnected": "not-sent"}
 
@@ -57,16 +59,20 @@ def judge(
             raise _refused(context, code, what, data)
         case 4 | 5 if _openclaw.has_started_some(data["body"]):
             raise ambiguous(context, code, f"{said}, but names runs that it did admit.", data)
-        case 4 | 5 if exchange.status in _REPEATABLE:
+        case 5 if exchange.status in _ANSWER_LOST:
+            raise ambiguous(context, code, f"{said}: a proxy lost the receiver's answer.", data)
+        case 4 | 5 if _may_pass(exchange.status or 0):
             raise Transient(code, f"{said}.", data, retry_after=retry_after(exchange))
-        case 4 | 5 if exchange.status not in _ANSWER_LOST:
+        case 4 | 5:
             what = f"{said}; the same call would not fare better"
             raise _refused(context, code, what, data)
-        case 4 | 5:
-            raise ambiguous(context, code, f"{said}: a proxy lost the receiver's answer.", data)
     detail = exchange.detail or f"{exchange.status} is no status that ends a call"
     code = exchange.broken or "broken-answer"
     raise ambiguous(context, code, f"{call} was sent, but {detail}.", data)
+
+
+def _may_pass(status: int) -> bool:
+    return status in _REPEATABLE if status < _SERVER_ERROR else status not in _NEVER
 
 
 def _not_sent(exchange: Exchange, call: str, data: dict[str, Any]) -> Transient:

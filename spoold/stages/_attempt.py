@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from spoold import fs, request
 from spoold.capture import Capture
 from spoold.config import Config, SecretRef
@@ -109,16 +107,15 @@ class Attempts:
                 folder = self._folder(found, begun=begun)
                 context = self._context(found, control, folder, prefix, outputs)
                 outcome = act(module.Params.model_validate(found.params), context)
-                if isinstance(outcome, Result):
-                    # What cannot be written would stop the stage; the effect happened all the same.
-                    orjson.dumps([outcome.details, outcome.evidence, outcome.output])
+                if not isinstance(outcome, Result | Running):
+                    raise TypeError(f"it returned {type(outcome).__name__}")  # noqa: TRY301
             except ExecutionError as error:
                 return error
             except LeftRunning as error:
                 if control.stopping.is_set():
                     return error
                 return _bug(self.instance, found, error)
-            except Exception as error:  # noqa: BLE001 - logged there, and nobody knows what it did
+            except BaseException as error:  # noqa: BLE001 - also SystemExit: the thread must go on
                 return _bug(self.instance, found, error)
             return outcome
 
@@ -222,7 +219,7 @@ def secrets_of(config: Config) -> Callable[[SecretRef], str]:
     return secret
 
 
-def _bug(instance: Instance, found: Request, error: Exception) -> OutcomeUnknown:
+def _bug(instance: Instance, found: Request, error: BaseException) -> OutcomeUnknown:
     log.error("executor kind %s failed", instance.kind, exc_info=error, extra={
         "dispatch_id": found.dispatch_id})  # fmt: skip
     return OutcomeUnknown(

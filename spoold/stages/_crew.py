@@ -5,8 +5,10 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from spoold.errors import ExecutionError, LeftRunning, OutcomeUnknown
+from spoold import request
+from spoold.errors import BadInput, ExecutionError, LeftRunning, OutcomeUnknown
 from spoold.executors import Result
+from spoold.identity import named
 from spoold.request import Request
 from spoold.stages._control import Control
 from spoold.stages._workers import Workers
@@ -55,7 +57,7 @@ class Crew:
             outcome: Ended | None
             try:
                 outcome = act(found, control)
-            except Exception as error:
+            except BaseException as error:
                 log.exception("a worker failed", extra={"dispatch_id": found.dispatch_id})
                 outcome = OutcomeUnknown(
                     "executor-bug", f"A bug in spoold: {type(error).__name__}."
@@ -97,5 +99,11 @@ class Crew:
                 continue
             if facts := job.control.news():
                 last = replace(attempts[-1], progress=facts)
-                fresh.append(job.request.with_(attempts=[*attempts[:-1], last]))
+                shown = job.request.with_(attempts=[*attempts[:-1], last])
+                try:
+                    request.must_be_readable(shown)
+                except BadInput as problem:
+                    log.warning("what it reports cannot be shown: %s", problem, extra=named(name))
+                else:
+                    fresh.append(shown)
         return fresh

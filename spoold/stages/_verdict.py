@@ -1,9 +1,11 @@
 """How an attempt ended → what is written into the request, and which folder it goes to."""
 
+import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
 
 from spoold import request
 from spoold.config import Retry
@@ -17,8 +19,16 @@ from spoold.errors import (
     Transient,
 )
 from spoold.executors import Result
+from spoold.identity import named
 from spoold.request import Attempt, Request, Status
 from spoold.spool import Place
+
+log = logging.getLogger("spoold.execute")
+
+#: How much of a summary is kept where there is too much, in characters.
+_LONGEST = 2000
+
+_Said = TypeVar("_Said", Attempt, request.Result)
 
 FinalStatus = Literal["done", "failed", "unknown", "held"]
 Ends = FinalStatus | Literal["deferred", "handed-back"]
@@ -73,7 +83,7 @@ def judge(
     *,
     cancelled: bool = False,
 ) -> Verdict:
-    """What follows from the outcome of the last attempt.
+    """What follows from the outcome of the last attempt; if that cannot be said in JSON, unknown.
 
     Args:
         found: the request, whose last attempt has begun or is still to be added.
@@ -82,6 +92,24 @@ def judge(
         now: the time.
         cancelled: a person has said meanwhile that it should not be done.
     """
+    try:
+        return _readable(_follows(found, outcome, retry, now, cancelled=cancelled))
+    except Exception as error:
+        log.exception("what an executor says is no outcome", extra=named(found.name))
+        what = error.what if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        said = f"What the executor says of its attempt cannot be recorded, so nobody knows. {what}"
+        unknown = OutcomeUnknown("executor-bug", request.plain(said)[:_LONGEST])
+        return _readable(_final(found, now, "unknown", unknown))
+
+
+def _follows(
+    found: Request,
+    outcome: Result | ExecutionError,
+    retry: Retry,
+    now: datetime,
+    *,
+    cancelled: bool,
+) -> Verdict:
     doubtful = in_doubt(found) or outcome.details.get("in_doubt") is True
     match outcome:
         case Result():
@@ -98,27 +126,63 @@ def judge(
         case Transient() if not outcome.counts or _tries(found) < retry.tries:
             return _deferred(found, now, outcome, retry)
         case Transient():
-            outcome.summary += f" Given up after {_tries(found)} tries."
+            more = f" Given up after {_tries(found)} tries."
             if doubtful:
-                outcome.summary += " One of them may have worked."
-            return _final(found, now, "unknown" if doubtful else "failed", outcome)
+                return _final(
+                    found, now, "unknown", outcome, f"{more} One of them may have worked."
+                )
+            return _final(found, now, "failed", outcome, more)
         case Permanent():
             return _final(found, now, "failed", outcome)
         case _:
             return _final(found, now, "unknown", outcome)
 
 
+def _readable(verdict: Verdict) -> Verdict:
+    """The same with a request that can be read back; what is too much for its file is left out."""
+    for lighter in _ever_lighter(verdict.request):
+        try:
+            request.must_be_readable(lighter)
+        except BadInput as problem:
+            if problem.code != "too-large":
+                raise
+        else:
+            return replace(verdict, request=lighter)
+    raise BadInput("too-large", "It is too large to be read back.")
+
+
+def _ever_lighter(found: Request) -> Iterator[Request]:
+    yield found
+    *earlier, last = found.attempts
+    yield found.with_(attempts=[*map(_bare, earlier), last])
+    result = found.result and _bare(found.result)
+    yield found.with_(attempts=[_bare(tried) for tried in found.attempts], result=result)
+
+
+def _bare(said: _Said) -> _Said:
+    """What is kept of an attempt, or its result, in a file that became too large."""
+    details: dict[str, Any] = {"left_out": "The request file would be too large to be read back."}
+    if said.details and "in_doubt" in said.details:
+        details["in_doubt"] = said.details["in_doubt"]
+    summary = said.summary and said.summary[:_LONGEST]
+    return replace(said, summary=summary, evidence=None, output=None, details=details)
+
+
 def _final(
-    found: Request, now: datetime, ends: FinalStatus, outcome: Result | ExecutionError
+    found: Request,
+    now: datetime,
+    ends: FinalStatus,
+    outcome: Result | ExecutionError,
+    more: str = "",
 ) -> Verdict:
-    attempts = _with_end(found, now, ends, outcome)
+    attempts = _with_end(found, now, ends, outcome, more)
     last = attempts[-1]
     final = request.Result(
         outcome=ends,
         code=outcome.code,
         started_at=last.started_at,
         ended_at=request.timestamp(now),
-        summary=outcome.summary,
+        summary=outcome.summary + more,
         details=outcome.details,
         evidence=outcome.evidence,
         output=outcome.output,
@@ -129,11 +193,11 @@ def _final(
 
 def _deferred(found: Request, now: datetime, outcome: Transient, retry: Retry) -> Verdict:
     wait = _delay(outcome, retry, _tries(found))
-    outcome.summary += f" Next try in {wait:.0f} s."
+    due = now + timedelta(seconds=wait)
     ends: Literal["deferred", "handed-back"] = "deferred" if outcome.counts else "handed-back"
-    attempts = _with_end(found, now, ends, outcome)
+    attempts = _with_end(found, now, ends, outcome, f" Next try in {wait:.0f} s.")
     ended = found.with_(status="deferred", attempts=attempts, result=None)
-    return Verdict(ended, target_of(ended), now.timestamp() + wait)
+    return Verdict(ended, target_of(ended), due.timestamp())
 
 
 def _delay(outcome: Transient, retry: Retry, tries: int) -> float:
@@ -174,7 +238,7 @@ def begun(found: Request, now: datetime) -> list[Attempt]:
 
 
 def _with_end(
-    found: Request, now: datetime, ends: Ends, outcome: Result | ExecutionError
+    found: Request, now: datetime, ends: Ends, outcome: Result | ExecutionError, more: str
 ) -> list[Attempt]:
     """The attempts with the last one ended, or with one that ended before it could begin."""
     is_open = bool(found.attempts) and found.attempts[-1].outcome is None
@@ -184,7 +248,7 @@ def _with_end(
         ended_at=request.timestamp(now),
         outcome=ends,
         code=outcome.code,
-        summary=outcome.summary,
+        summary=outcome.summary + more,
         evidence=outcome.evidence,
         output=outcome.output,
         details=outcome.details,

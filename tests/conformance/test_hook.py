@@ -150,9 +150,10 @@ def test_a_good_status_does_not_hide_a_bad_answer(stage, receiver, body, words):
     ("status", "error"),
     [
         *((status, Transient) for status in (408, 409, 425, 429, 500, 502, 503)),
+        *((status, Transient) for status in (507, 521, 523, 525, 529, 530, 555)),
         *((status, Permanent) for status in (400, 401, 403, 404, 405, 413, 418, 422)),
-        *((status, Permanent) for status in (300, 303, 304, 501, 505, 599)),
-        *((status, OutcomeUnknown) for status in (504, 520, 524, 600, 999)),
+        *((status, Permanent) for status in (300, 303, 304, 501, 505, 508, 511)),
+        *((status, OutcomeUnknown) for status in (504, 520, 522, 524, 598, 599, 600, 999)),
     ],
 )
 def test_a_status_has_its_class(stage, receiver, status, error):
