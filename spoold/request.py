@@ -282,22 +282,6 @@ def parse(data: bytes) -> Request:
     return request
 
 
-def must_be_readable(request: Request) -> None:
-    """Refuse what could be written, but not be read back; what a kind adds is whatever it has made.
-
-    Raises:
-        BadInput: `too-large`; or something in it is no JSON, or of a wrong type.
-    """
-    try:
-        data = request.to_bytes()
-    except TypeError as error:
-        raise BadInput("not-a-request", f"It cannot be written: {_first(error)}.") from None
-    # Somebody may still say yes to one more attempt.
-    if len(data) > MAX_BYTES // 4 * 3:
-        raise BadInput("too-large", f"It would have {len(data)} bytes, too many to be read back.")
-    parse(data)
-
-
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_input=False)[0]

@@ -97,8 +97,9 @@ class Context:
         config: the instance's `Config`, as the kind's model.
         open_output: opens `logs/<dispatch_id>/<prefix>.<stream>`; the caller closes nothing.
         secret: reads a secret by reference; raises `Transient` that says what is missing.
-        files: path (without an ending) of files of this attempt's own, in that folder of logs/,
-            which may not be there yet; the same for `run`, `probe` and `resume`.
+        files: path (without an ending) of files of this attempt's own, in that folder of logs/;
+            the same for `run`, `probe` and `resume`. For a kind with `resume` the folder is there,
+            durably, before the attempt begins.
         report: tells what is known of an attempt that takes long, as plain JSON; it is shown in
             the request file as `progress`, every few seconds at most.
         stopping: set when this attempt must end now: the service is being stopped and will not wait
@@ -107,6 +108,7 @@ class Context:
         in_doubt: an earlier attempt may have had its effect: one that ended in a `Transient` whose
             details say `"in_doubt": true`, which a kind raises when only the far side's memory of
             the idempotency key makes a repeat safe.
+        heard_of: this attempt has reported something.
     """
 
     dispatch_id: str
@@ -121,6 +123,7 @@ class Context:
     cancelled: threading.Event = field(default_factory=threading.Event)
     report: Callable[[dict[str, Any]], None] = lambda _: None
     in_doubt: bool = False
+    heard_of: bool = False
 
 
 class Kind(Protocol):

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ import orjson
 from spoold import cgroups
 from spoold.capture import printable
 from spoold.executors import Context
+from spoold.executors._regular import read_ends, read_whole
 from spoold.executors._scope import found_group
 from spoold.processes import Identity, descendants, send, with_variable
 
@@ -26,6 +26,8 @@ _GRACE, _SILENT = 20.0, 15.0
 #: For killed processes to be gone.
 _GONE = 5.0
 _TAIL = 4000
+#: What a supervisor leaves is much smaller; an agent may have put something else in its place.
+LARGEST = 1 << 20
 
 
 class Backstop:
@@ -106,7 +108,7 @@ class Backstop:
 
     def _claim(self) -> dict[str, Any]:
         with suppress(OSError, orjson.JSONDecodeError):
-            found = orjson.loads(Path(f"{self._files}.process.json").read_bytes())
+            found = orjson.loads(read_whole(f"{self._files}.process.json", LARGEST))
             return found if isinstance(found, dict) else {}
         return {}
 
@@ -135,7 +137,7 @@ def kill_what_is_left(context: Context) -> tuple[list[int], list[int]]:
 def _kept(path: str) -> dict[str, Any]:
     """What is to be said of a stream whose end nobody has counted."""
     try:
-        data = Path(path).read_bytes()
+        data, size = read_ends(path, 8 * _TAIL)
     except OSError:
         return {}
-    return {"bytes": len(data), "tail": printable(data[-4 * _TAIL :])[-_TAIL:], "truncated": True}
+    return {"bytes": size, "tail": printable(data[-4 * _TAIL :])[-_TAIL:], "truncated": True}

@@ -6,13 +6,13 @@ import os
 import re
 import stat
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
 from spoold._cel_json import EvalError
 from spoold.below import Mark, mark_of, open_below
+from spoold.executors._regular import read_ends
 from spoold.rules import Expression, RuleError, Scope
 
 #: A file made just before the clock was read; file systems keep coarse times.
@@ -111,11 +111,9 @@ def _look_at_file(
 def _search(pattern: str, output: str) -> bool | None:
     """True if it is found. CEL's regular expressions take linear time, whatever the output."""
     try:
-        data = Path(output).read_bytes()
+        data, _ = read_ends(output, _SEARCHED)
     except OSError:
         return None
-    if len(data) > _SEARCHED:
-        data = data[: _SEARCHED // 2] + b"\n" + data[-_SEARCHED // 2 :]
     text = data.decode("utf-8", "replace").replace("\0", "")
     try:
         return _expression(pattern).test(Scope({"text": text})) or None

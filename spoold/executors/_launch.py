@@ -17,7 +17,8 @@ from spoold import cgroups
 from spoold.capture import printable
 from spoold.errors import LeftRunning, OutcomeUnknown, Transient
 from spoold.executors import Context
-from spoold.executors._backstop import VARIABLE, Backstop
+from spoold.executors._backstop import LARGEST, VARIABLE, Backstop
+from spoold.executors._regular import read_whole
 from spoold.executors._scope import Confined, group_of
 from spoold.processes import Identity, boot_id, with_variable
 
@@ -40,7 +41,7 @@ def read(files: str, what: Literal["process", "exit", "beat"]) -> Facts | None:
     path = f"{files}.{what}.json"
     try:
         # Half a surrogate pair is JSON, and could not be written into a request.
-        text = json.dumps(json.loads(Path(path).read_bytes()), ensure_ascii=False)
+        text = json.dumps(json.loads(read_whole(path, LARGEST)), ensure_ascii=False)
         found = json.loads(text.encode("utf-8", "replace"))
     except FileNotFoundError:
         return None
@@ -84,9 +85,11 @@ def is_about_to_begin(files: str) -> bool:
 def has_begun(files: str) -> bool:
     """Whether an agent whose supervisor nobody knows may have done something.
 
-    A claim that cannot be read says as little as the mark, and both say that there was one.
+    A claim that cannot be read says as little as the mark, and both say that there was one. The
+    folder was there before the attempt; if it is not now, so may anything have been that was in it.
     """
-    return any(Path(f"{files}.{left}").exists() for left in ("begun", "process.json"))
+    left = (f"{files}.begun", f"{files}.process.json")
+    return not Path(files).parent.exists() or any(Path(one).exists() for one in left)
 
 
 def launch(job: Mapping[str, Any], files: str, scope: Confined) -> None:

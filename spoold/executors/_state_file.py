@@ -1,14 +1,13 @@
 """A JSON file that another program replaces now and then → what it says at this moment."""
 
 import errno
-import os
-import stat
 
 import orjson
 from pydantic import JsonValue
 
 from spoold.capture import escaped
 from spoold.errors import BadInput
+from spoold.executors._regular import read_whole
 from spoold.record import JsonObject, parse
 
 _LARGEST = 1 << 20
@@ -31,29 +30,13 @@ def read(file: str) -> JsonObject:
         Unusable: there is none, or not a whole one.
     """
     try:
-        return parse(_bytes(file))
+        return parse(read_whole(file, _LARGEST))
     except BadInput as problem:
         # Its message quotes the file.
         raise Unusable(f"is no JSON object ({problem.code})") from None
     except OSError as error:
         found = _PROBLEMS.get(error.errno or 0) or f"cannot be read: {error.strerror}"
         raise Unusable(found) from None
-
-
-def _bytes(file: str) -> bytes:
-    # Without O_NONBLOCK a pipe would be waited for.
-    opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        read = b""
-        while chunk := os.read(opened, _LARGEST):
-            read += chunk
-            if len(read) > _LARGEST:
-                raise OSError(errno.EFBIG, f"it has more than {_LARGEST} bytes")
-        return read
-    finally:
-        os.close(opened)
 
 
 def find(state: JsonValue, key: str) -> tuple[bool, JsonValue]:

@@ -89,7 +89,7 @@ def probe(params: Params, context: Context) -> Result | Running:
     is_there = supervisor_of(files) is not None or is_about_to_begin(files)
     supervisor = supervisor_of(files)
     if supervisor is None:
-        if not is_there and not has_begun(files):
+        if not (is_there or context.heard_of or has_begun(files)):
             raise Transient("never-started", "Its executor ended before the agent could begin.")
         return _left(params, context)
     if supervisor.alive:

@@ -42,6 +42,11 @@ class Attempts:
     around: Surroundings
     spool: Spool
 
+    def prepare(self, found: Request) -> None:
+        """Make durable, before its attempt is, where a kind leaves what it will find it by."""
+        if self.instance.outlives:
+            fs.make_folder(self.spool.path(Place("logs"), found.dispatch_id), 0o750)
+
     def run(self, found: Request, control: Control) -> Ended:
         """Make the last attempt of a request that is durable as running."""
         return self._whole(self._guarded(self.instance.module.run, found, control, "attempt"))
@@ -180,6 +185,7 @@ class Attempts:
             cancelled=control.cancelled,
             report=control.report,
             in_doubt=in_doubt(found),
+            heard_of=bool(found.attempts and found.attempts[-1].progress),
         )
 
 

@@ -5,12 +5,12 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from spoold import request
 from spoold.errors import BadInput, ExecutionError, LeftRunning, OutcomeUnknown
 from spoold.executors import Result
 from spoold.identity import named
 from spoold.request import Request
 from spoold.stages._control import Control
+from spoold.stages._verdict import must_be_readable
 from spoold.stages._workers import Workers
 
 log = logging.getLogger("spoold.execute")
@@ -101,7 +101,7 @@ class Crew:
                 last = replace(attempts[-1], progress=facts)
                 shown = job.request.with_(attempts=[*attempts[:-1], last])
                 try:
-                    request.must_be_readable(shown)
+                    must_be_readable(shown)
                 except BadInput as problem:
                     log.warning("what it reports cannot be shown: %s", problem, extra=named(name))
                 else:

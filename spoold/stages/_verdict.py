@@ -138,11 +138,28 @@ def _follows(
             return _final(found, now, "unknown", outcome)
 
 
+def must_be_readable(found: Request) -> None:
+    """Refuse what could be written, but not be read back; what a kind says is whatever it made.
+
+    Raises:
+        BadInput: `too-large`; or something in it is no JSON, or of a wrong type.
+    """
+    try:
+        data = found.to_bytes()
+    except TypeError as error:
+        what = f"It cannot be written: {request.plain(str(error))}."
+        raise BadInput("not-a-request", what) from None
+    # Somebody may still say yes to one more attempt.
+    if len(data) > request.MAX_BYTES // 4 * 3:
+        raise BadInput("too-large", f"It would have {len(data)} bytes, too many to be read back.")
+    request.parse(data)
+
+
 def _readable(verdict: Verdict) -> Verdict:
     """The same with a request that can be read back; what is too much for its file is left out."""
     for lighter in _ever_lighter(verdict.request):
         try:
-            request.must_be_readable(lighter)
+            must_be_readable(lighter)
         except BadInput as problem:
             if problem.code != "too-large":
                 raise

@@ -153,6 +153,8 @@ class Execute:
         begins = [(started, self._draft(started)) for started in map(self._begin, ready)]
         ended = [(verdict, self._draft_end(verdict), self._draft_why(verdict))
                  for verdict in verdicts]  # fmt: skip
+        for started, _ in begins:
+            self._attempts.prepare(started)
         shown_now = [(found, self._draft(found)) for found in self._crew.news()]
         self.spool.sync()
         for started, draft in begins + shown_now:

@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
 from spoold.errors import OutcomeUnknown, Permanent, Transient
-from spoold.executors import Running, _backstop, agent
+from spoold.executors import Running, _backstop, _launch, agent
 from spoold.processes import boot_id, identify, with_variable
 from tests.conformance.agents import config, gone, outcome, params
 from tests.contract import FILLS_ITS_INPUT
@@ -64,6 +67,17 @@ def run(stage, cwd, code, **given):
     """Let an agent run to its end."""
     made = config(code, **given.pop("settings", {}))
     return outcome(lambda: agent.run(params(made, cwd, **given), stage.context(made)))
+
+
+def dangle(path):
+    """A link to nothing."""
+    os.symlink("/nonexistent", path)
+
+
+def flood(path):
+    """More than anybody should read."""
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
 
 
 # What it does to the pipes
@@ -297,6 +311,40 @@ def test_an_end_that_cannot_be_read_is_not_taken_for_missing(stage, tmp_path, to
     ended = outcome(lambda: agent.probe(params(settings, tmp_path), context))
     assert (type(ended), ended.code) == (OutcomeUnknown, "unreadable")
     assert f"{context.files}.exit.json" in ended.summary
+
+
+@pytest.mark.parametrize("what", ["exit", "process", "beat"])
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, dangle, flood], ids=lambda put: put.__name__)
+def test_nothing_in_the_place_of_what_its_supervisor_leaves_blocks_us(stage, tmp_path, what, put):
+    """A pipe, a folder, a link or a flood there is no word, and nobody waits for one."""
+    context, ended = begin(stage, tmp_path, "import os, time; time.sleep(600)")
+    pid, path = supervisor(context), f"{context.files}.{what}.json"
+    os.kill(pid, signal.SIGSTOP)
+    with suppress(FileNotFoundError):
+        Path(path).unlink()
+    put(path)
+    time.sleep(_launch._TICK * 1.5)
+    os.kill(pid, signal.SIGKILL)
+    assert type(ended()) is OutcomeUnknown
+    probed = outcome(lambda: agent.probe(params(context.config, tmp_path), context))
+    assert type(probed) is OutcomeUnknown
+
+
+def test_without_its_folder_nobody_says_that_it_never_started(stage, tmp_path):
+    """An agent, or whoever tidies up, can remove all that its supervisor had left."""
+    settings = config("")
+    context = stage.context(settings)
+    shutil.rmtree(stage.folder)
+    said = outcome(lambda: agent.probe(params(settings, tmp_path), context))
+    assert (type(said), said.code) == (OutcomeUnknown, "lost")
+
+
+def test_what_was_heard_of_has_started(stage, tmp_path):
+    """What the request file shows of an attempt is not forgotten with the files it came from."""
+    settings = config("")
+    context = replace(stage.context(settings), heard_of=True)
+    said = outcome(lambda: agent.probe(params(settings, tmp_path), context))
+    assert (type(said), said.code) == (OutcomeUnknown, "lost")
 
 
 def test_a_claim_that_cannot_be_read_does_not_begin_it_again(stage, tmp_path):

@@ -10,6 +10,7 @@ from spoold import request
 from spoold.config import Retry
 from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Result
+from spoold.spool import Spool
 from spoold.stages._verdict import begun, judge
 from spoold.testing import Lab, Recorder
 from tests.conftest import queue, route
@@ -133,3 +134,23 @@ def test_an_outcome_that_is_judged_twice_is_said_once(lab):
     for _ in range(2):
         said = judge(found, outcome, Retry(), lab.clock()).request.attempts[-1].summary
         assert said.count("Next try in") == 1
+
+
+def test_where_a_kind_leaves_what_it_is_found_by_is_there_before_its_attempt(tmp_path, monkeypatch):
+    """So that a folder that is gone never means that nothing had begun yet."""
+
+    class Stayer(Recorder):
+        def resume(self, params, context):
+            return self.probe(params, context)
+
+    lab = lab_with(tmp_path, Stayer())
+    begun_in = []
+    real = Spool.overwrite
+
+    def overwrite(self, draft, place, name):
+        begun_in.append((lab.root / "logs" / lab.only("running").stem).is_dir())
+        return real(self, draft, place, name)
+
+    monkeypatch.setattr(Spool, "overwrite", overwrite)
+    assert lab.drain() == 0
+    assert begun_in[0]
