@@ -65,6 +65,9 @@ def identity(path: str, data: bytes) -> str:
     """Which request, drop or other thing a file is; empty for what spoold notes for itself."""
     if path == HOLD or _DRAFT.fullmatch(path):
         return ""
+    if not data and split(path)[0] == "cancel":
+        # A wish, whatever it was when it lay elsewhere: it goes when it is fulfilled.
+        return ""
     if found := _REQUEST.match(data):
         return found[1].decode()
     if _OURS.match(data):
