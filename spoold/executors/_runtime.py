@@ -19,6 +19,9 @@ from spoold.executors._child import supervise
 
 _TIMEOUT = 20.0
 _SHOWN = 60
+_SHOWN_OF_A_PROBLEM = 400
+#: How shells and `env` say that a program, or its interpreter, cannot be run or is not there.
+_NOT_RUN = frozenset({126, 127})
 #: Bytes of what a probe prints that are looked at.
 _READ = 4096
 #: Agents that are looked at side by side.
@@ -57,12 +60,16 @@ def _of_one(
         return
     home = {"HOME": os.environ.get("HOME", "/")}
     code, said = probe.ask(command.version or [name, "--version"], home)
-    if code is None:
-        yield Finding(slug, ok=False, detail=f"{program} does not run: {said}")
+    if problem := _does_not_run(code, said):
+        yield Finding(slug, ok=False, detail=f"{program} does not run: {problem}")
         return
     version = said.splitlines()[0][:_SHOWN] if said else "version unknown"
+    if code:
+        what = f"{version} ({program}), but it exited with {code} when asked for its version"
+        yield Finding(slug, ok=True, warning=True, detail=what)
     if command.login is None:
-        yield Finding(slug, ok=True, detail=f"{version} ({program})")
+        if not code:
+            yield Finding(slug, ok=True, detail=f"{version} ({program})")
         what = "login not checked: no probe is configured (`login` of this command)"
         yield Finding(slug, ok=True, warning=True, detail=what)
         return
@@ -71,6 +78,16 @@ def _of_one(
         yield Finding(slug, ok=False, detail=f"{version} ({program}) is not logged in")
         return
     yield Finding(slug, ok=True, detail=f"{version} ({program}), logged in")
+
+
+def _does_not_run(code: int | None, said: str) -> str | None:
+    """Why a program that was asked for its version is none that could be an agent."""
+    if code is None:
+        return said
+    if code >= 0 and code not in _NOT_RUN:
+        return None
+    how = f"it was killed by signal {-code}" if code < 0 else f"it exited with {code}"
+    return f"{how}: {said[:_SHOWN_OF_A_PROBLEM]}" if said else how
 
 
 class _Probe:

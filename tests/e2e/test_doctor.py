@@ -204,6 +204,45 @@ def test_a_program_that_does_not_answer_is_ended(tmp_path, monkeypatch):
     assert gone(int((tmp_path / "number").read_text()), 0.5)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("#!/usr/bin/env no-such-interpreter", "it exited with 127: /usr/bin/env: "),
+        ("#!/bin/sh\necho not for me; exit 126", "it exited with 126: not for me"),
+        ("#!/bin/sh\necho here >&2; kill -SEGV $$", "it was killed by signal 11: here"),
+        ("#!/bin/sh\nkill -KILL $$", "it was killed by signal 9"),
+    ],
+)
+def test_a_program_that_cannot_run_is_missing(site, tmp_path, text, said):
+    """A program that is there, and that only says why it does not run, is no runtime."""
+    tool(tmp_path / "bin", "two", "echo two 4")
+    tool(tmp_path / "bin", "one", "")
+    (tmp_path / "bin/one").write_text(f"{text}\n")
+    site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    ended = site.spoold("doctor", ok=False)
+    assert ended.returncode == 69
+    (missing,) = [line for line in ended.stdout.splitlines() if "[doctor] MISSING" in line]
+    assert f"one (executor agents): {tmp_path}/bin/one does not run: {said}" in missing
+    assert "PASS" not in ended.stdout
+
+
+@pytest.mark.parametrize(("slug", "more"), [("one", "login not checked"), ("two", "two 4 (")])
+def test_a_version_that_ends_with_an_error_is_a_warning(site, tmp_path, slug, more):
+    """A program that does not know the question may run all the same; its words are shown."""
+    for name in ("one", "two"):
+        code = 2 if name == slug else 0
+        tool(tmp_path / "bin", name, f'test "$1" = login || {{ echo {name} 4; exit {code}; }}')
+    site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
+    lines = site.spoold("doctor").stdout.splitlines()
+    said = [line for line in lines if f" {slug} (executor agents): " in line]
+    path = tmp_path / "bin" / slug
+    assert said[0] == (
+        f"[doctor] WARNING {slug} (executor agents): {slug} 4 ({path}), "
+        "but it exited with 2 when asked for its version"
+    )
+    assert (len(said), more in said[1]) == (2, True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_doctor_that_is_ended_ends_its_probes(site, tmp_path, number):
     """Whoever has waited long enough leaves no program behind that nobody waits for."""
