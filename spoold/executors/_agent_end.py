@@ -9,7 +9,7 @@ from spoold.executors import Context, Result
 from spoold.executors._agent_params import Params
 from spoold.executors._evidence import look
 from spoold.executors._launch import Facts, is_wished_for
-from spoold.executors._worktree import worktree_of
+from spoold.executors._worktree import works_in
 
 #: What an operating system is short of, and may have again.
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
@@ -59,7 +59,7 @@ def judge(params: Params, context: Context, ended: Facts) -> Result:
     details = {
         "agent": params.agent,
         "model": params.model,
-        "cwd": worktree_of(params.cwd, context) if params.worktree else params.cwd,
+        "cwd": works_in(params.cwd, context) if params.worktree else params.cwd,
         **{key: ended.get(key) for key in ("pid", "exit_code", "signal")},
         "duration_s": ended.get("seconds"),
         "cost_usd": ended.get("cost_usd"),

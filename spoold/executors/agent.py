@@ -58,10 +58,13 @@ def run(params: Params, context: Context) -> Result:
         name: value if isinstance(value, str) else context.secret(value)
         for name, value in params.env.items()
     }
+    cwd = params.cwd
+    if params.worktree:
+        cwd = fresh_worktree(cwd, context, params.timeout)
     job = {
         "program": program,
         "argv": params.argv,
-        "cwd": fresh_worktree(params.cwd, context) if params.worktree else params.cwd,
+        "cwd": cwd,
         "env": {
             **_inherited(config),
             "PATH": config.path,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -335,39 +334,3 @@ def test_cost_and_turns_are_recorded(stage, tmp_path):
     said = '{"type":"result","result":"x","total_cost_usd":0.25,"num_turns":3}'
     ended = run(stage, tmp_path, f"print({said!r})")
     assert (ended.details["cost_usd"], ended.details["turns"]) == (0.25, 3)
-
-
-# A worktree
-
-
-@pytest.fixture
-def repository(tmp_path):
-    """A git repository with one commit."""
-    path = tmp_path / "repo"
-    path.mkdir()
-    for argv in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q",
-                                  "--allow-empty", "-m", "x"]):  # fmt: skip
-        subprocess.run(["git", "-C", path, *argv], check=True)
-    hook = path / ".git/hooks/post-checkout"
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
-    hook.chmod(0o755)
-    return path
-
-
-def test_it_works_in_a_fresh_worktree_if_asked_to(stage, tmp_path, repository):
-    """The worktree is new, beside the repository, and stays; no hook of the repository runs."""
-    code = "import os; open('REPORT.md', 'w').write(os.getcwd())"
-    ended = run(stage, repository, code, worktree=True, evidence={"file": "REPORT.md"})
-    where = Path(ended.details["cwd"])
-    assert where.parent == tmp_path / "repo.worktrees"
-    assert (where / "REPORT.md").read_text() == str(where)
-    assert not (repository / "REPORT.md").exists()
-    assert not (tmp_path / "hook-ran").exists()
-
-
-def test_without_a_repository_nothing_is_started(stage, tmp_path):
-    """Git's refusal is a final failure, and kept."""
-    ended = run(stage, tmp_path, "open('ran', 'w')", worktree=True)
-    assert (type(ended), ended.code) == (Permanent, "worktree-failed")
-    assert "not a git repository" in ended.details["git"]
-    assert not (tmp_path / "ran").exists()
