@@ -17,6 +17,7 @@ from spoold.rules import Expression, RuleError, Scope
 
 #: A file made just before the clock was read; file systems keep coarse times.
 _COARSE = 2.0
+#: So much of a file, from its start, is hashed; the evidence says how much that was.
 _HASHED = 64 << 20
 #: The kept output is searched as far as this, so that a search ends soon.
 _SEARCHED = 1 << 19
@@ -104,8 +105,10 @@ def _look_at_file(
             return f"{name} is what it was before this run", found
         if status.st_mtime < began.timestamp() - _COARSE:
             return f"{name} is older than this run", found
-        digest = hashlib.sha256(file.read(_HASHED)).hexdigest()
-    return None, found | {"file": name, "bytes": status.st_size, "sha256": digest}
+        start = file.read(_HASHED)
+    said = {"file": name, "bytes": status.st_size}
+    said |= {"sha256": hashlib.sha256(start).hexdigest(), "sha256_bytes": len(start)}
+    return None, found | said
 
 
 def _search(pattern: str, output: str) -> bool | None:

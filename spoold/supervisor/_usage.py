@@ -6,12 +6,16 @@ and `opencode` write a line for each event (`turn.completed`, `step_finish`).
 
 import json
 import math
+import sys
+from contextlib import suppress
 from typing import Any
 
 #: A longer line, or a longer document of several lines, is not looked at.
 _LONGEST = 4 << 20
 #: Of the value that is evidence.
 _LONGEST_VALUE = 4000
+#: As large as can be said and counted on; what is more is taken for that.
+_HIGHEST, _MOST_TURNS = sys.float_info.max, 2**53 - 1
 _TURNS = frozenset({"turn.completed", "step_finish"})
 
 
@@ -70,16 +74,15 @@ class Usage:
     def _read(self, text: bytearray) -> None:
         if not text.lstrip().startswith((b"{", b"[")):
             return
-        try:
+        # What is nested too deeply to be read or to be written says nothing.
+        with suppress(ValueError, RecursionError):
             said = json.loads(text)
-        except (ValueError, RecursionError):
-            return
-        if isinstance(said, list):
-            # All events as one list, of which a line may have been taken for one already.
-            self._counted, self._spent = 0, 0.0
-        for one in said if isinstance(said, list) else [said]:
-            if isinstance(one, dict):
-                self._take(one)
+            if isinstance(said, list):
+                # All events as one list, of which a line may have been taken for one already.
+                self._counted, self._spent = 0, 0.0
+            for one in said if isinstance(said, list) else [said]:
+                if isinstance(one, dict):
+                    self._take(one)
 
     def _take(self, said: dict[str, Any]) -> None:
         part = said.get("part")
@@ -87,29 +90,50 @@ class Usage:
         kind = said.get("type")
         if isinstance(kind, str) and kind in _TURNS:
             self._counted += 1
-            self._spent += _amount(step.get("cost")) or 0.0
+            self._spent = min(self._spent + (_amount(step.get("cost")) or 0.0), _HIGHEST)
         total, turns = _amount(said.get("total_cost_usd")), _amount(said.get("num_turns"))
         self.cost = max((c for c in (self.cost, total, self._spent or None) if c is not None),
                         default=None)  # fmt: skip
-        known = (self.turns, int(turns) if turns else None, self._counted or None)
+        # Half a turn more than the cap is more than the cap.
+        rounded = math.ceil(min(turns, _MOST_TURNS)) if turns else None
+        known = (self.turns, rounded, self._counted or None)
         self.turns = max((count for count in known if count is not None), default=None)
-        if said.get("is_error") is True:
+        if str(said.get("is_error")).strip().lower() == "true":
             # What it then calls its result says what went wrong.
             self.value = None
-        elif self._key and (value := _at(said, self._key)):
+        elif self._key and _has_something(value := _at(said, self._key)):
             spelled = value if isinstance(value, str) else json.dumps(value)
             # Half a surrogate pair is JSON, and no text that can be written down.
             self.value = spelled[:_LONGEST_VALUE].encode("utf-8", "replace").decode()
 
 
 def _amount(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """A number, as such or spelled in a string, that can be an amount of something."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)
-    except OverflowError:
+        number = float(min(value, _HIGHEST) if isinstance(value, int) else value)
+    except (OverflowError, ValueError):
         return None
     return number if math.isfinite(number) and number >= 0 else None
+
+
+def _has_something(value: object) -> bool:
+    """Whether there is any text in it, or a number, or a yes; also deep inside."""
+    match value:
+        case str():
+            return bool(value.strip())
+        case bool():
+            return value
+        case float():
+            return math.isfinite(value)
+        case int():
+            return True
+        case list():
+            return any(map(_has_something, value))
+        case dict():
+            return any(map(_has_something, value.values()))
+    return False
 
 
 def _at(value: Any, keys: list[str]) -> Any:

@@ -318,6 +318,8 @@ def test_a_pattern_is_evidence_and_costs_no_more_for_hostile_output(stage, tmp_p
         ('{"total_cost_usd": 2.5}', {"max_cost": 1.0}, "over-cost"),
         ('{"type":"step_finish","part":{"cost":0.6}}', {"max_cost": 1.0}, "over-cost"),
         ('{"type":"turn.completed"}', {"max_turns": 1}, "over-turns"),
+        ('{"total_cost_usd": "900.5"}', {"max_cost": 1.0}, "over-cost"),
+        ('{"num_turns": 1e25}', {"max_turns": 9}, "over-turns"),
     ],
 )
 def test_a_cap_stops_the_run(stage, tmp_path, line, settings, code):

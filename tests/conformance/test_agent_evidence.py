@@ -1,5 +1,6 @@
 """Evidence that is somebody else's, and caps that are heard of too late."""
 
+import hashlib
 import os
 import time
 
@@ -67,6 +68,27 @@ def test_a_working_directory_may_be_a_link_itself(stage, tmp_path):
     (tmp_path / "link").symlink_to("work")
     code = "import os; os.mkdir('a'); open('a/R.md', 'w').write('x')"
     assert run(stage, tmp_path / "link", code, evidence={"file": "./a//R.md"}).code == "exit-0"
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20, (64 << 20) + 1])
+def test_how_much_of_a_file_was_hashed_is_said(stage, tmp_path, size):
+    """A digest of the beginning is not taken for one of the whole file."""
+    code = f"open('REPORT.md', 'wb').truncate({size})"
+    found = run(stage, tmp_path, code, evidence={"file": "REPORT.md"}).evidence
+    hashed = min(size, 64 << 20)
+    assert (found["bytes"], found["sha256_bytes"]) == (size, hashed)
+    assert found["sha256"] == hashlib.sha256(bytes(hashed)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_evidence"),
+    [('[""]', False), ('{"a": null}', False), ("NaN", False), ('{"a": [0.5]}', True)],
+)
+def test_a_value_with_nothing_in_it_is_no_evidence(stage, tmp_path, said, is_evidence):
+    """A list of nothing is nothing, and held for a person."""
+    line = f'{{"result": {said}}}'
+    ended = run(stage, tmp_path, f"print({line!r})", evidence={"json": "result"})
+    assert ended.code == ("exit-0" if is_evidence else "no-evidence")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Agents: which command and which model a request gets, and what is heard of it; no process."""
 
 import json
+import sys
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,7 +212,7 @@ def test_output_is_read_the_same_however_it_is_cut(cuts):
 @pytest.mark.parametrize(
     "line",
     [b"[" * 100_000, b'{"a":' * 100_000, b'{"total_cost_usd": 1e999}', b'{"total_cost_usd": true}',
-     b'{"total_cost_usd": -5}', b'{"num_turns": "3"}', b"\xff\xfe{", b'{"type": ["a"]}',
+     b'{"total_cost_usd": -5}', b'{"num_turns": "three"}', b"\xff\xfe{", b'{"type": ["a"]}',
      b'{"total_cost_usd": NaN}', b'{"num_turns": ' + b"9" * 5000 + b"}"],
 )  # fmt: skip
 def test_hostile_output_says_nothing(line):
@@ -219,6 +221,76 @@ def test_hostile_output_says_nothing(line):
     usage.feed(line + b"\n")
     usage.end()
     assert (usage.cost, usage.turns, usage.value) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "cost", "turns"),
+    [
+        ({"total_cost_usd": "900.5", "num_turns": "400"}, 900.5, 400),
+        ({"total_cost_usd": " 1e2 ", "num_turns": "2.5"}, 100.0, 3),
+        ({"num_turns": 2.5}, None, 3),
+        ({"num_turns": 1e25}, None, 2**53 - 1),
+        ({"num_turns": "1e300"}, None, 2**53 - 1),
+        ({"num_turns": 10**400}, None, 2**53 - 1),
+        ({"num_turns": 2**53 - 1}, None, 2**53 - 1),
+        ({"total_cost_usd": 10**400}, sys.float_info.max, None),
+        ({"total_cost_usd": "inf", "num_turns": "nan"}, None, None),
+        ({"total_cost_usd": "-1", "num_turns": "-1"}, None, None),
+        ({"total_cost_usd": "", "num_turns": "many"}, None, None),
+        ({"total_cost_usd": -(10**400), "num_turns": -(10**400)}, None, None),
+    ],
+)
+def test_amounts_are_numbers_that_can_be_written_down(line, cost, turns):
+    """A number in a string is one; too many are as many as can be said, and pass any cap."""
+    usage = Usage()
+    usage.feed(json.dumps(line).encode() + b"\n")
+    usage.end()
+    assert (usage.cost, usage.turns) == (cost, turns)
+    assert type(usage.turns) is type(turns)
+    orjson.dumps([usage.cost, usage.turns], option=orjson.OPT_STRICT_INTEGER)
+
+
+def test_a_sum_of_costs_stays_a_number():
+    """However much the steps say that they cost, together it is more than any cap, and finite."""
+    usage = Usage()
+    usage.feed(b'{"type": "step_finish", "part": {"cost": 1.5e308}}\n' * 3)
+    assert (usage.cost, usage.turns) == (sys.float_info.max, 3)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [float("nan"), float("inf"), "", " \t\n", [], {}, [""], {"a": None}, [[], {"a": [" "]}], None,
+     False, [False], {"a": float("nan")}, {"text": ""}],
+)  # fmt: skip
+def test_what_has_nothing_in_it_is_no_value(nothing):
+    """Emptiness in whatever shape is not the result that was asked for."""
+    usage = Usage("result")
+    usage.feed(json.dumps({"result": nothing}).encode() + b"\n")
+    usage.end()
+    assert usage.value is None
+
+
+@pytest.mark.parametrize(
+    ("something", "value"),
+    [("x", "x"), ([["", "x"]], '[["", "x"]]'), ({"a": {"b": 0}}, '{"a": {"b": 0}}'), (3, "3"),
+     (0.5, "0.5"), (True, "true"), ([None, True], "[null, true]"), (10**400, str(10**400))],
+)  # fmt: skip
+def test_what_has_something_in_it_is_a_value(something, value):
+    """Text, a number or a yes, also deep inside, is a result."""
+    usage = Usage("result")
+    usage.feed(json.dumps({"result": something}).encode() + b"\n")
+    usage.end()
+    assert usage.value == value
+
+
+@pytest.mark.parametrize("depth", [300, 700, 900, 980])
+def test_depth_breaks_nothing(depth):
+    """What can be read, but is too deep to be searched or written, ends no supervisor."""
+    usage = Usage("result")
+    for key in ("result", "is_error"):
+        usage.feed(b'{"%s": %s"x"%s}\n' % (key.encode(), b"[" * depth, b"]" * depth))
+    usage.feed(b'{"num_turns": 3}\n')
+    assert usage.turns == 3
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -236,11 +308,12 @@ def test_events_that_come_as_one_list_count_each_once(indent):
     assert (usage.cost, usage.turns, usage.value) == (9.5, 2, "x")
 
 
-def test_a_result_that_is_an_error_is_no_evidence():
+@pytest.mark.parametrize("yes", [True, "true", "True"])
+def test_a_result_that_is_an_error_is_no_evidence(yes):
     """What a tool calls its result, and an error as well, is not what was asked for."""
     usage = Usage("result")
     usage.feed(b'{"result": "fine"}\n')
-    failed = {"type": "result", "is_error": True, "result": "API Error 401"}
+    failed = {"type": "result", "is_error": yes, "result": "API Error 401"}
     usage.feed(json.dumps(failed).encode() + b"\n")
     usage.end()
     assert usage.value is None
