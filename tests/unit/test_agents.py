@@ -241,11 +241,11 @@ def test_hostile_output_says_nothing(line):
     ],
 )
 def test_amounts_are_numbers_that_can_be_written_down(line, cost, turns):
-    """A number in a string is one; too many are as many as can be said, and pass any cap."""
-    usage = Usage()
-    usage.feed(json.dumps(line).encode() + b"\n")
+    """A number in a string is one; too many are as many as can be said; all else counts too."""
+    usage = Usage("result")
+    usage.feed(json.dumps({**line, "result": "x"}).encode() + b"\n")
     usage.end()
-    assert (usage.cost, usage.turns) == (cost, turns)
+    assert (usage.cost, usage.turns, usage.value) == (cost, turns, "x")
     assert type(usage.turns) is type(turns)
     orjson.dumps([usage.cost, usage.turns], option=orjson.OPT_STRICT_INTEGER)
 
