@@ -17,11 +17,14 @@ from spoold.executors import Context
 from spoold.executors._backstop import kill_what_is_left
 from spoold.executors._child import Ending, supervise
 from spoold.executors._launch import has_begun
+from spoold.executors._regular import read_whole
 
 #: A worktree is made within that time (seconds), or not at all.
 _LONGEST = 600.0
 #: For what is half made to be removed again; a service that stops waits for less.
 _REMOVED, _REMOVED_AT_STOP = 60.0, 2.0
+#: The longest path there can be (bytes).
+_LONGEST_PATH = 4096
 #: Of what git says.
 _SHOWN = 400
 #: Neither hooks nor a file system monitor run.
@@ -30,11 +33,11 @@ _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 
 def works_in(repository: str, context: Context) -> str:
     """The folder in which the agent of an attempt was started."""
-    noted = ""
+    path, noted = _path_of(repository, context), ""
     with suppress(OSError):
-        noted = _record(context).read_text("utf-8", "replace")
-    # Empty after a crash of the whole machine: it is not synced.
-    return noted or _path_of(repository, context)
+        noted = read_whole(str(_record(context)), _LONGEST_PATH).decode("utf-8", "replace")
+    # Empty after a crash of the whole machine, as it is not synced; or an agent's.
+    return noted if noted.startswith(f"{path}/") and "\0" not in noted else path
 
 
 def fresh_worktree(repository: str, context: Context, timeout: float) -> str:

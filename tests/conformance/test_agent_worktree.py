@@ -1,6 +1,7 @@
 """The kind `agent` in a git worktree of its own: how that is made, and what ends it."""
 
 import itertools
+import os
 import subprocess
 import threading
 import time
@@ -187,6 +188,22 @@ def test_it_starts_in_the_same_folder_of_the_worktree(stage, repository, name):
     given = {"worktree": True, "evidence": {"file": "REPORT.md"}}
     found = agent.probe(params(context.config, f"{repository}/{name}", **given), context)
     assert (found.code, found.details) == ("exit-0", ended.details)
+
+
+@pytest.mark.parametrize("lie", [None, "", "/", "{where}/a\0b", "{where}/" + "x/" * 4096])
+def test_an_agent_that_hides_where_it_worked_is_judged_all_the_same(stage, repository, lie):
+    """What lies in the place of that note is neither waited for nor believed."""
+    context = stage.context(None)
+    where = start(stage, repository, context=context).details["cwd"]
+    note = Path(f"{context.files}.cwd")
+    note.unlink()
+    if lie is None:
+        os.mkfifo(note)
+    else:
+        note.write_text(lie.format(where=where))
+    given = {"worktree": True, "evidence": {"file": "REPORT.md"}}
+    found = agent.probe(params(context.config, repository, **given), context)
+    assert found.details["cwd"] == where
 
 
 def test_a_folder_reached_through_a_link_is_the_one_in_the_repository(stage, tmp_path, repository):
