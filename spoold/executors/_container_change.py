@@ -5,11 +5,12 @@ import re
 import time
 from collections.abc import Iterator
 
-from spoold.errors import Permanent
+from spoold.errors import Permanent, Transient
 from spoold.executors import Result
 from spoold.executors import _container_compose as compose
+from spoold.executors._container_network import reconnect
 from spoold.executors._container_params import PAST
-from spoold.executors._container_placing import is_in_use
+from spoold.executors._container_placing import has_no_network, is_in_use
 from spoold.executors._container_ready import details_of, done, halt, until_ready
 from spoold.executors._container_terms import restart_policy
 from spoold.executors._container_world import RESTART, SHORT, Details, Found, World
@@ -70,24 +71,38 @@ def is_stopped(found: Found) -> bool:
     return found.status in ("created", "exited", "dead")
 
 
+def has_policy(found: Found, policy: str | None = None) -> bool:
+    """Whether the engine does that when it ends by itself: without a policy, what it was made with.
+
+    Of one that was made by an older version nobody knows that: it has what it has.
+    """
+    own = found.labels.get(RESTART)
+    return not own or found.facts["HostConfig"]["RestartPolicy"] == restart_policy(policy or own)
+
+
 def start(world: World) -> Result:
     """Start it and wait until it works."""
     found = world.needed()
     _set_restart(world, found)
     if found.works:
         return done(world, found, "already-running", f"{world.name} was running already.")
+    if found.status == "paused":
+        world.engine.unpause(found.id)
+        return _ready(world, "started", "was paused, and goes on")
+    told = reconnect(world, found)
     with _explained(world, found):
         world.engine.start(found.id)
-    return _ready(world, "started", "was started")
+    return _ready(world, "started", "was started", told)
 
 
 def restart(world: World) -> Result:
     """End it, start it, and wait until it works again."""
     found = world.needed()
     _set_restart(world, found)
+    told = reconnect(world, found)
     with _explained(world, found):
         world.engine.restart(found.id, _grace(world))
-    return _ready(world, "restarted", "was restarted")
+    return _ready(world, "restarted", "was restarted", told)
 
 
 def wait_on(world: World) -> Result:
@@ -101,20 +116,23 @@ def was_restarted(world: World, found: Found) -> bool:
     return bool(found.started_at and found.started_at >= world.context.started)
 
 
-def _ready(world: World, code: str, said: str) -> Result:
+def _ready(world: World, code: str, said: str, told: Details | None = None) -> Result:
     began = time.monotonic()
     found = until_ready(world, world.needed(), world.params.ready_timeout or 30.0)
     how = " and is healthy" if found.health == "healthy" else ""
-    more = {"seconds": round(time.monotonic() - began, 1)}
+    more: Details = {"seconds": round(time.monotonic() - began, 1), **(told or {})}
     return done(world, found, code, f"{world.name} {said}{how}.", more)
 
 
 @contextlib.contextmanager
 def _explained(world: World, found: Found) -> Iterator[None]:
-    """What an engine says of a port, for people."""
+    """What an engine says of a port or a network, for people."""
     try:
         yield
     except Refused as error:
+        if has_no_network(error):
+            # Somebody removed it between the look and the start; the next try makes it again.
+            raise Transient("network-contended", error.summary) from None
         if not is_in_use(error):
             raise
         port = details_of(world, found).get("port")
@@ -123,14 +141,10 @@ def _explained(world: World, found: Found) -> Iterator[None]:
 
 
 def _set_restart(world: World, found: Found, policy: str | None = None) -> None:
-    """What the engine does when it ends by itself: without a policy, what it was made with.
-
-    One that was made by an older version does not say that, and keeps what it has.
-    """
-    if own := found.labels.get(RESTART):
-        wanted = restart_policy(policy or own)
-        if found.facts["HostConfig"]["RestartPolicy"] != wanted:
-            world.engine.set_restart(found.id, wanted)
+    """Make the engine do that when it ends by itself."""
+    if not has_policy(found, policy):
+        wanted = restart_policy(policy or found.labels[RESTART])
+        world.engine.set_restart(found.id, wanted)
 
 
 def _grace(world: World) -> float:

@@ -5,7 +5,7 @@ import re
 from spoold.errors import Transient
 from spoold.executors import _container_ports as ports
 from spoold.executors._container_ready import halt
-from spoold.executors._container_world import DISPATCH, World
+from spoold.executors._container_world import DISPATCH, Details, Found, World
 from spoold.executors._docker import CONFLICT, Facts, Refused
 
 _OVERLAP = re.compile(r"overlap", re.IGNORECASE)
@@ -30,6 +30,33 @@ def have_network(world: World) -> tuple[str, str]:
     return str(there[0]["Id"]), _subnet_of(there[0])
 
 
+def reconnect(world: World, found: Found) -> Details:
+    """Give a container a network again whose own is gone; what there is to tell of that.
+
+    The engine starts nothing that is connected to what is gone, and `docker network prune` takes
+    the networks of all that is stopped.
+
+    Raises:
+        Permanent: `name-taken`, by a network that is not ours.
+        Transient: `subnets-exhausted`, or `network-contended`.
+    """
+    was = world.networks()
+    there = {str(one["Id"]): str(one["Name"]) for one in world.engine.networks()}
+    gone = [
+        name
+        for name, which in found.networks.items()
+        if which not in there and (which or name not in there.values())
+    ]
+    for name in gone:
+        world.engine.disconnect(found.id, name)
+    if world.network_name not in gone and len(gone) < len(found.networks):
+        return {}
+    network, subnet = have_network(world)
+    world.engine.connect(found.id, network)
+    how = "it was connected again to" if was else "its network was gone; it has a new one,"
+    return {"subnet": subnet, "warnings": [f"{how} {world.network_name}"]}
+
+
 def _make(world: World) -> str:
     """Make it on the lowest subnet that is free; its id, or nothing if somebody was faster."""
     labels = {world.config.labels.customer: world.customer, DISPATCH: world.context.dispatch_id}
@@ -42,7 +69,7 @@ def _make(world: World) -> str:
             # Another customer was faster, or it overlaps something that only the engine knows.
             if not _OVERLAP.search(error.text):
                 raise
-    pool = world.params.subnets
+    pool = world.params.subnets or world.config.subnets
     raise Transient("subnets-exhausted", f"No subnet of {pool} is free; delete what is not needed.")
 
 

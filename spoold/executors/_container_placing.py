@@ -20,6 +20,11 @@ def is_in_use(error: Refused) -> bool:
     return bool(_IN_USE.search(error.text))
 
 
+def has_no_network(error: Refused) -> bool:
+    """Whether the engine would not start a container because its network is gone."""
+    return bool(_NO_NETWORK.search(error.text))
+
+
 @dataclass
 class Placing:
     """One customer's container on its way to a port.
@@ -98,7 +103,7 @@ class Placing:
         try:
             self.world.engine.start(found.id)
         except Refused as error:
-            if _NO_NETWORK.search(error.text):
+            if has_no_network(error):
                 # Another request for this customer is at it: had made it, or has made a second.
                 raise Transient("network-contended", error.summary) from None
             if not is_in_use(error):

@@ -82,6 +82,12 @@ class Found:
         return 0
 
     @property
+    def networks(self) -> dict[str, str]:
+        """Those that it is connected to: name → id, which is empty until it is started."""
+        found = self.facts["NetworkSettings"].get("Networks") or {}
+        return {name: str(network.get("NetworkID") or "") for name, network in found.items()}
+
+    @property
     def works(self) -> bool:
         """Whether it runs, and is healthy: exactly that, and no word that contains it."""
         return self.status == "running" and self.health in ("healthy", "none")

@@ -155,6 +155,11 @@ class Engine:
         with self._translated("start the container", acts=True):
             self._api.start(container)
 
+    def unpause(self, container: str) -> None:
+        """Let it go on."""
+        with self._translated("unpause the container", acts=True):
+            self._api.unpause(container)
+
     def restart(self, container: str, grace: float) -> None:
         """Stop and start it."""
         with self._translated("restart the container", acts=True):
@@ -214,6 +219,16 @@ class Engine:
                 name, driver="bridge", ipam=ipam, check_duplicate=True, labels=labels
             )
             return str(made["Id"])
+
+    def connect(self, container: str, network: str) -> None:
+        """Put a container into a network."""
+        with self._translated("connect the container to its network", acts=True):
+            self._api.connect_container_to_network(container, network)
+
+    def disconnect(self, container: str, network: str) -> None:
+        """Take a container out of a network, by its name, also if that is gone."""
+        with self._translated("disconnect the container from its network", acts=True):
+            self._api.disconnect_container_from_network(container, network, force=True)
 
     def remove_network(self, network: str) -> None:
         """Remove it, unless it is gone."""

@@ -15,6 +15,7 @@ from spoold.errors import ExecutionError, Transient
 from spoold.executors import Context, Finding, Result, Running
 from spoold.executors._container_change import (
     delete,
+    has_policy,
     is_stopped,
     restart,
     start,
@@ -135,6 +136,9 @@ def _if_gone(world: World, found: Found | None) -> Result:
 
 def _state_of(world: World, found: Found) -> Result | Running:
     action, name = world.params.action, world.name
+    if action != "create" and not has_policy(found, "no" if action == "stop" else None):
+        # Whoever stopped or started it, it was not this request: that sets the policy first.
+        raise _never(f"{name} has the restart policy that it had before.")
     if action == "stop":
         if not is_stopped(found):
             raise _never(f"{name} still runs.")
@@ -143,7 +147,7 @@ def _state_of(world: World, found: Found) -> Result | Running:
         raise _never(f"{name} is another request's.")
     if action == "restart" and not was_restarted(world, found):
         raise _never(f"{name} was not started again.")
-    if action == "start" and is_stopped(found):
+    if action == "start" and (is_stopped(found) or found.status == "paused"):
         raise _never(f"{name} does not run.")
     if found.works and found.health == "healthy":
         return done(world, found, PAST[action], f"{name} runs and is healthy.")

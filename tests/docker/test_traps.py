@@ -408,6 +408,23 @@ def test_probe_sees_what_is(yard):
     assert yard.go("health-check", how="probe").code == "never-started"
 
 
+@pytest.mark.parametrize("action", ["stop", "start", "restart"])
+def test_probe_does_not_take_what_a_person_did_for_a_request(yard, action):
+    """What somebody stops or starts by hand has the wrong restart policy: the request acts, too."""
+    yard.go("create")
+    if action != "stop":
+        yard.go("stop")
+    context = yard.context(yard.config())
+    by_hand = yard.api.stop if action == "stop" else yard.api.start
+    by_hand(yard.name())
+    assert yard.go(action, how="probe", context=context).code == "never-started"
+    assert not isinstance(yard.go(action, context=context), Exception)
+    probed = yard.go(action, how="probe", context=context)
+    assert isinstance(probed, Result)
+    wanted = "no" if action == "stop" else "on-failure"
+    assert yard.inspect()["HostConfig"]["RestartPolicy"]["Name"] == wanted
+
+
 def test_nothing_is_done_while_the_service_stops(yard):
     """An attempt that begins when the service already stops does nothing."""
     for action in ("create", "delete", "restart", "health-check"):
