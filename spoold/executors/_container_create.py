@@ -28,11 +28,11 @@ _DENIED = re.compile(
 def create(world: World) -> Result:
     """Make it, start it, and wait until it works."""
     began = time.monotonic()
-    found = world.container()
-    if found and not world.made_now(found.labels):
-        return _was_there(world, found)
-    secrets = read_secrets(world)
     with _cleaned_up(world):
+        found = world.container()
+        if found and not world.made_now(found.labels):
+            return _was_there(world, found)
+        secrets = read_secrets(world)
         _have_image(world)
         network, subnet = have_network(world)
         placing = Placing(world, network, subnet, secrets)
@@ -41,6 +41,19 @@ def create(world: World) -> Result:
     if placing.warnings:
         more["warnings"] = placing.warnings
     return done(world, found, "created", f"{world.name} runs{_and_health(found)}.", more)
+
+
+def found_now(world: World) -> Found | None:
+    """The customer's container.
+
+    Raises:
+        Permanent: `name-taken`, after what this request has made was removed.
+    """
+    try:
+        return world.container()
+    except Permanent as error:
+        _clean_after(error, world)
+        raise
 
 
 def clean_up(world: World) -> tuple[list[str], list[str]]:
@@ -56,19 +69,29 @@ def clean_up(world: World) -> tuple[list[str], list[str]]:
             left.append(f"{what} ({error.summary})")
 
     facts = world.engine.container(world.name)
-    used = ""
-    if facts and world.made_now(Found(facts).labels):
-        remove(f"container {world.name}", world.engine.remove, facts["Id"])
+    found = Found(facts) if facts else None
+    if found and world.made_now(found.labels):
+        remove(f"container {world.name}", world.engine.remove, found.id)
         compose.remove(world)
-    elif facts:
-        # Another request was faster, perhaps with the network that this one had made for it.
-        used = facts["HostConfig"]["NetworkMode"]
+        found = None
     for network in world.engine.networks():
-        ours = world.made_now(network["Labels"] or {})
-        if network["Name"] == world.network_name and ours and network["Id"] != used:
-            what = f"network {world.network_name}"
+        if network["Name"] != world.network_name or not world.made_now(network["Labels"] or {}):
+            continue
+        what = f"network {world.network_name}"
+        if not found or not _is_used(network, found):
             remove(what, world.engine.remove_network, network["Id"])
+        elif not world.is_ours(found.labels):
+            left.append(f"{what} (a container that spoold did not make is in it)")
     return removed, left
+
+
+def _is_used(network: Facts, found: Found) -> bool:
+    """Whether a container is in it, or will be when it is started.
+
+    Another request was faster, perhaps, with the network that this one had made for it.
+    """
+    mode = found.facts["HostConfig"]["NetworkMode"]
+    return network["Id"] in (mode, *found.networks.values()) or network["Name"] == mode
 
 
 def _and_health(found: Found) -> str:
@@ -115,13 +138,18 @@ def _cleaned_up(world: World) -> Iterator[None]:
         raise
     except ExecutionError as error:
         if error.code not in ("engine-unreachable", "engine-restarted"):
-            removed, left = _clean_up(world)
-            if removed:
-                error.summary += f" Removed again: {', '.join(removed)}."
-            if left:
-                error.summary += f" Could not be removed: {', '.join(left)}."
-                error.details["left"] = left
+            _clean_after(error, world)
         raise
+
+
+def _clean_after(error: ExecutionError, world: World) -> None:
+    """Remove what this request has made, and say so."""
+    removed, left = _clean_up(world)
+    if removed:
+        error.summary += f" Removed again: {', '.join(removed)}."
+    if left:
+        error.summary += f" Could not be removed: {', '.join(left)}."
+        error.details["left"] = left
 
 
 def _clean_up(world: World) -> tuple[list[str], list[str]]:

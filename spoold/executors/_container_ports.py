@@ -105,8 +105,10 @@ def _bound(engine: Engine, container: str) -> Iterator[int]:
     bindings = (facts.get("HostConfig") or {}).get("PortBindings") or {}
     for published in bindings.values():
         for one in published or []:
+            # A range, of which the engine takes whichever is free when it starts it.
+            first, _, last = str(one.get("HostPort") or "-").partition("-")
             with suppress(ValueError):
-                yield int(one.get("HostPort") or "-")
+                yield from range(int(first), int(last or first) + 1)
 
 
 def free_subnets(world: World) -> Iterator[str]:

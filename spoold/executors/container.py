@@ -24,7 +24,7 @@ from spoold.executors._container_change import (
     wait_on,
     was_restarted,
 )
-from spoold.executors._container_create import create
+from spoold.executors._container_create import create, found_now
 from spoold.executors._container_health import health_check
 from spoold.executors._container_params import (
     LITERAL,
@@ -95,7 +95,7 @@ def _told(act: Callable[[World], _Answer], params: Params, context: Context) -> 
 def _left_by(world: World) -> Result | Running:
     if world.params.action == "health-check":
         raise _never("Nobody saw the end of the look.")
-    found = world.container()
+    found = found_now(world) if world.params.action == "create" else world.container()
     if world.params.action == "delete":
         return _if_gone(world, found)
     if found is None:

@@ -20,6 +20,7 @@ class Engine:
         network: the same.
         keeps: it removes no network.
         broken: it answers every question with an error; once it was asked for an image.
+        mode: the network with which the container was made.
         meanwhile: called when it is asked for an image.
     """
 
@@ -27,6 +28,7 @@ class Engine:
         self.container = container
         self.network = network
         self.keeps = self.broken = False
+        self.mode = "n" * 64
         self.meanwhile: Callable[[], None] = lambda: None
 
     def answer(self, method: str, path: str) -> tuple[int, Any]:
@@ -47,7 +49,8 @@ class Engine:
             return 404, {"message": "No such container"}
         state = {"Status": "running", "Health": {"Status": "starting"}}
         return 200, {"Id": "beef" * 16, "Name": "/customer-a1", "State": state,
-                     "HostConfig": {"NetworkMode": "n" * 64},
+                     "HostConfig": {"NetworkMode": self.mode},
+                     "NetworkSettings": {"Networks": {NETWORK: {"NetworkID": "n" * 64}}},
                      "Config": {"Labels": labels(self.container), "Env": []}}  # fmt: skip
 
     def _networks(self) -> tuple[int, Any]:
@@ -113,6 +116,15 @@ def test_what_others_have_made_stays(call):
     assert type(ended) is Transient
     assert "Nothing is there" in ended.summary
     assert (engine.container, engine.network) == ("d-other", "d-other")
+
+
+def test_a_network_that_another_has_come_into_stays(call, stage):
+    """A container that was made with another network, and is in this request's now, keeps it."""
+    engine = Engine("d-other", stage.dispatch_id)
+    engine.mode = "gone"
+    ended = call(container.take_back, engine, "create")
+    assert type(ended) is Transient
+    assert engine.network == stage.dispatch_id
 
 
 def test_an_engine_that_is_away_leaves_it_to_a_person(call):

@@ -159,15 +159,23 @@ def test_every_way_to_have_a_port_counts():
         {"Id": "3", "Names": ["/c"], "State": "created", "Labels": None, "Ports": None},
         {"Id": "4", "Names": None, "State": "running", "Labels": {"openclaw.port": "none"}},
     ]
-    bound = {"HostConfig": {"PortBindings": {"1/tcp": [{"HostPort": "5002"}], "2/tcp": None}}}
+    bindings = {
+        "1/tcp": [{"HostPort": "5002"}, {"HostPort": "5005-5006"}, {"HostPort": ""}],
+        "2/tcp": None,
+        "3/tcp": [{"HostPort": "x-5003"}],
+    }
+    bound = {"HostConfig": {"PortBindings": bindings}}
     found = world(engine_with(containers, inspected=bound))
     assert dict(ports.ports_of(found)) == {
         5000: "container a",
         5001: "container b",
         5002: "container c",
+        5005: "container c",
+        5006: "container c",
     }
     assert ports.free_port(found, ()) == 5003
-    assert ports.free_port(found, {5003, 5005}) == 5004
+    assert ports.free_port(found, {5003, 5007}) == 5004
+    assert ports.free_port(found, {5003, 5004}) == 5007
 
 
 def test_a_port_with_a_listener_is_not_free():

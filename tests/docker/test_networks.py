@@ -112,6 +112,22 @@ def test_a_network_that_goes_in_the_last_moment_is_made_at_the_next_try(yard, mo
     assert not isinstance(yard.go(action), Exception)
 
 
+def test_what_was_never_started_is_in_its_network(yard, monkeypatch):
+    """A container that was made and never started is not taken for one without a network."""
+
+    class Died(BaseException):
+        pass
+
+    def die(*_given):
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(container.Engine, "start", die)
+        with pytest.raises(Died):
+            yard.go("create")
+    assert "warnings" not in yard.go("start", dispatch="d-2").details
+
+
 @pytest.mark.parametrize("at", ["disconnect", "create_network", "connect"])
 def test_a_start_that_died_while_it_made_the_network_goes_on(yard, monkeypatch, at):
     """Whatever an attempt has left of it, the next one has one network, and the container in it."""

@@ -170,6 +170,16 @@ def test_a_port_of_a_strangers_container_is_passed_over(yard, start):
     assert yard.prefix in failed.summary
 
 
+def test_every_port_of_a_strangers_range_is_passed_over(yard):
+    """A stopped container that may be started on any port of a range is left all of them."""
+    ports = f"{yard.ports[0]}-{yard.ports[2]}"
+    bindings = {"3000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ports}]}
+    more = {"ExposedPorts": {"3000/tcp": {}}, "HostConfig": {"PortBindings": bindings}}
+    stranger = yard.stranger("x", start=False, **more)
+    assert yard.go("create").details["port"] == yard.ports[3]
+    yard.api.start(stranger)
+
+
 @pytest.mark.parametrize("asked", [False, True], ids=["chosen", "asked-for"])
 def test_a_port_that_is_taken_in_the_last_moment(yard, listen, monkeypatch, asked):
     """A program that takes the port after the look makes the engine refuse to start it.
@@ -313,6 +323,41 @@ def test_a_crashed_create_whose_port_was_given_away_gets_another(yard):
     yard.stranger("c-z", Labels=rival)
     assert yard.go("create", how="resume").details["port"] == yard.ports[1]
     assert yard.containers() == ["c-a", "c-z"]
+
+
+@pytest.mark.parametrize("how", ["run", "probe"])
+def test_a_create_whose_name_was_taken_meanwhile_leaves_no_network(yard, how):
+    """A stranger that took the name between a crash and the next try stays; our network goes."""
+    crashed(yard, "create")
+    assert left(yard) == ([], ["n-a"])
+    stranger = yard.stranger("c-a")
+    failed = yard.go("create", how=how)
+    assert (failed.code, type(failed)) == ("name-taken", Permanent)
+    assert f"Removed again: network {yard.prefix}n-a." in failed.summary
+    assert left(yard) == (["c-a"], [])
+    assert yard.api.inspect_container(stranger)["State"]["Running"]
+
+
+@pytest.mark.parametrize("key", ["Id", "Name"])
+@pytest.mark.parametrize("start", [True, False], ids=["running", "stopped"])
+def test_a_network_that_a_stranger_uses_is_told(yard, start, key):
+    """A stranger that took the name and is in the network keeps both, and the result says so."""
+    crashed(yard, "create")
+    (network,) = yard.api.networks(names=[f"{yard.prefix}n-a"])
+    yard.stranger("c-a", start=start, HostConfig={"NetworkMode": network[key]})
+    failed = yard.go("create")
+    assert (failed.code, type(failed)) == ("name-taken", Permanent)
+    assert f"Could not be removed: network {yard.prefix}n-a (" in failed.summary
+    assert left(yard) == (["c-a"], ["n-a"])
+
+
+def test_a_create_that_lacks_its_secret_after_a_crash_leaves_nothing(yard):
+    """What an attempt that died has made goes, too, if the next one cannot even begin."""
+    crashed(yard, "create")
+    yard.secrets.clear()
+    failed = yard.go("create")
+    assert (failed.code, type(failed)) == ("credential-missing", Transient)
+    assert left(yard) == ([], [])
 
 
 def test_a_create_that_lost_leaves_what_the_other_has(yard, monkeypatch):
