@@ -51,6 +51,7 @@ class Watched:
         asked: when restarts were asked for, as far as the breaker counts them.
         wishes: restarts ever asked for: the number of the last wish.
         note: why none is asked for, although it is time.
+        stopped: it does not work because a request has stopped it, so that is no failure.
     """
 
     customer: str
@@ -62,6 +63,7 @@ class Watched:
     asked: list[str] = field(default_factory=list)
     wishes: int = 0
     note: str = ""
+    stopped: bool = False
 
 
 class Health:
@@ -113,6 +115,7 @@ class Health:
             asked=self._that_count(known, now),
             message=str(check.get("errorMessage") or "it failed"),
             note="",
+            stopped=False,
         )
         if check["passed"]:
             return replace(known, passed=True, message="", failures=0, since=None)
@@ -124,6 +127,8 @@ class Health:
             failures=known.failures + 1,
             since=known.since or request.timestamp(now),
         )
+        if self._was_stopped(failing.customer, check):
+            return replace(failing, stopped=True, note="it was stopped by a request")
         if failing.failures < self.table.failures or not failing.customer:
             return failing
         return self._asked_for(failing, check, now)
@@ -134,8 +139,6 @@ class Health:
             return replace(failing, note="no inbox is configured to ask for a restart")
         if len(failing.asked) >= self.table.breaker.restarts:
             return replace(failing, note="asked for too often; a person must look")
-        if self._was_stopped(failing.customer, check):
-            return replace(failing, note="it was stopped by a request")
         if failing.asked and not _was_started_since(failing.asked[-1], check):
             return replace(failing, note=f"asked for at {failing.asked[-1]}, and not done yet")
         number = failing.wishes + 1
@@ -258,6 +261,9 @@ def metrics(executor: str, found: list[Watched], now: datetime) -> bytes:
             for one in found
             if one.passed is not None
         ),
+        "# HELP spoold_container_stopped Whether it does not work because a request stopped it.",
+        "# TYPE spoold_container_stopped gauge",
+        *(f"spoold_container_stopped{_labels(executor, one)} {int(one.stopped)}" for one in found),
         "# HELP spoold_container_failures Looks in a row that found it not working.",
         "# TYPE spoold_container_failures gauge",
         *(f"spoold_container_failures{_labels(executor, one)} {one.failures}" for one in found),

@@ -56,8 +56,9 @@ DURATIONS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
 }  # fmt: skip
 #: What health/*.prom has, written by `spoold health`.
 CONTAINERS = (
-    "spoold_container_known", "spoold_container_up", "spoold_container_failures",
-    "spoold_container_restarts_asked", "spoold_health_last_run_timestamp_seconds",
+    "spoold_container_known", "spoold_container_up", "spoold_container_stopped",
+    "spoold_container_failures", "spoold_container_restarts_asked",
+    "spoold_health_last_run_timestamp_seconds",
 )  # fmt: skip
 
 _FILE = "spoold.prom"

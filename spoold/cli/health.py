@@ -28,7 +28,7 @@ def command(app: App) -> None:
     """Check all managed containers, and ask for a restart of those that fail again and again.
 
     The wish is a record in the inbox named in [health]. Exit 69 if a container, or an engine, does
-    not answer as it should.
+    not answer as it should; a container that a request has stopped is shown, and no failure.
     """
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     around = Surroundings(app.routing)
@@ -48,7 +48,7 @@ def command(app: App) -> None:
                 app.row(row, app.styled(" ".join(text.split()), fg="red"), logging.ERROR)
                 continue
             for one in found:
-                failed += one.passed is not True
+                failed += not one.passed and not one.stopped
                 _say(app, instance.name, one)
     finally:
         lock.release()
@@ -60,6 +60,9 @@ def _say(app: App, executor: str, one: Watched) -> None:
     row = {"executor": executor, **asdict(one)}
     if one.passed:
         app.row(row, f"ok       {one.name}")
+        return
+    if one.stopped:
+        app.row(row, f"stopped  {one.name}")
         return
     asked = f", restarts asked for: {len(one.asked)}" if one.asked else ""
     note = f" ({one.note})" if one.note else ""

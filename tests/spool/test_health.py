@@ -278,6 +278,22 @@ def test_what_is_not_known_is_told_everywhere(lab, engine):
     assert [orjson.loads(row)["passed"] for row in rows] == [None, True]
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_what_a_request_has_stopped_is_shown_and_no_failure(lab, engine, stopped):
+    """A timer is told of what should work and does not, and of nothing else."""
+    engine.world, engine.facts = {"a": "exited"}, {"stopped": stopped}
+    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    assert said.exit_code == (0 if stopped else 1)
+    assert isinstance(said.exception, Unhealthy) != stopped
+    assert ("stopped  customer-a" in said.output) == stopped
+    (row,) = CliRunner().invoke(command, obj=App(str(lab.file), as_json=True)).output.splitlines()
+    assert (orjson.loads(row)["passed"], orjson.loads(row)["stopped"]) == (False, stopped)
+    text = (lab.root / "health/docker.prom").read_text()
+    assert f'spoold_container_stopped{{executor="docker",customer="a"}} {int(stopped)}\n' in text
+    engine.world, engine.facts = {"a": ""}, {"stopped": False}
+    assert not look(lab)["a"].stopped
+
+
 def ask(lab, name, action):
     """A request for an action, made now; its file."""
     lab.drop("tasks", name, {"action": action, "accountId": "a"})
