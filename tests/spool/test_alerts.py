@@ -224,3 +224,10 @@ def test_of_an_intake_that_is_stopped_no_inbox_is_seen(scene):
     scene.gone("intake")
     assert "SpooldInboxNotTaken" not in scene.firing
     assert "SpooldStageDown" in scene.firing
+
+
+def test_a_container_that_a_request_has_stopped_wakes_nobody(scene):
+    """It does not work, and should not."""
+    watched = [health.Watched("c", "customer-c", passed=False, stopped=True)]
+    (scene.spool / "health/docker.prom").write_bytes(health.metrics("docker", watched, now()))
+    assert scene.firing == {}
