@@ -33,7 +33,7 @@ def delete(world: World) -> Result:
         was = details_of(world, found)
         details |= {name: was[name] for name in _KEPT if name in was}
         world.engine.stop(found.id, _grace(world))
-        halt(world)
+        halt(world, f"{world.name} was stopped, and not removed: start it, or delete it.")
         _remove(world, found.id)
     if problem := compose.remove(world):
         details["warnings"] = [problem]

@@ -10,6 +10,7 @@ from typing import Any
 
 from spoold.errors import LeftRunning, Permanent, Transient
 from spoold.executors import Result, ends_of
+from spoold.executors._container_params import PAST
 from spoold.executors._container_world import Details, Found, World
 
 _LOOK = 0.2
@@ -54,15 +55,15 @@ def until_ready(world: World, found: Found, seconds: float) -> Found:
         found = Found(facts)
 
 
-def halt(world: World) -> None:
-    """End here if this attempt must end.
+def halt(world: World, did: str = "") -> None:
+    """End here if this attempt must end; `did` is what it has done so far.
 
     Raises:
         Permanent: `cancelled`.
         LeftRunning: the service stops; what was made is found again.
     """
     if world.context.cancelled.is_set():
-        raise Permanent("cancelled", "A person cancelled it.")
+        raise Permanent("cancelled", f"A person cancelled it. {did}".rstrip())
     if world.context.stopping.is_set():
         raise LeftRunning(f"what was made for {world.name} is found again by its label")
 
@@ -149,5 +150,8 @@ def _late(world: World, found: Found, seconds: float) -> Permanent:
 def _stopped(world: World, found: Found) -> Permanent | LeftRunning:
     if world.context.cancelled.is_set():
         said = f"A person cancelled it while {world.name} was {found.health}."
+        if world.params.action != "create":
+            said = f"A person cancelled it after {world.name} was {PAST[world.params.action]}. "
+            said += f"It is {found.status} ({found.health}), and goes on."
         return Permanent("cancelled", said, details_of(world, found))
     return LeftRunning(f"container {found.id[:12]} goes on; the next start looks at it")

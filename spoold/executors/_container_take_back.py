@@ -10,7 +10,6 @@ from spoold.executors import Context
 from spoold.executors._container_create import clean_up
 from spoold.executors._container_params import Params
 from spoold.executors._container_world import World, looked_at
-from spoold.executors._docker import Refused
 
 
 def take_back(params: Params, context: Context) -> NoReturn:
@@ -26,7 +25,7 @@ def take_back(params: Params, context: Context) -> NoReturn:
     try:
         with looked_at(params, context) as world:
             ended = _removed(world) if params.action == "create" else _seen(world)
-    except (Transient, Refused) as error:
+    except (Transient, Permanent) as error:
         # Whether the engine is asked again, or when, is no matter any more.
         why = error.summary.partition(";")[0].rstrip(".")
         raise _not_seen(params, why) from None

@@ -20,6 +20,7 @@ class Engine:
         network: the same.
         keeps: it removes no network.
         broken: it answers every question with an error; once it was asked for an image.
+        labels: of the container, if it is a stranger's.
         mode: the network with which the container was made.
         meanwhile: called when it is asked for an image.
     """
@@ -29,6 +30,7 @@ class Engine:
         self.network = network
         self.keeps = self.broken = False
         self.mode = "n" * 64
+        self.labels: dict[str, str] | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
     def answer(self, method: str, path: str) -> tuple[int, Any]:
@@ -48,10 +50,11 @@ class Engine:
         if self.container is None:
             return 404, {"message": "No such container"}
         state = {"Status": "running", "Health": {"Status": "starting"}}
+        given = labels(self.container) if self.labels is None else self.labels
         return 200, {"Id": "beef" * 16, "Name": "/customer-a1", "State": state,
                      "HostConfig": {"NetworkMode": self.mode},
                      "NetworkSettings": {"Networks": {NETWORK: {"NetworkID": "n" * 64}}},
-                     "Config": {"Labels": labels(self.container), "Env": []}}  # fmt: skip
+                     "Config": {"Labels": given, "Env": []}}  # fmt: skip
 
     def _networks(self) -> tuple[int, Any]:
         if self.network is None:
@@ -148,6 +151,16 @@ def test_what_cannot_be_undone_is_looked_at(call, action):
     assert "customer-a1 is running (starting) now" in ended.summary
     ended = call(container.take_back, Engine(), action)
     assert "customer-a1 is not there now" in ended.summary
+
+
+@pytest.mark.parametrize("action", ["delete", "restart", "stop", "start"])
+def test_a_container_of_a_stranger_says_nothing_of_ours(call, action):
+    """Where a stranger has the name by now, nobody knows what a try had done to ours."""
+    engine = Engine("d-other")
+    engine.labels = {}
+    ended = call(container.take_back, engine, action)
+    assert (type(ended), ended.code) == (OutcomeUnknown, "cancelled")
+    assert "spoold did not make" in ended.summary
 
 
 def test_a_look_leaves_nothing(call):

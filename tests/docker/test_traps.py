@@ -406,6 +406,38 @@ def test_a_cancelled_create_leaves_nothing(yard):
     assert left(yard) == ([], [])
 
 
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_cancelled_restart_says_what_it_has_done(yard, action):
+    """What was started is known to have been, goes on, and is told: nothing here is in doubt."""
+    config = yard.config(environment=yard.mode("slow"), health=yard.health(retries=99))
+    yard.go("create", config=config)
+    yard.go("stop", config=config)
+    yard.reports.clear()
+    result = interrupted(yard, action, "cancelled", config=config)
+    assert (result.code, type(result)) == ("cancelled", Permanent)
+    assert f"after {yard.name()} was {action}ed. It is running (starting)" in result.summary
+    assert result.details["container"] == yard.inspect()["Id"][:12]
+    assert yard.inspect()["State"]["Running"]
+
+
+def test_a_cancelled_delete_says_what_it_has_done(yard, monkeypatch):
+    """Cancelled when the container was stopped, it is not removed, and the result says both."""
+    yard.go("create")
+    context = yard.context(yard.config())
+    real = container.Engine.stop
+
+    def stop(engine, *given):
+        real(engine, *given)
+        context.cancelled.set()
+        context.stopping.set()
+
+    monkeypatch.setattr(container.Engine, "stop", stop)
+    result = yard.go("delete", context=context)
+    assert (result.code, type(result)) == ("cancelled", Permanent)
+    assert f"{yard.name()} was stopped, and not removed" in result.summary
+    assert yard.inspect()["State"]["Status"] == "exited"
+
+
 def test_a_create_goes_on_while_the_service_is_stopped(yard):
     """A stopped service leaves the container starting; the next one finds it and waits on."""
     config = yard.config(environment=yard.mode("slow"), health=yard.health(retries=99))
