@@ -52,6 +52,7 @@ class Watched:
         wishes: restarts ever asked for: the number of the last wish.
         note: why none is asked for, although it is time.
         stopped: it does not work because a request has stopped it, so that is no failure.
+        worked: it has been seen to work; one that never did goes with the create that failed.
     """
 
     customer: str
@@ -64,6 +65,7 @@ class Watched:
     wishes: int = 0
     note: str = ""
     stopped: bool = False
+    worked: bool = False
 
 
 class Health:
@@ -91,6 +93,9 @@ class Health:
         now = self.around.clock()
         before = self._before()
         found = [self._judged(check, before, now) for check in self._checks()]
+        there = {one.name for one in found}
+        missing = [one for name, one in before.items() if name not in there]
+        found += [self._gone(one, now) for one in missing if self._is_missed(one)]
         self._write(found, now)
         return found
 
@@ -118,7 +123,7 @@ class Health:
             stopped=False,
         )
         if check["passed"]:
-            return replace(known, passed=True, message="", failures=0, since=None)
+            return replace(known, passed=True, message="", failures=0, since=None, worked=True)
         if check["passed"] is None:
             return replace(known, passed=None)
         failing = replace(
@@ -132,6 +137,24 @@ class Health:
         if failing.failures < self.table.failures or not failing.customer:
             return failing
         return self._asked_for(failing, check, now)
+
+    def _is_missed(self, known: Watched) -> bool:
+        """Whether a container that was there before should be there: no request has removed it."""
+        last = self._last_done.get(known.customer, ("", ""))[1]
+        return last != "delete" and (known.worked or bool(last))
+
+    def _gone(self, known: Watched, now: datetime) -> Watched:
+        """A restart is no help, so none is asked for."""
+        return replace(
+            known,
+            passed=False,
+            message="it is gone, and no request has deleted it",
+            failures=known.failures + 1,
+            since=known.since or request.timestamp(now),
+            asked=self._that_count(known, now),
+            note="create it again, or delete it",
+            stopped=False,
+        )
 
     def _asked_for(self, failing: Watched, check: JsonObject, now: datetime) -> Watched:
         """The same after a restart was asked for, or why it was not."""

@@ -367,6 +367,75 @@ def test_a_wish_that_is_dropped_twice_is_one_request(lab, engine):
     assert len(lab.files("awaiting-approval")) == 1
 
 
+def gone(found):
+    """Whose containers are missed."""
+    return [one.customer for one in found.values() if "it is gone" in one.message]
+
+
+def test_what_somebody_has_removed_is_missed_until_it_is_deleted(lab, engine):
+    """A container that vanishes is a failure at each look, and a delete by a request ends that."""
+    engine.world = {"a": "", "b": ""}
+    look(lab)
+    engine.world = {"b": ""}
+    missed = look(lab, 5)["a"]
+    assert (missed.passed, missed.failures, missed.asked) == (False, 5, [])
+    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    assert isinstance(said.exception, Unhealthy)
+    assert "failed customer-a: it is gone, and no request has deleted it" in said.output
+    text = (lab.root / "health/docker.prom").read_text()
+    assert 'spoold_container_up{executor="docker",customer="a"} 0\n' in text
+    run(lab, ask(lab, "1.json", "delete"))
+    assert look(lab).keys() == {"b"}
+    assert CliRunner().invoke(command, obj=App(str(lab.file))).exit_code == 0
+    assert not list((lab.root / "inbox" / "tasks").iterdir())
+
+
+def test_what_was_missed_and_is_there_again_works(lab, engine):
+    """Made again, it is a container like any other."""
+    for world in ({"a": ""}, {}, {"a": ""}):
+        engine.world = world
+        found = look(lab)
+    assert (found["a"].passed, found["a"].failures, found["a"].message) == (True, 0, "")
+
+
+def test_what_a_request_has_deleted_is_not_missed(lab, engine):
+    """A delete that was done before the look that finds nothing is why there is nothing."""
+    engine.world = {"a": ""}
+    look(lab)
+    run(lab, ask(lab, "1.json", "delete"))
+    engine.world = {}
+    assert look(lab) == {}
+    engine.world = {"a": ""}
+    run(lab, ask(lab, "2.json", "create"))
+    look(lab)
+    engine.world = {}
+    assert gone(look(lab)) == ["a"]
+
+
+def test_what_a_failed_create_has_removed_again_is_not_missed(lab, engine):
+    """A look that sees a container which never comes to work does not want it back."""
+    engine.world = {"a": "starting"}
+    look(lab)
+    engine.world = {}
+    assert look(lab) == {}
+    run(lab, ask(lab, "1.json", "stop"))
+    engine.world = {"a": "exited"}
+    look(lab)
+    engine.world = {}
+    assert gone(look(lab)) == ["a"]
+
+
+def test_an_engine_that_is_away_makes_nothing_missed(lab, engine):
+    """A look that finds out nothing forgets nothing, and misses nothing."""
+    engine.world = {"a": ""}
+    look(lab)
+    engine.away = True
+    with pytest.raises(Transient):
+        look(lab)
+    engine.away, engine.world = False, {}
+    assert gone(look(lab)) == ["a"]
+
+
 def test_a_broken_memory_is_no_memory(lab, engine):
     """A file that cannot be read costs the count, not the look."""
     (lab.root / "health/docker.json").write_bytes(b"{")
