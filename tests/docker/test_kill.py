@@ -6,7 +6,7 @@ from tests.docker.spool import ContainerSite
 
 #: The calls of a create, up to its being waited for; of a delete and of a restart.
 BEFORE = [("create", n) for n in range(1, 15)] + [("delete", n) for n in range(1, 8)]
-BEFORE += [("restart", n) for n in range(1, 5)]
+BEFORE += [("restart", n) for n in range(1, 8)]
 DURING = [("create", n) for n in range(1, 4)] + [("delete", n) for n in range(1, 4)]
 DURING += [("restart", 1)]
 
