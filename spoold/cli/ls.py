@@ -88,7 +88,7 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
             "attempts": len(found["attempts"]),
             "result": found["result"] and str(found["result"]["code"]),
         }
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {"code": "not-a-request"}
 
 

@@ -69,6 +69,7 @@ def judge(params: Params, context: Context, ended: Facts) -> Result:
     }
     more = _beyond_its_caps(params, ended) + _still_there(ended.get("survivors") or [])
     try:
+        _must_be_true(params, context, ended, details)
         _must_have_worked(params, context, ended, details)
         evidence = _evidence(params, context, ended, details)
     except ExecutionError as error:
@@ -79,6 +80,14 @@ def judge(params: Params, context: Context, ended: Facts) -> Result:
         f"{params.argv[0]} exited with 0 after {ended.get('seconds')} s, with its evidence.{more}"
     )
     return Result("exit-0", summary, details, evidence, output)
+
+
+def _must_be_true(params: Params, context: Context, ended: Facts, details: Facts) -> None:
+    """An agent can write in its supervisor's place that it had never begun."""
+    denied = ended.get("why") in ("never-started", "not-started") or ended.get("begun") is False
+    if denied and context.heard_of:
+        what = f"{params.argv[0]} is said never to have begun, and was heard of: nobody knows."
+        raise OutcomeUnknown("lost", what, details)
 
 
 def _must_have_worked(params: Params, context: Context, ended: Facts, details: Facts) -> None:

@@ -27,6 +27,9 @@ _BEGINS = 30.0
 _TICK = 0.5
 #: Of what a supervisor says that does not start (bytes).
 _SHOWN = 400
+#: What a beat tells; the longest of it is a time.
+_BEAT = ("pid", "last_output_at", "stdout_bytes", "stderr_bytes", "cost_usd", "turns")
+_LONGEST_BEAT = 40
 _PASSED_ON = ("PATH", "PYTHONPATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
 
 Facts = dict[str, Any]
@@ -67,7 +70,7 @@ def supervisor_of(files: str) -> Identity | None:
 
 def may_have_begun(files: str, supervisor: Identity) -> bool:
     """Whether the agent of a supervisor that is gone may have done anything."""
-    return supervisor.boot != boot_id() or Path(f"{files}.begun").exists()
+    return supervisor.boot != boot_id() or _is_there(f"{files}.begun")
 
 
 def is_about_to_begin(files: str) -> bool:
@@ -89,7 +92,16 @@ def has_begun(files: str) -> bool:
     folder was there before the attempt; if it is not now, so may anything have been that was in it.
     """
     left = (f"{files}.begun", f"{files}.process.json")
-    return not Path(files).parent.exists() or any(Path(one).exists() for one in left)
+    return not _is_there(os.path.dirname(files)) or any(map(_is_there, left))
+
+
+def _is_there(path: str) -> bool:
+    """Whatever it is; what cannot be looked at raises, and is not taken for missing."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def launch(job: Mapping[str, Any], files: str, scope: Confined) -> None:
@@ -198,9 +210,19 @@ def follow(files: str, supervisor: Identity, context: Context, timeout: float) -
     return found
 
 
+def _shown(beat: Facts) -> Facts:
+    """What a beat says that the supervisor wrote, and not an agent in its place."""
+    found = {name: beat.get(name) for name in _BEAT}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is None or isinstance(value, int | float) or len(str(value)) <= _LONGEST_BEAT
+    }
+
+
 def is_wished_for(context: Context) -> bool:
     """Whether a person has cancelled it, as far as this executor or one before it has heard."""
-    return context.cancelled.is_set() or Path(f"{context.files}.cancelled").exists()
+    return context.cancelled.is_set() or _is_there(f"{context.files}.cancelled")
 
 
 def _wait(descriptor: int, backstop: Backstop, context: Context) -> Facts | None:
@@ -217,7 +239,7 @@ def _wait(descriptor: int, backstop: Backstop, context: Context) -> Facts | None
         elif context.stopping.is_set():
             raise LeftRunning("The agent goes on; the next start watches it again.")
         if beat := read(context.files, "beat"):
-            context.report(beat)
+            context.report(_shown(beat))
         if why := backstop.due():
             return backstop.end(why, descriptor, context)
     return None

@@ -100,7 +100,7 @@ def probe(params: Params, context: Context) -> Result | Running:
     ended = read(files, "exit")
     if ended is not None:
         return judge(params, context, ended)
-    if not may_have_begun(files, supervisor):
+    if not (context.heard_of or may_have_begun(files, supervisor)):
         raise Transient("never-started", "Its supervisor ended before the agent could begin.")
     return _left(params, context)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from spoold.errors import (
 from spoold.executors import Context, Result, Running
 from spoold.executors._instance import Instance
 from spoold.request import Request
+from spoold.room import ran_out
 from spoold.spool import Place, Spool
 from spoold.stages import Surroundings
 from spoold.stages._control import Control
@@ -44,8 +46,14 @@ class Attempts:
 
     def prepare(self, found: Request) -> None:
         """Make durable, before its attempt is, where a kind leaves what it will find it by."""
-        if self.instance.outlives:
+        if not self.instance.outlives:
+            return
+        try:
             fs.make_folder(self.spool.path(Place("logs"), found.dispatch_id), 0o750)
+        except OSError as error:
+            # The attempt says what is wrong there, and costs itself only.
+            if ran_out(error):
+                raise
 
     def run(self, found: Request, control: Control) -> Ended:
         """Make the last attempt of a request that is durable as running."""
@@ -132,15 +140,24 @@ class Attempts:
     def _folder(self, found: Request, *, begun: bool) -> str:
         """Where an attempt leaves what it knows; not used if it may be somebody else's."""
         folder = self.spool.path(Place("logs"), found.dispatch_id)
+        code = "logs-unreadable"
         try:
-            owner = fs.owner(folder)
-        except OSError as error:
-            code, what = "logs-unreadable", f"{folder} cannot be looked at ({error.strerror})."
-        else:
-            if owner in (None, os.geteuid()):
+            status = fs.status(folder)
+        except FileNotFoundError:
+            # What has begun without it is for the kind to judge.
+            if begun or not self.instance.outlives:
                 return folder
-            code, what = "foreign-logs", f"{folder} is another user's, who can change what is there"
-            what += ". Remove it."
+            what = f"{folder} could not be made. See who may write there."
+        except OSError as error:
+            what = f"{folder} cannot be looked at ({error.strerror})."
+        else:
+            if not stat.S_ISDIR(status.st_mode):
+                what = f"{folder} is no folder. Remove it."
+            elif status.st_uid == os.geteuid():
+                return folder
+            else:
+                code = "foreign-logs"
+                what = f"{folder} is another user's, who can change what is there. Remove it."
         if begun:
             raise OutcomeUnknown(code, f"Nobody can say how the last attempt ended: {what}")
         raise Transient(code, f"Nothing was done: {what}")

@@ -170,10 +170,9 @@ def _readable(verdict: Verdict) -> Verdict:
 
 def _ever_lighter(found: Request) -> Iterator[Request]:
     yield found
-    *earlier, last = found.attempts
-    yield found.with_(attempts=[*map(_bare, earlier), last])
-    result = found.result and _bare(found.result)
-    yield found.with_(attempts=[_bare(tried) for tried in found.attempts], result=result)
+    bare = [replace(_bare(tried), progress=None) for tried in found.attempts]
+    yield found.with_(attempts=[*bare[:-1], found.attempts[-1]])
+    yield found.with_(attempts=bare, result=found.result and _bare(found.result))
 
 
 def _bare(said: _Said) -> _Said:

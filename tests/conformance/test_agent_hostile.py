@@ -347,6 +347,65 @@ def test_what_was_heard_of_has_started(stage, tmp_path):
     assert (type(said), said.code) == (OutcomeUnknown, "lost")
 
 
+@pytest.mark.parametrize(
+    "end",
+    [None, {"why": "never-started"}, {"why": "not-started", "errno": 11},
+     {"why": "terminated", "begun": False}],
+    ids=["no mark", "never", "not", "interrupted"],
+)  # fmt: skip
+def test_who_was_heard_of_has_begun_whatever_is_written_there(stage, tmp_path, end):
+    """An agent can remove the mark, and write in its supervisor's place that it never began."""
+    settings = config("")
+    context = replace(stage.context(settings), heard_of=True)
+    who = {"pid": 1, "start": 1, "boot": boot_id()}
+    left(context, process=json.dumps({"supervisor": who, "agent": who}))
+    if end:
+        left(context, exit=json.dumps(end))
+    said = outcome(lambda: agent.probe(params(settings, tmp_path), context))
+    assert (type(said), said.code) == (OutcomeUnknown, "lost")
+
+
+def test_a_mark_that_cannot_be_looked_at_is_not_taken_for_missing(stage, tmp_path, monkeypatch):
+    """Nobody says of it that the agent never began."""
+    settings = config("")
+    context = stage.context(settings)
+    real = os.lstat
+
+    def failing(path, **options):
+        if str(path).endswith(".begun"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    with pytest.raises(PermissionError):
+        agent.probe(params(settings, tmp_path), context)
+
+
+def test_a_link_to_nothing_in_place_of_the_claim_is_a_claim(stage, tmp_path):
+    """Something is there, so somebody had begun."""
+    settings = config("")
+    context = stage.context(settings)
+    os.symlink("/nonexistent", f"{context.files}.process.json")
+    said = outcome(lambda: agent.probe(params(settings, tmp_path), context))
+    assert (type(said), said.code) == (OutcomeUnknown, "lost")
+
+
+def test_what_is_shown_of_an_agent_is_what_its_supervisor_would_say(stage, tmp_path):
+    """A beat that an agent has written tells no stories, however long."""
+    context, ended = begin(stage, tmp_path, "import time; time.sleep(600)")
+    shown = []
+    object.__setattr__(context, "report", shown.append)
+    pid = supervisor(context)
+    os.kill(pid, signal.SIGSTOP)
+    forged = {"pid": [1] * 1000, "last_output_at": "x" * 1000, "turns": 3, "more": "x"}
+    Path(f"{context.files}.beat.json").write_text(json.dumps(forged))
+    shown.clear()
+    facts = until(lambda: shown and shown[-1])
+    os.kill(pid, signal.SIGKILL)
+    ended()
+    assert facts == {"turns": 3, "stdout_bytes": None, "stderr_bytes": None, "cost_usd": None}
+
+
 def test_a_claim_that_cannot_be_read_does_not_begin_it_again(stage, tmp_path):
     """Where the mark says that an agent has begun, it is never repeated."""
     settings = config("")

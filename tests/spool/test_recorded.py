@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import os
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -10,8 +12,9 @@ from spoold import request
 from spoold.config import Retry
 from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Result
+from spoold.request import MAX_BYTES
 from spoold.spool import Spool
-from spoold.stages._verdict import begun, judge
+from spoold.stages._verdict import begun, judge, must_be_readable
 from spoold.testing import Lab, Recorder
 from tests.conftest import queue, route
 
@@ -136,13 +139,44 @@ def test_an_outcome_that_is_judged_twice_is_said_once(lab):
         assert said.count("Next try in") == 1
 
 
+class Stayer(Recorder):
+    """A kind whose work goes on without its executor."""
+
+    def resume(self, params, context):
+        return self.probe(params, context)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [lambda path: path.touch(), lambda path: path.symlink_to("/nonexistent"),
+     lambda path: path.symlink_to("/"), os.mkfifo],
+    ids=["file", "dangling", "link", "pipe"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [Stayer, Recorder])
+def test_what_lies_where_its_folder_should_be_costs_a_try_and_no_stage(tmp_path, kind, put):
+    """Who may write in logs/ can put anything there; nothing runs, and the next request does."""
+    lab = lab_with(tmp_path, kind())
+    put(lab.root / "logs" / lab.only("queued").stem)
+    assert lab.drain() == 0
+    assert lab.request("deferred")["attempts"][0]["code"] == "logs-unreadable"
+    assert lab.recorder.calls == []
+
+
+def test_what_was_shown_last_makes_room_for_the_end(tmp_path):
+    """A report that just fits leaves no request whose end cannot be written."""
+    lab = lab_with(tmp_path, Recorder())
+    found = request.parse(lab.only("queued").read_bytes())
+    attempts = begun(found, lab.clock())
+    size = MAX_BYTES // 4 * 3 - len(found.to_bytes()) - 900
+    found = found.with_(attempts=[replace(attempts[0], progress={"x": "x" * size})])
+    must_be_readable(found)
+    ended = judge(found, Result("x", "y" * 3000), Retry(), lab.clock()).request
+    assert ended.status == "done"
+    assert ended.attempts[0].progress is None
+
+
 def test_where_a_kind_leaves_what_it_is_found_by_is_there_before_its_attempt(tmp_path, monkeypatch):
     """So that a folder that is gone never means that nothing had begun yet."""
-
-    class Stayer(Recorder):
-        def resume(self, params, context):
-            return self.probe(params, context)
-
     lab = lab_with(tmp_path, Stayer())
     begun_in = []
     real = Spool.overwrite
