@@ -357,10 +357,8 @@ def test_who_was_heard_of_has_begun_whatever_is_written_there(stage, tmp_path, e
     """An agent can remove the mark, and write in its supervisor's place that it never began."""
     settings = config("")
     context = replace(stage.context(settings), heard_of=True)
-    who = {"pid": 1, "start": 1, "boot": boot_id()}
-    left(context, process=json.dumps({"supervisor": who, "agent": who}))
-    if end:
-        left(context, exit=json.dumps(end))
+    left(context, **({"exit": json.dumps(end)} if end else {}))
+    Path(f"{context.files}.begun").unlink()
     said = outcome(lambda: agent.probe(params(settings, tmp_path), context))
     assert (type(said), said.code) == (OutcomeUnknown, "lost")
 
