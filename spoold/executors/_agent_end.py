@@ -97,7 +97,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
         case "never-started":
             raise Transient("never-started", "Its executor ended before the agent could begin.")
         case "not-started":
-            raise _not_started(params, int(ended.get("errno") or 0))
+            raise _not_started(params, details["cwd"], int(ended.get("errno") or 0))
         case "timeout":
             what = f"{program} was still running after {params.timeout:g} s; its whole tree was"
             raise Permanent("timeout", f"{what} killed.{_stuck(ended)}", details)
@@ -134,13 +134,13 @@ def _terminated(context: Context, ended: Facts, how: str, details: Facts) -> Exe
     return OutcomeUnknown("interrupted", what, details)
 
 
-def _not_started(params: Params, number: int) -> ExecutionError:
+def _not_started(params: Params, cwd: str, number: int) -> ExecutionError:
     why = os.strerror(number)
     if number in _PASSING:
         return Transient("cannot-start", f"{params.argv[0]} could not be started: {why}.")
     return Permanent(
         "cannot-start",
-        f"{params.argv[0]} could not be started in {params.cwd}: {why}. Check that the folder "
+        f"{params.argv[0]} could not be started in {cwd}: {why}. Check that the folder "
         "exists and may be entered, and that the program is one for this machine.",
     )
 

@@ -1,7 +1,10 @@
 """A git repository → a fresh worktree for one attempt, which stays for people to look at.
 
-Security: to fill it, git runs programs that the repository's configuration names (filters), and
-nobody has approved these. They run as the executor's user, and end with git.
+Security: to fill it, git runs programs that the repository's configuration names: filters, and in
+a partial clone `core.sshCommand` and credential helpers. Nobody has approved these, and any agent
+in a worktree can name them, as it shares that configuration. They run as the executor's user,
+outside all limits of an agent. They end with git, but for what left its session and was started
+without `SPOOLD_DISPATCH_ID`.
 """
 
 import os
@@ -37,7 +40,8 @@ def works_in(repository: str, context: Context) -> str:
     with suppress(OSError):
         noted = read_whole(str(_record(context)), _LONGEST_PATH).decode("utf-8", "replace")
     # Empty after a crash of the whole machine, as it is not synced; or an agent's.
-    return noted if noted.startswith(f"{path}/") and "\0" not in noted else path
+    inside = noted.startswith(f"{path}/") and ".." not in noted[len(path) :].split("/")
+    return noted if inside and "\0" not in noted else path
 
 
 def fresh_worktree(repository: str, context: Context, timeout: float) -> str:
@@ -52,12 +56,16 @@ def fresh_worktree(repository: str, context: Context, timeout: float) -> str:
         The same folder in the worktree.
 
     Raises:
-        Permanent: git says no, or takes too long, or a person has cancelled it.
+        Permanent: git says no, or takes too long, or a person has cancelled it; or what this
+            attempt has not made is in its place.
         Transient: the service was stopped meanwhile.
     """
     git = _Git(repository, context, min(timeout, _LONGEST))
     path = _path_of(repository, context)
     where = _where(path, repository, git)
+    if os.path.lexists(path) and not os.path.lexists(_record(context)):
+        # Of an earlier dispatch or another spool; with a note, a next try would remove it.
+        raise git.failed(f"{path} is there already, and was left as it is")
     if not _note(where, context) and not has_begun(context.files):
         # Made, in part, by a try of this attempt that ended with its service.
         git.remove(path, _REMOVED)
@@ -127,12 +135,12 @@ class _Git:
         existed = makes is not None and os.path.lexists(makes)
         left = self._until - time.monotonic()
         ending, out, err = self._run(argv, left, self._context.stopping)
+        # What has left its session; an agent's processes are not to be told from that.
+        if not has_begun(self._context.files):
+            kill_what_is_left(self._context)
         if ending.why == "exited" and ending.exit_code == 0:
             return out.tail().strip()
         problem = self._problem(ending, err.tail(_SHOWN).strip())
-        if ending.why != "exited":
-            # What has left its session.
-            kill_what_is_left(self._context)
         if makes and not existed:
             self.remove(makes, _REMOVED if isinstance(problem, Permanent) else _REMOVED_AT_STOP)
         raise problem

@@ -163,19 +163,70 @@ def test_a_deadline_ends_git_and_all_that_it_has_started(stage, tmp_path, stuck)
 
 
 def test_a_worktree_in_which_an_agent_has_begun_is_never_removed(stage, tmp_path, repository):
-    """Whoever takes an attempt for one that has not begun finds the worktree taken."""
+    """Whoever takes an attempt for one that has not begun finds it taken, and ends nothing."""
     first = start(stage, repository)
     stage.numbers = itertools.count(1)
-    again = start(stage, repository, RAN.format(str(tmp_path / "ran")))
+    environment = {"SPOOLD_DISPATCH_ID": stage.dispatch_id}
+    with subprocess.Popen(["/bin/sleep", "60"], env=environment) as of_the_agent:
+        again = start(stage, repository, RAN.format(str(tmp_path / "ran")))
+        lived = of_the_agent.poll() is None
+        of_the_agent.kill()
+    assert lived
     assert (again.code, "already exists" in again.details["git"]) == ("worktree-failed", True)
     assert Path(first.details["cwd"], "REPORT.md").exists()
     assert not (tmp_path / "ran").exists()
 
 
+def test_what_an_attempt_did_not_make_is_never_removed(stage, tmp_path, repository):
+    """A worktree of the same name from before, at which people look, outlives every try."""
+    made = start(stage, repository).details["cwd"]
+    # The same event in a new spool: no note of an attempt is there.
+    other = tmp_path / "other"
+    other.mkdir()
+    for _ in range(2):
+        stage.folder, stage.numbers = other, itertools.count(1)
+        again = start(stage, repository, RAN.format(str(tmp_path / "ran")))
+        assert (type(again), again.code) == (Permanent, "worktree-failed")
+        assert f"{made} is there already" in again.summary
+        # Else a next try would take it for its own.
+        assert not list(other.iterdir())
+    assert Path(made, "REPORT.md").exists()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_filter_leaves_running_is_ended_before_the_agent_begins(stage, tmp_path, repository):
+    """A filter that did its work may have left its session, and is ended all the same."""
+    left = f"setsid sleep 300 >/dev/null 2>&1 & echo $! > {tmp_path}/pid; cat"
+    git(repository, "config", "filter.leaves.smudge", left)
+    (repository / ".git/info/attributes").write_text("file filter=leaves\n")
+    program = f"'/proc/' + open({str(tmp_path / 'pid')!r}).read().strip() + '/exe'"
+    sees = f"import os; open('REPORT.md', 'w').write(str(os.path.exists({program})))"
+    ended = start(stage, repository, sees)
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert Path(ended.details["cwd"], "REPORT.md").read_text() == "False"
+
+
+def test_an_agent_that_cannot_be_started_names_the_folder_of_the_worktree(
+    stage, tmp_path, repository
+):
+    """Whoever reads why it could not be started is sent to where that was tried."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o755)
+    settings = config("", command={"argv": [str(program)]})
+    context = stage.context(settings)
+    ended = outcome(lambda: agent.run(params(settings, repository / "a", worktree=True), context))
+    assert ended.code == "cannot-start"
+    where = _worktree.works_in(str(repository / "a"), context)
+    assert where.startswith(f"{repository}/a.worktrees/")
+    assert where.endswith("/a")
+    assert f"could not be started in {where}: " in ended.summary
+
+
 # A folder in the repository
 
 
-@pytest.mark.parametrize("name", ["a/b", "a//b/"])
+@pytest.mark.parametrize("name", ["a/b", "a//b/", "a/../a/b"])
 def test_it_starts_in_the_same_folder_of_the_worktree(stage, repository, name):
     """An agent for a part of a repository works in that part, and its evidence is there."""
     context = stage.context(None)
@@ -183,14 +234,17 @@ def test_it_starts_in_the_same_folder_of_the_worktree(stage, repository, name):
     where = Path(ended.details["cwd"])
     assert where.parts[-2:] == ("a", "b")
     assert (where / "file").read_text() == "x\n"
-    assert (where / "REPORT.md").read_text() == str(where)
+    assert (where / "REPORT.md").read_text() == str(where.resolve())
     assert not (repository / "a/b/REPORT.md").exists()
     given = {"worktree": True, "evidence": {"file": "REPORT.md"}}
     found = agent.probe(params(context.config, f"{repository}/{name}", **given), context)
     assert (found.code, found.details) == ("exit-0", ended.details)
 
 
-@pytest.mark.parametrize("lie", [None, "", "/", "{where}/a\0b", "{where}/" + "x/" * 4096])
+@pytest.mark.parametrize(
+    "lie",
+    [None, "", "/", "{where}/a\0b", "{where}/" + "x/" * 4096, "{where}/../..", "{where}/a/../../b"],
+)
 def test_an_agent_that_hides_where_it_worked_is_judged_all_the_same(stage, repository, lie):
     """What lies in the place of that note is neither waited for nor believed."""
     context = stage.context(None)
