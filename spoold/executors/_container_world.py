@@ -20,6 +20,7 @@ SECRETS = "spoold.secrets"
 #: What the engine does when it ends by itself, while nobody has stopped it by a request.
 RESTART = "spoold.restart"
 _NEVER = "no"
+_RUNS = ("running", "restarting", "paused")
 SHORT = 12
 
 Details = dict[str, Any]
@@ -94,11 +95,12 @@ class Found:
 
     @property
     def stopped_by_request(self) -> bool | None:
-        """Whether a request wants it not to run; None if it does not say so."""
+        """Whether it does not run because a request wants that; None if it does not say so."""
+        if self.status in _RUNS:
+            return False
         if self.labels.get(RESTART, _NEVER) == _NEVER:
             return None
-        never = self.facts["HostConfig"]["RestartPolicy"]["Name"] == _NEVER
-        return never and self.status != "running"
+        return bool(self.facts["HostConfig"]["RestartPolicy"]["Name"] == _NEVER)
 
     @property
     def last_check(self) -> str:

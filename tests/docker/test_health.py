@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spoold.errors import Permanent, Transient
+from tests.docker.yard import until
 
 
 def checks(ended):
@@ -90,6 +91,26 @@ def test_without_a_health_check_running_is_enough(yard):
     assert yard.go("health-check", config=config).code == "healthy"
     yard.go("stop", config=config)
     assert yard.go("health-check", config=config).code == "unhealthy"
+
+
+@pytest.mark.parametrize("restart", ["no", "on-failure:5"])
+def test_what_runs_is_not_stopped(yard, restart):
+    """Started by hand after a stop by a request, it is what it is: unhealthy, paused or well."""
+    config = yard.config(restart=restart)
+
+    def stopped():
+        (check,) = yard.go("health-check", "a", config=config).details["checks"]
+        return check["stopped"]
+
+    yard.go("create", config=config)
+    yard.go("stop", config=config)
+    assert stopped() is (None if restart == "no" else True)
+    yard.api.start(yard.name())
+    yard.execute("a", "rm", "-f", "/www/health")
+    until(lambda: yard.inspect()["State"]["Health"]["Status"] == "unhealthy", "it is unhealthy")
+    assert stopped() is False
+    yard.api.pause(yard.name())
+    assert stopped() is False
 
 
 class Slow:
