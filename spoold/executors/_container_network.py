@@ -4,6 +4,7 @@ import re
 
 from spoold.errors import Transient
 from spoold.executors import _container_ports as ports
+from spoold.executors._container_params import PAST
 from spoold.executors._container_ready import halt
 from spoold.executors._container_world import DISPATCH, Details, Found, World
 from spoold.executors._docker import CONFLICT, Facts, Refused
@@ -11,14 +12,18 @@ from spoold.executors._docker import CONFLICT, Facts, Refused
 _OVERLAP = re.compile(r"overlap", re.IGNORECASE)
 
 
-def have_network(world: World) -> tuple[str, str]:
+def have_network(world: World, did: str = "") -> tuple[str, str]:
     """The id and the subnet of the customer's network; it is made if there is none.
+
+    Args:
+        world: where.
+        did: what a person is told who cancels it before that.
 
     Raises:
         Permanent: `name-taken`, by a network that is not ours.
         Transient: `subnets-exhausted`, or `network-contended`.
     """
-    halt(world)
+    halt(world, did)
     with ports.CHOOSING:
         made = "" if world.networks() else _make(world)
         # The engine lets two who are quick enough make the same. Both see the same one first.
@@ -47,14 +52,30 @@ def reconnect(world: World, found: Found) -> Details:
         for name, which in found.networks.items()
         if which not in there and (which or name not in there.values())
     ]
+    has_one = _has_one(world, found, there, gone)
+    if not has_one:
+        # First: what fails or dies here leaves the container as it was.
+        did = f"{world.name} was not {PAST[world.params.action]}; its restart policy is set again."
+        network, subnet = have_network(world, did)
     for name in gone:
         world.engine.disconnect(found.id, name)
-    if world.network_name not in gone and len(gone) < len(found.networks):
+    if has_one:
         return {}
-    network, subnet = have_network(world)
     world.engine.connect(found.id, network)
     how = "it was connected again to" if was else "its network was gone; it has a new one,"
     return {"subnet": subnet, "warnings": [f"{how} {world.network_name}"]}
+
+
+def _has_one(world: World, found: Found, there: dict[str, str], gone: list[str]) -> bool:
+    """Whether a container is in its customer's network, or was made for another one."""
+    left = {name: which for name, which in found.networks.items() if name not in gone}
+    if any(there.get(which, name) == world.network_name for name, which in left.items()):
+        return True
+    # With an earlier prefix, perhaps. One that a person has added is no customer's network.
+    mode = str(found.facts["HostConfig"]["NetworkMode"])
+    named = "bridge" if mode == "default" else there.get(mode, mode)
+    is_another = named in there.values() and named != world.network_name
+    return is_another and bool(left) and world.network_name not in gone
 
 
 def _make(world: World) -> str:

@@ -7,8 +7,10 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result, container
+from spoold.executors._container_change import restart, start
+from spoold.executors._container_world import looked_at
 from tests.docker.spool import ContainerSite
-from tests.docker.yard import published
+from tests.docker.yard import ended, published
 
 
 def pruned(yard, customer="a"):
@@ -147,6 +149,54 @@ def test_a_start_that_died_while_it_made_the_network_goes_on(yard, monkeypatch, 
     assert yard.go("start").code == "started"
     assert yard.networks() == ["n-a"]
     assert reach(yard) == b"ok\n"
+
+
+@pytest.mark.parametrize("at", ["create_network", "connect"])
+def test_such_a_start_goes_on_also_if_somebody_has_added_a_network(yard, monkeypatch, at):
+    """A network that a person has added is not taken for the customer's, which is made again."""
+    yard.go("create")
+    other = yard.api.create_network(f"{yard.prefix}other", driver="bridge")["Id"]
+    yard.api.connect_container_to_network(yard.name(), other)
+    yard.go("stop")
+    yard.api.remove_network(f"{yard.prefix}n-a")
+
+    def act(*_given):
+        raise Transient("engine-unreachable", "It is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(container.Engine, at, act)
+        assert yard.go("start").code == "engine-unreachable"
+    assert (f"{yard.prefix}n-a" in yard.inspect()["NetworkSettings"]["Networks"]) == (
+        at == "create_network"
+    )
+    assert yard.go("start").code == "started"
+    networks = yard.inspect()["NetworkSettings"]["Networks"]
+    assert sorted(networks) == [f"{yard.prefix}n-a", f"{yard.prefix}other"]
+    assert reach(yard) == b"ok\n"
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_what_was_made_for_another_network_stays_there(yard, action):
+    """After a change of the prefix a container goes on in the network that it was made for."""
+    yard.go("create")
+    yard.go("stop")
+    done = yard.go(action, config=yard.config(network_prefix=f"{yard.prefix}m-"))
+    assert "warnings" not in done.details
+    assert yard.networks() == ["n-a"]
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_cancel_before_the_network_is_made_says_what_was_done(yard, action):
+    """The container does not run, has its own restart policy again, and is as it was else."""
+    pruned(yard)
+    context = yard.context(yard.config())
+    context.cancelled.set()
+    with looked_at(yard.params(yard.config(), action=action, customer="a"), context) as world:
+        failed = ended(lambda: {"start": start, "restart": restart}[action](world))
+    assert (failed.code, type(failed)) == ("cancelled", Permanent)
+    assert f"{yard.name()} was not {action}ed; its restart policy is set again" in failed.summary
+    assert yard.inspect()["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+    assert list(yard.inspect()["NetworkSettings"]["Networks"]) == [f"{yard.prefix}n-a"]
 
 
 @pytest.mark.parametrize("number", range(1, 10))
