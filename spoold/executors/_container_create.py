@@ -43,19 +43,6 @@ def create(world: World) -> Result:
     return done(world, found, "created", f"{world.name} runs{_and_health(found)}.", more)
 
 
-def found_now(world: World) -> Found | None:
-    """The customer's container.
-
-    Raises:
-        Permanent: `name-taken`, after what this request has made was removed.
-    """
-    try:
-        return world.container()
-    except Permanent as error:
-        _clean_after(error, world)
-        raise
-
-
 def clean_up(world: World) -> tuple[list[str], list[str]]:
     """Remove what this request has made; what was removed, and what could not be and why."""
     removed: list[str] = []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from spoold.config import SecretRef
-from spoold.errors import ExecutionError, Transient
+from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context, Finding, Result, Running
 from spoold.executors._container_change import (
     delete,
@@ -24,7 +24,7 @@ from spoold.executors._container_change import (
     wait_on,
     was_restarted,
 )
-from spoold.executors._container_create import create, found_now
+from spoold.executors._container_create import create
 from spoold.executors._container_health import health_check
 from spoold.executors._container_params import (
     LITERAL,
@@ -95,12 +95,22 @@ def _told(act: Callable[[World], _Answer], params: Params, context: Context) -> 
 def _left_by(world: World) -> Result | Running:
     if world.params.action == "health-check":
         raise _never("Nobody saw the end of the look.")
-    found = found_now(world) if world.params.action == "create" else world.container()
+    found = _found(world)
     if world.params.action == "delete":
         return _if_gone(world, found)
     if found is None:
         raise _never(f"There is no {world.name}.")
     return _state_of(world, found)
+
+
+def _found(world: World) -> Found | None:
+    try:
+        return world.container()
+    except Permanent:
+        if world.params.action != "create":
+            raise
+        # A look changes nothing. The next try finds the same, and removes what was made.
+        raise _never(f"There is a container {world.name} that spoold did not make.") from None
 
 
 def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:

@@ -236,7 +236,7 @@ def secrets_of(config: Config) -> Callable[[SecretRef], str]:
         try:
             return read_secret(ref, config.document.file.parent)
         except SecretMissing as error:
-            summary = f"Nothing was done: {error}. Provide it; the next try uses it."
+            summary = f"A secret is missing: {error}. Provide it; the next try uses it."
             raise Transient("credential-missing", summary) from None
 
     return secret

@@ -3,11 +3,14 @@
 import socket
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from spoold.errors import LeftRunning, Permanent, Transient
 from spoold.executors import Result, Running, container
+from spoold.stages._attempt import secrets_of
 from tests.docker.yard import SECRET, ended, until
 
 
@@ -216,7 +219,8 @@ def test_a_container_that_is_not_ours_is_never_touched(yard, action, labels):
     assert yard.api.inspect_container(stranger)["State"] == before["State"]
     assert left(yard) == (["c-a"], [])
     probed = yard.go(action, how="probe")
-    assert (probed.code, type(probed)) == ("name-taken", Permanent)
+    ends = ("never-started", Transient) if action == "create" else ("name-taken", Permanent)
+    assert (probed.code, type(probed)) == ends
 
 
 def test_a_container_of_another_customer_is_never_touched(yard):
@@ -325,13 +329,18 @@ def test_a_crashed_create_whose_port_was_given_away_gets_another(yard):
     assert yard.containers() == ["c-a", "c-z"]
 
 
-@pytest.mark.parametrize("how", ["run", "probe"])
-def test_a_create_whose_name_was_taken_meanwhile_leaves_no_network(yard, how):
-    """A stranger that took the name between a crash and the next try stays; our network goes."""
+def test_a_create_whose_name_was_taken_meanwhile_leaves_no_network(yard):
+    """A stranger that took the name between a crash and the next try stays; our network goes.
+
+    The look after the crash changes nothing; it says that the create is to be done again.
+    """
     crashed(yard, "create")
     assert left(yard) == ([], ["n-a"])
     stranger = yard.stranger("c-a")
-    failed = yard.go("create", how=how)
+    probed = yard.go("create", how="probe")
+    assert (probed.code, type(probed)) == ("never-started", Transient)
+    assert left(yard) == (["c-a"], ["n-a"])
+    failed = yard.go("create")
     assert (failed.code, type(failed)) == ("name-taken", Permanent)
     assert f"Removed again: network {yard.prefix}n-a." in failed.summary
     assert left(yard) == (["c-a"], [])
@@ -354,9 +363,14 @@ def test_a_network_that_a_stranger_uses_is_told(yard, start, key):
 def test_a_create_that_lacks_its_secret_after_a_crash_leaves_nothing(yard):
     """What an attempt that died has made goes, too, if the next one cannot even begin."""
     crashed(yard, "create")
-    yard.secrets.clear()
-    failed = yard.go("create")
+    config = yard.config(environment={"SECRET_URL": {"env": "SPOOLD_TEST_NOT_SET"}})
+    document = SimpleNamespace(file=yard.folder / "spoold.toml")
+    secret = secrets_of(SimpleNamespace(document=document))
+    context = replace(yard.context(config), secret=secret)
+    failed = yard.go("create", config=config, context=context)
     assert (failed.code, type(failed)) == ("credential-missing", Transient)
+    assert failed.summary.startswith("A secret is missing: ")
+    assert f"Removed again: network {yard.prefix}n-a." in failed.summary
     assert left(yard) == ([], [])
 
 
