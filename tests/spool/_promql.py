@@ -70,9 +70,10 @@ class Query:
 
     def _both(self) -> float | Vector:
         left = self._compared()
-        while self._take("and"):
-            right = _vector(self._compared())
-            left = {key: one for key, one in _vector(left).items() if key in right}
+        while (word := self._peek()) in ("and", "unless"):
+            self._next += 1
+            right, wanted = _vector(self._compared()), word == "and"
+            left = {key: one for key, one in _vector(left).items() if (key in right) == wanted}
         return left
 
     def _compared(self) -> float | Vector:

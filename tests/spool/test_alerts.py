@@ -231,3 +231,11 @@ def test_a_container_that_a_request_has_stopped_wakes_nobody(scene):
     watched = [health.Watched("c", "customer-c", passed=False, stopped=True)]
     (scene.spool / "health/docker.prom").write_bytes(health.metrics("docker", watched, now()))
     assert scene.firing == {}
+
+
+def test_a_container_of_an_older_version_wakes_somebody(scene):
+    """A file of a version that does not tell what was stopped says enough for an alert."""
+    (scene.spool / "health/docker.prom").write_text(
+        '# TYPE spoold_container_up gauge\nspoold_container_up{executor="docker",customer="c"} 0\n'
+    )
+    assert scene.firing["SpooldContainerDown"] == [{"executor": "docker", "customer": "c"}]
