@@ -21,6 +21,7 @@ from spoold.config import HealthTable
 from spoold.errors import ExecutionError
 from spoold.executors import Result
 from spoold.executors._instance import Instance
+from spoold.health_history import DONE, NEVER, UNKNOWN, Ended, ended
 from spoold.jsonfile import json_object
 from spoold.record import JsonObject
 from spoold.spool import Place, Spool
@@ -30,10 +31,8 @@ from spoold.states import Role
 
 log = logging.getLogger("spoold.health")
 
-_HEALTH, _DONE, _UNKNOWN = Place("health"), Place("done"), Place("unknown")
+_HEALTH = Place("health")
 _STATE_BYTES = 16 << 20
-#: So many finished requests are read to find out who stopped a container.
-_READ = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,7 @@ class Watched:
         note: why none is asked for, although it is time.
         stopped: it does not work because a request has stopped it, so that is no failure.
         worked: it has been seen to work; one that never did goes with the create that failed.
+        gone: it was not there.
     """
 
     customer: str
@@ -66,6 +66,7 @@ class Watched:
     note: str = ""
     stopped: bool = False
     worked: bool = False
+    gone: bool = False
 
 
 class Health:
@@ -94,8 +95,11 @@ class Health:
         before = self._before()
         found = [self._judged(check, before, now) for check in self._checks()]
         there = {one.name for one in found}
+        # After a change of the prefix a customer's container has another name.
+        seen = {one.customer for one in found}
         missing = [one for name, one in before.items() if name not in there]
-        found += [self._gone(one, now) for one in missing if self._is_missed(one)]
+        missing = [one for one in missing if one.customer not in seen and self._is_missed(one)]
+        found += [self._gone(one, now) for one in missing]
         self._write(found, now)
         return found
 
@@ -113,6 +117,9 @@ class Health:
     def _judged(self, check: JsonObject, before: dict[str, Watched], now: datetime) -> Watched:
         name, customer = str(check["name"]), str(check.get("customer") or "")
         known = before.get(name) or Watched(customer, name)
+        if known.stopped or known.gone:
+            # That was no failure of what is there now.
+            known = replace(known, failures=0, since=None)
         # One that works for a moment after each restart must not be restarted for ever.
         known = replace(
             known,
@@ -121,39 +128,59 @@ class Health:
             message=str(check.get("errorMessage") or "it failed"),
             note="",
             stopped=False,
+            gone=False,
         )
         if check["passed"]:
             return replace(known, passed=True, message="", failures=0, since=None, worked=True)
         if check["passed"] is None:
             return replace(known, passed=None)
+        customer = known.customer
+        if self._was_stopped(customer, check):
+            note = "it was stopped by a request"
+            return replace(known, passed=False, failures=0, since=None, stopped=True, note=note)
         failing = replace(
             known,
             passed=False,
             failures=known.failures + 1,
             since=known.since or request.timestamp(now),
         )
-        if self._was_stopped(failing.customer, check):
-            return replace(failing, stopped=True, note="it was stopped by a request")
-        if failing.failures < self.table.failures or not failing.customer:
+        if failing.failures < self.table.failures or not customer:
             return failing
+        if check.get("stopped") is None and self._last_done.get(customer, NEVER).place == UNKNOWN:
+            return replace(failing, note="a stop in unknown/ has stopped it, perhaps")
         return self._asked_for(failing, check, now)
 
     def _is_missed(self, known: Watched) -> bool:
         """Whether a container that was there before should be there: no request has removed it."""
-        last = self._last_done.get(known.customer, ("", ""))[1]
-        return last != "delete" and (known.worked or bool(last))
+        last = self._last_done.get(known.customer, NEVER).action
+        if last == "delete" or self._has_another_deleted(known):
+            return False
+        return known.worked or bool(last)
+
+    def _has_another_deleted(self, known: Watched) -> bool:
+        """Whether another executor has since removed what it, too, has under that name."""
+        mine = self._last_done.get(known.customer, NEVER)
+        for one in containers(self.around):
+            last = self._ended.get(one.name, {}).get(known.customer, NEVER)
+            if last.action == "delete" and last > mine and last.container in ("", known.name):
+                return True
+        return False
 
     def _gone(self, known: Watched, now: datetime) -> Watched:
         """A restart is no help, so none is asked for."""
+        if not known.gone:
+            # A delete that removes it just now has not ended yet, perhaps.
+            known = replace(known, passed=None, failures=0, since=None)
+        else:
+            since = known.since or request.timestamp(now)
+            known = replace(known, passed=False, failures=known.failures + 1, since=since)
         return replace(
             known,
-            passed=False,
-            message="it is gone, and no request has deleted it",
-            failures=known.failures + 1,
-            since=known.since or request.timestamp(now),
+            message="it is gone",
             asked=self._that_count(known, now),
             note="create it again, or delete it",
             stopped=False,
+            gone=True,
         )
 
     def _asked_for(self, failing: Watched, check: JsonObject, now: datetime) -> Watched:
@@ -192,27 +219,17 @@ class Health:
         # What the container itself says does not depend on how long done/ is kept.
         if isinstance(stopped := check.get("stopped"), bool):
             return stopped
-        return self._last_done.get(customer, ("", ""))[1] == "stop"
+        last = self._last_done.get(customer, NEVER)
+        return last.action == "stop" and last.place == DONE
+
+    @property
+    def _last_done(self) -> dict[str, Ended]:
+        """What this executor has done last, by customer."""
+        return self._ended.get(self._instance.name, {})
 
     @cached_property
-    def _last_done(self) -> dict[str, tuple[str, str]]:
-        """When which action ended last, by customer; not in the order in which they were asked for.
-
-        A stop of which nobody knows how it ended counts: it may have had its effect.
-        """
-        last: dict[str, tuple[str, str]] = {}
-        for place in (_DONE, _UNKNOWN):
-            for name in sorted(self.spool.scan(place), reverse=True)[:_READ]:
-                found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
-                params, result = found.get("params"), found.get("result")
-                if found.get("executor") != self._instance.name or not isinstance(params, dict):
-                    continue
-                action, customer = str(params.get("action")), str(params.get("customer"))
-                if action == "health-check" or (place == _UNKNOWN and action != "stop"):
-                    continue
-                ended = str(result.get("ended_at") or "") if isinstance(result, dict) else ""
-                last[customer] = max((ended, action), last.get(customer, ("", "")))
-        return last
+    def _ended(self) -> dict[str, dict[str, Ended]]:
+        return ended(self.spool)
 
     def _before(self) -> dict[str, Watched]:
         """What the last look found; nothing if that cannot be read."""

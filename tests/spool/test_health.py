@@ -58,6 +58,7 @@ class Engine:
         self.away = False
         self.stops = []
         self.facts = {}
+        self.prefix = "customer"
 
     def check(self, params, config):
         """All is allowed."""
@@ -71,7 +72,7 @@ class Engine:
                 raise self.stops.pop(0)
             return Result("ok", "Done.")
         checks = [
-            {"name": f"customer-{c}", "customer": c, "containerId": "x",
+            {"name": f"{self.prefix}-{c}", "customer": c, "containerId": "x",
              "passed": None if wrong is SILENT else not wrong,
              **({"errorMessage": wrong} if wrong else {}), **self.facts}
             for c, wrong in self.world.items()
@@ -229,6 +230,7 @@ def test_what_was_stopped_by_a_request_stays_stopped(lab, engine):
     lab.drain()
     lab.approve()
     lab.drain()
+    assert look(lab, 2)["a"].asked == []
     assert len(look(lab)["a"].asked) == 1
 
 
@@ -325,7 +327,14 @@ def test_a_stop_that_may_have_worked_is_not_undone(lab, engine):
     engine.stops = [OutcomeUnknown("lost", "Nobody knows.")]
     run(lab, ask(lab, "1.json", "stop"))
     engine.world = {"a": "exited"}
-    assert look(lab, 5)["a"].note == "it was stopped by a request"
+    last = look(lab, 5)["a"]
+    assert (last.asked, last.stopped) == ([], False)
+    assert last.note == "a stop in unknown/ has stopped it, perhaps"
+    engine.facts = {"stopped": False}
+    assert len(look(lab)["a"].asked) == 1
+    engine.facts = {}
+    lab.clock.advance(7200)
+    look(lab, 5)
     file = lab.only("unknown")
     file.rename(lab.root / "failed" / file.name)
     assert len(look(lab)["a"].asked) == 1
@@ -377,11 +386,11 @@ def test_what_somebody_has_removed_is_missed_until_it_is_deleted(lab, engine):
     engine.world = {"a": "", "b": ""}
     look(lab)
     engine.world = {"b": ""}
-    missed = look(lab, 5)["a"]
+    missed = look(lab, 6)["a"]
     assert (missed.passed, missed.failures, missed.asked) == (False, 5, [])
     said = CliRunner().invoke(command, obj=App(str(lab.file)))
     assert isinstance(said.exception, Unhealthy)
-    assert "failed customer-a: it is gone, and no request has deleted it" in said.output
+    assert "failed customer-a: it is gone (create it again, or delete it)" in said.output
     text = (lab.root / "health/docker.prom").read_text()
     assert 'spoold_container_up{executor="docker",customer="a"} 0\n' in text
     run(lab, ask(lab, "1.json", "delete"))
@@ -434,6 +443,75 @@ def test_an_engine_that_is_away_makes_nothing_missed(lab, engine):
         look(lab)
     engine.away, engine.world = False, {}
     assert gone(look(lab)) == ["a"]
+
+
+def test_what_is_missed_for_the_first_time_is_not_known(lab, engine):
+    """A delete may be about to remove it: only the second look in a row says that it has failed."""
+    engine.world = {"a": ""}
+    look(lab)
+    engine.world = {}
+    first = look(lab)["a"]
+    assert (first.passed, first.failures, first.since, first.gone) == (None, 0, None, True)
+    text = (lab.root / "health/docker.prom").read_text()
+    assert 'spoold_container_known{executor="docker",customer="a"} 0\n' in text
+    assert "spoold_container_up{" not in text
+    second = look(lab)["a"]
+    assert (second.passed, second.failures) == (False, 1)
+
+
+@pytest.mark.parametrize("state", ["stopped", "gone"])
+def test_what_was_stopped_or_gone_is_counted_from_its_start(lab, engine, state):
+    """Looks at what should not work, or is not there, are no failures of what comes after."""
+    engine.world = {"a": ""}
+    look(lab)
+    if state == "stopped":
+        engine.world, engine.facts = {"a": "exited"}, {"stopped": True}
+        last = look(lab, 5)["a"]
+        assert (last.passed, last.failures, last.since, last.stopped) == (False, 0, None, True)
+    else:
+        engine.world = {}
+        look(lab, 5)
+    engine.world, engine.facts = {"a": "starting"}, {"stopped": False}
+    found = look(lab)["a"]
+    assert (found.failures, found.asked) == (1, [])
+    assert len(look(lab, 2)["a"].asked) == 1
+
+
+def test_what_failed_before_it_was_stopped_is_forgotten(lab, engine):
+    """Failures before a stop do not count after the start."""
+    engine.world, engine.facts = {"a": "exited"}, {"stopped": False}
+    look(lab, 2)
+    engine.facts = {"stopped": True}
+    look(lab)
+    engine.facts = {"stopped": False}
+    assert (look(lab)["a"].failures, list((lab.root / "inbox/tasks").iterdir())) == (1, [])
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_delete_by_another_executor_counts(lab, engine, deleted):
+    """Two executors may have one engine: what either has deleted is not missed by the other."""
+    run(lab, ask(lab, "1.json", "create"))
+    engine.world = {"a": ""}
+    look(lab)
+    other = '[executors.other]\nkind = "container"\n[health]'
+    lab.configure(lab.file.read_text().partition("\n")[2].replace("[health]", other),
+                  {"1.toml": ROUTE.format(asks="true").replace('"docker"', '"other"')})  # fmt: skip
+    lab.drain()
+    run(lab, ask(lab, "2.json", "delete" if deleted else "restart"))
+    engine.world = {}
+    around = Surroundings(lab.routing, lab.clock)
+    found = Health(around, next(containers(around))).look()
+    assert [one.customer for one in found] == ([] if deleted else ["a"])
+
+
+def test_under_a_new_prefix_nobody_is_missed(lab, engine, monkeypatch):
+    """A customer whose container has another name now has one, and one sample."""
+    engine.world = {"a": ""}
+    look(lab)
+    monkeypatch.setattr(engine, "prefix", "new")
+    assert [one.name for one in look(lab, 2).values()] == ["new-a"]
+    text = (lab.root / "health/docker.prom").read_text()
+    assert text.count('spoold_container_known{executor="docker",customer="a"}') == 1
 
 
 def test_a_broken_memory_is_no_memory(lab, engine):

@@ -21,7 +21,7 @@ LAYERS = [
     {"permissions"},
     {"accounts", "guarded"},
     {"spool", "index", "imported"},
-    {"ages"},
+    {"ages", "health_history"},
     {"toml"},
     {"rules", "explain", "config"},
     {"credentials"},
