@@ -117,7 +117,7 @@ class Health:
     def _judged(self, check: JsonObject, before: dict[str, Watched], now: datetime) -> Watched:
         name, customer = str(check["name"]), str(check.get("customer") or "")
         known = before.get(name) or Watched(customer, name)
-        if known.stopped or known.gone:
+        if known.gone:
             # That was no failure of what is there now.
             known = replace(known, failures=0, since=None)
         # One that works for a moment after each restart must not be restarted for ever.

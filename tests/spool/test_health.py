@@ -482,7 +482,7 @@ def test_what_failed_before_it_was_stopped_is_forgotten(lab, engine):
     engine.world, engine.facts = {"a": "exited"}, {"stopped": False}
     look(lab, 2)
     engine.facts = {"stopped": True}
-    look(lab)
+    assert (look(lab)["a"].failures, look(lab)["a"].since) == (0, None)
     engine.facts = {"stopped": False}
     assert (look(lab)["a"].failures, list((lab.root / "inbox/tasks").iterdir())) == (1, [])
 
