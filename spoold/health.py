@@ -97,9 +97,11 @@ class Health:
         there = {one.name for one in found}
         # After a change of the prefix a customer's container has another name.
         seen = {one.customer for one in found}
-        missing = [one for name, one in before.items() if name not in there]
-        missing = [one for one in missing if one.customer not in seen and self._is_missed(one)]
-        found += [self._gone(one, now) for one in missing]
+        found += [
+            self._gone(one, now)
+            for name, one in before.items()
+            if name not in there and one.customer not in seen and self._is_missed(one)
+        ]
         self._write(found, now)
         return found
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Literal
@@ -44,6 +44,33 @@ class Ending:
     signal: int | None
     lost: bool
     seconds: float
+
+
+def begin(
+    argv: list[str],
+    environment: Mapping[str, str],
+    *,
+    program: str | None = None,
+    cwd: str | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stderr: int = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    """Start a program as `supervise` wants it: in a session of its own, with bare pipes.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    return subprocess.Popen(  # noqa: S603 - an argument list
+        argv,
+        executable=program,
+        cwd=cwd,
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        bufsize=0,
+        start_new_session=True,
+    )
 
 
 class _Pump:

@@ -125,18 +125,13 @@ def _cleaned_up(world: World) -> Iterator[None]:
         raise
     except ExecutionError as error:
         if error.code not in ("engine-unreachable", "engine-restarted"):
-            _clean_after(error, world)
+            removed, left = _clean_up(world)
+            if removed:
+                error.summary += f" Removed again: {', '.join(removed)}."
+            if left:
+                error.summary += f" Could not be removed: {', '.join(left)}."
+                error.details["left"] = left
         raise
-
-
-def _clean_after(error: ExecutionError, world: World) -> None:
-    """Remove what this request has made, and say so."""
-    removed, left = _clean_up(world)
-    if removed:
-        error.summary += f" Removed again: {', '.join(removed)}."
-    if left:
-        error.summary += f" Could not be removed: {', '.join(left)}."
-        error.details["left"] = left
 
 
 def _clean_up(world: World) -> tuple[list[str], list[str]]:

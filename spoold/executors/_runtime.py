@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from spoold.capture import printable
 from spoold.executors import Finding
 from spoold.executors._agents import Command
-from spoold.executors._child import supervise
+from spoold.executors._child import begin, supervise
 
 _TIMEOUT = 20.0
 _SHOWN = 60
@@ -108,14 +108,10 @@ class _Probe:
         if program is None:
             return None, f"there is no {argv[0]}"
         try:
-            process = subprocess.Popen(  # noqa: S603 - an argument list of the configuration
+            process = begin(
                 [program, *argv[1:]],
-                env={**environment, "PATH": self.path},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                {**environment, "PATH": self.path},
                 stderr=subprocess.STDOUT,
-                bufsize=0,
-                start_new_session=True,
             )
         except OSError as error:
             return None, os.strerror(error.errno or 0)

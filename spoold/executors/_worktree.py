@@ -8,7 +8,6 @@ without `SPOOLD_DISPATCH_ID`.
 """
 
 import os
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -18,7 +17,7 @@ from spoold.capture import Capture
 from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context
 from spoold.executors._backstop import kill_what_is_left
-from spoold.executors._child import Ending, supervise
+from spoold.executors._child import Ending, begin, supervise
 from spoold.executors._launch import has_begun
 from spoold.executors._regular import read_whole
 
@@ -191,15 +190,7 @@ class _Git:
         if home := os.environ.get("HOME"):
             environment["HOME"] = home
         try:
-            process = subprocess.Popen(  # noqa: S603 - an argument list
-                ["git", *_QUIET, "-C", self._repository, *argv],  # noqa: S607 - in `path`
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                start_new_session=True,
-            )
+            process = begin(["git", *_QUIET, "-C", self._repository, *argv], environment)
         except OSError as error:
             raise self.failed(f"git could not be run: {os.strerror(error.errno or 0)}") from None
         out, err = Capture(Path("stdout"), 0), Capture(Path("stderr"), 0)

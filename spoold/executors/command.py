@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from spoold.config import Duration, SecretRef
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Finding, Model, Result, ends_of
-from spoold.executors._child import Ending, supervise
+from spoold.executors._child import Ending, begin, supervise
 from spoold.executors._planes import check_template, render
 from spoold.executors._preconditions import (
     LITERAL_IN_PRECONDITIONS,
@@ -259,16 +259,12 @@ def _start(params: Params, context: Context) -> subprocess.Popen[bytes]:
         # would come when the *thread* that forked ends, it needs code between fork and exec, which
         # is unsafe with threads, and it would reach the leader only. In a service, systemd ends
         # the whole control group; anywhere else `probe` finds the child by its environment.
-        return subprocess.Popen(  # noqa: S603 (an argument list on an allow-list)
+        return begin(
             params.argv,
-            executable=program,
+            _environment(params, context),
+            program=program,
             cwd=cwd,
-            env=_environment(params, context),
             stdin=subprocess.DEVNULL if params.stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
         )
     except OSError as error:
         why = os.strerror(error.errno or 0)

@@ -127,11 +127,8 @@ def _follows(
             return _deferred(found, now, outcome, retry)
         case Transient():
             more = f" Given up after {_tries(found)} tries."
-            if doubtful:
-                return _final(
-                    found, now, "unknown", outcome, f"{more} One of them may have worked."
-                )
-            return _final(found, now, "failed", outcome, more)
+            more += " One of them may have worked." if doubtful else ""
+            return _final(found, now, "unknown" if doubtful else "failed", outcome, more)
         case Permanent():
             return _final(found, now, "failed", outcome)
         case _:
