@@ -7,7 +7,7 @@ from benchmarks import bare, peers, records, site, survival
 from benchmarks.report import Survival
 from benchmarks.rounds import Contender, take_turns
 from benchmarks.scale import Scale
-from spoold.stages import BATCH
+from spoold.stages.stage import BATCH
 
 
 class Rates:

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spoold import config, executors, routing, service
-from spoold.drain import drain
-from spoold.loglines import log_to_stderr
-from spoold.stages import Stage, Surroundings
+from spoold import executors, routing
+from spoold.config import settings
+from spoold.service import loop
+from spoold.service.drain import drain
+from spoold.service.log_format import log_to_stderr
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.stage import Stage, StageContext
 from spoold.stages.sweep import Sweep
 from spoold.testing import Recorder
 
@@ -26,17 +28,17 @@ from spoold.testing import Recorder
 Work = Callable[[], float]
 
 
-def intake(around: Surroundings) -> Work:
+def intake(around: StageContext) -> Work:
     """`spoold intake --drain`."""
     return _drain([Intake(around)], around)
 
 
-def drained(around: Surroundings) -> Work:
+def drained(around: StageContext) -> Work:
     """`spoold run --drain`: one stage after the other."""
     return _drain(_all(around, lambda: around), around)
 
 
-def _drain(stages: Sequence[Stage], around: Surroundings) -> Work:
+def _drain(stages: Sequence[Stage], around: StageContext) -> Work:
     def run() -> float:
         _must_be_ok(drain(stages, around))
         return time.perf_counter()
@@ -44,12 +46,12 @@ def _drain(stages: Sequence[Stage], around: Surroundings) -> Work:
     return run
 
 
-def served(around: Surroundings, recorder: Recorder, count: int) -> Work:
+def served(around: StageContext, recorder: Recorder, count: int) -> Work:
     """`spoold run`, each stage in a thread of its own, until `count` requests are done."""
     return _until_done(_all(around, around.for_stage), around, recorder, count)
 
 
-def service_of(around: Surroundings, recorder: Recorder, name: str, count: int) -> Work:
+def service_of(around: StageContext, recorder: Recorder, name: str, count: int) -> Work:
     """One stage as a service of its own; `execute` ends when `count` requests are done."""
     if name == "execute":
         (executor,) = around.routing.executors
@@ -58,14 +60,14 @@ def service_of(around: Surroundings, recorder: Recorder, name: str, count: int) 
     signal.signal(signal.SIGTERM, lambda *_: (around.stop.set(), around.wake.set()))
 
     def run() -> float:
-        _must_be_ok(service.serve([stage], around))
+        _must_be_ok(loop.serve([stage], around))
         return time.perf_counter()
 
     return run
 
 
 def _until_done(
-    stages: Sequence[Stage], around: Surroundings, recorder: Recorder, count: int
+    stages: Sequence[Stage], around: StageContext, recorder: Recorder, count: int
 ) -> Work:
     done = Path(around.routing.config.root) / "done"
     ended: list[float] = []
@@ -82,7 +84,7 @@ def _until_done(
 
     def run() -> float:
         threading.Thread(target=watch, daemon=True).start()
-        _must_be_ok(service.serve(stages, around))
+        _must_be_ok(loop.serve(stages, around))
         return ended[0]
 
     return run
@@ -93,7 +95,7 @@ def _must_be_ok(code: int) -> None:
         sys.exit(code)
 
 
-def _all(around: Surroundings, each: Callable[[], Surroundings]) -> list[Stage]:
+def _all(around: StageContext, each: Callable[[], StageContext]) -> list[Stage]:
     running = [Execute(each(), name) for name in around.routing.executors]
     return [Intake(each()), Sweep(each()), Gate(each()), *running]
 
@@ -107,7 +109,7 @@ def main() -> None:
     log_to_stderr(as_json=True)
     recorder = Recorder()
     executors.register("recorder", recorder)
-    around = Surroundings(routing.load(config.load(Path(file))))
+    around = StageContext(routing.load(settings.load(Path(file))))
     run = {
         "intake": lambda: intake(around),
         "drained": lambda: drained(around),

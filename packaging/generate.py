@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spoold import access
+from spoold import rights
 
 HERE = Path(__file__).parent
 HEAD = "# Generated from spoold/states.py by packaging/generate.py.\n"
@@ -10,9 +10,9 @@ HEAD = "# Generated from spoold/states.py by packaging/generate.py.\n"
 
 def files() -> dict[Path, str]:
     """Each generated file and its text."""
-    tmpfiles = [*access.tmpfiles("/var/spool/spoold"), "d /run/spoold 0755 root root -"]
+    tmpfiles = [*rights.tmpfiles("/var/spool/spoold"), "d /run/spoold 0755 root root -"]
     return {
-        HERE / "sysusers.d/spoold.conf": HEAD + "\n".join([*access.accounts({}), ""]),
+        HERE / "sysusers.d/spoold.conf": HEAD + "\n".join([*rights.accounts({}), ""]),
         HERE / "tmpfiles.d/spoold.conf": HEAD + "\n".join([*tmpfiles, ""]),
     }
 

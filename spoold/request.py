@@ -8,7 +8,7 @@ and decides nothing.
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,7 +17,7 @@ import orjson
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from spoold.errors import BadInput
-from spoold.values import value
+from spoold.text import printable
 
 _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
@@ -67,7 +67,7 @@ class Model:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
 
-@value
+@dataclass(frozen=True)
 class Source(Model):
     """The drop a request was made from.
 
@@ -83,7 +83,7 @@ class Source(Model):
     archived: str
 
 
-@value
+@dataclass(frozen=True)
 class Policy(Model):
     """What has to happen before it may run, and until when (`expires_at`, UTC)."""
 
@@ -93,7 +93,7 @@ class Policy(Model):
     expires_at: Moment
 
 
-@value
+@dataclass(frozen=True)
 class Repeat(Model):
     """A later record with the same intent that was folded into this request."""
 
@@ -103,7 +103,7 @@ class Repeat(Model):
     archived: str
 
 
-@value
+@dataclass(frozen=True)
 class Approval(Model):
     """One yes, as the gate saw it.
 
@@ -119,7 +119,7 @@ class Approval(Model):
     seal: str
 
 
-@value
+@dataclass(frozen=True)
 class Attempt(Model):
     """One try. `outcome` is null from before the effect starts until its end is recorded.
 
@@ -138,7 +138,7 @@ class Attempt(Model):
     progress: JsonObject | None = None
 
 
-@value
+@dataclass(frozen=True)
 class Result(Model):
     """How the last attempt ended, for good or until somebody decides: for every kind the same."""
 
@@ -152,7 +152,7 @@ class Result(Model):
     details: JsonObject
 
 
-@value
+@dataclass(frozen=True)
 class Request(Model):
     """One action, complete: nothing is looked up later. The fields are in the file's order."""
 
@@ -286,15 +286,8 @@ def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        return f"{plain(where)[:80]}: {plain(problem['msg'])[:120]}"
-    return plain(str(error))[:200]
-
-
-def plain(text: str) -> str:
-    """Text that can be written as UTF-8 and steers no terminal; line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+        return f"{printable(where)[:80]}: {printable(problem['msg'])[:120]}"
+    return printable(str(error))[:200]
 
 
 def now() -> datetime:
@@ -322,7 +315,7 @@ def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> by
         "at": timestamp(when),
         **{key: value for key, value in more.items() if value is not None},
     }
-    fields = {k: plain(v) if isinstance(v, str) else v for k, v in fields.items()}
+    fields = {k: printable(v) if isinstance(v, str) else v for k, v in fields.items()}
     return orjson.dumps(fields, option=_FOR_PEOPLE)
 
 

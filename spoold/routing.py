@@ -12,24 +12,23 @@ from typing import Any
 
 import orjson
 
-from spoold._cel_json import EvalError
-from spoold._cel_text import Needs, all_needs
-from spoold.config import Config, RouteFile, RouteTable
+from spoold.cel.expression import Expression, RuleError, Scope, Template
+from spoold.cel.result import EvalError
+from spoold.cel.tokens import Needs, all_needs
+from spoold.config.settings import Config, RouteFile, RouteTable
 from spoold.errors import BadInput, ConfigError
-from spoold.executors import _instance
-from spoold.executors._instance import Instance
+from spoold.executors import instance as _instance
+from spoold.executors.instance import Instance
 from spoold.identity import LONGEST_KEY
 from spoold.record import Record
-from spoold.rules import Expression, RuleError, Scope, Template
-from spoold.sources import _inbox
-from spoold.sources._inbox import Inbox
-from spoold.values import value
+from spoold.sources import inbox
+from spoold.sources.inbox import Inbox
 
 _FIELDS = tuple(field.name for field in fields(Record))
 _TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane", "rationale")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Action:
     """What a route renders from a record; the parameters are complete and accepted."""
 
@@ -190,7 +189,7 @@ def load(config: Config) -> Routing:
         ConfigError: with one line for every mistake, each beginning with `file:line:`.
     """
     problems: list[str] = []
-    inboxes = _inbox.configure(config, problems)
+    inboxes = inbox.configure(config, problems)
     instances = _instance.configure(config, problems)
     runner = _instance.preflight(config, problems)
     asked = config.settings.health.inbox

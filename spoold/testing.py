@@ -9,14 +9,15 @@ from typing import Any
 import orjson
 from pydantic import JsonValue
 
-from spoold import config, executors, routing
-from spoold.drain import drain
+from spoold import executors, routing
+from spoold.config import settings
 from spoold.executors import Context, Model, Result
-from spoold.stages import Stage, Surroundings
+from spoold.service.drain import drain
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
 from spoold.stages.report import Report, inboxes_of
+from spoold.stages.stage import Stage, StageContext
 from spoold.stages.sweep import Sweep
 from spoold.states import FOLDERS, REASON_SUFFIX
 
@@ -129,12 +130,12 @@ class Lab:
         self.file.write_text(f'root = "../spool"\n{toml}', encoding="utf-8")
         for name, text in routes.items():
             (where / name).write_text(text, encoding="utf-8")
-        self.routing = routing.load(config.load(self.file))
-        self.around = Surroundings(self.routing, self.clock)
+        self.routing = routing.load(settings.load(self.file))
+        self.around = StageContext(self.routing, self.clock)
 
     def stages(self) -> list[Stage]:
         """Fresh instances of every stage, as after a restart."""
-        self.around = Surroundings(self.routing, self.clock)
+        self.around = StageContext(self.routing, self.clock)
         around = self.around
         running = [Execute(around, name) for name in self.routing.executors]
         reports = [Report(around)] if inboxes_of(around) else []

@@ -3,7 +3,6 @@
 import importlib
 import logging
 import os
-import pkgutil
 import sys
 import traceback
 
@@ -12,16 +11,15 @@ import orjson
 from click.shell_completion import shell_complete
 
 from spoold import __version__
-from spoold.capture import escaped
-from spoold.cli._app import App
+from spoold.cli.app import App
 from spoold.errors import SpooldError, StorageError, explained
-from spoold.notify import is_journal
-from spoold.request import plain
+from spoold.linux.systemd import is_journal
+from spoold.text import escaped, printable
 
 #: By which a shell asks for completions.
 _COMPLETE = "_SPOOLD_COMPLETE"
-#: The order of a day's work, for `--help`.
-_ORDER = (
+#: Every verb, in the order of a day's work. Each has a module of its name in this package.
+VERBS = (
     *("init", "check", "doctor", "health", "run", "intake", "gate", "execute", "sweep", "report"),
     *("ls", "show", "stats", "status", "metrics", "explain"),
     *("approve", "reject", "hold", "release", "retry", "cancel", "resolve", "reindex", "import"),
@@ -29,13 +27,11 @@ _ORDER = (
 
 
 class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        found = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
-        return sorted(found, key=lambda verb: (*_ORDER, verb).index(verb))
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
         if not any(option.name == "as_json" for option in command.params):
@@ -110,15 +106,14 @@ def main() -> None:  # noqa: C901 - a few lines for each way to end
 
 def _say(message: str, code: int, *, as_json: bool) -> None:
     if is_journal(sys.stderr):
-        from spoold import loglines  # noqa: PLC0415
+        from spoold.service import log_format  # noqa: PLC0415
 
-        verbs = cli.list_commands(click.Context(cli))
-        verb = next((word for word in sys.argv[1:] if word in verbs), "cli")
+        verb = next((word for word in sys.argv[1:] if word in VERBS), "cli")
         bug = sys.exc_info()[1] if code == os.EX_SOFTWARE else None
-        loglines.say(verb, logging.CRITICAL, plain(message), bug, exit_code=code)
+        log_format.say(verb, logging.CRITICAL, printable(message), bug, exit_code=code)
     elif as_json:
-        line = orjson.dumps({"error": plain(message), "exit_code": code}).decode()
+        line = orjson.dumps({"error": printable(message), "exit_code": code}).decode()
         click.echo(escaped(line), err=True)
     else:
-        for line in plain(message).splitlines():
+        for line in printable(message).splitlines():
             click.echo(f"spoold: {line}", err=True)

@@ -1,5 +1,5 @@
 """`spoold cancel`: → rejected; what runs is told to stop."""
 
-from spoold.cli._decide import decision
+from spoold.cli.deciding import decision
 
 command = decision("cancel", "Take back what was approved: → rejected. What runs is told to stop.")

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import click
 
-from spoold.access import user_of
-from spoold.cli import _permissions
-from spoold.cli._app import App, pass_app
-from spoold.cli._filesystem import try_out
-from spoold.credentials import SecretMissing, read_secret, references
+from spoold.cli import permissions as _permissions
+from spoold.cli.app import App, pass_app
+from spoold.config.secrets import SecretMissing, read_secret, references
+from spoold.disk.free_space import Floor
 from spoold.errors import NoRoom
-from spoold.executors._instance import Instance
-from spoold.room import Floor
+from spoold.executors.instance import Instance
+from spoold.host.filesystem import try_out
+from spoold.rights import user_of
 from spoold.routing import Routing
-from spoold.stages._slips import user_name
+from spoold.spool.decisions import user_name
 
 
 @click.command

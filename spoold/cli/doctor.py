@@ -10,15 +10,15 @@ from dataclasses import asdict
 
 import click
 
-from spoold import fs
-from spoold.capture import printable
-from spoold.cli._app import App, pass_app
-from spoold.cli._filesystem import present
+from spoold.cli.app import App, pass_app
+from spoold.disk import fs
+from spoold.disk.free_space import Floor
 from spoold.errors import ExecutionError, NoRoom, SpooldError
 from spoold.executors import Finding
-from spoold.executors._instance import Instance
-from spoold.room import Floor
-from spoold.stages._attempt import secrets_of
+from spoold.executors.instance import Instance
+from spoold.host.filesystem import present
+from spoold.stages.execute.attempt import secrets_of
+from spoold.text import printable
 
 #: A file from further in the future (seconds) says that the clock was set back.
 _FUTURE = 60.0

@@ -2,8 +2,8 @@
 
 import click
 
-from spoold.cli._app import App, pass_app
-from spoold.cli._stage import drain_option, run
+from spoold.cli.app import App, pass_app
+from spoold.cli.stages import drain_option, run
 from spoold.errors import ConfigError
 from spoold.stages.execute import Execute
 

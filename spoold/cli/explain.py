@@ -8,19 +8,20 @@ from typing import Any
 import click
 import orjson
 
-from spoold import imported, request
-from spoold.cli._app import App, pass_app
+from spoold import request
+from spoold.cel.explain import explain
+from spoold.cel.expression import Scope
+from spoold.cli.app import App, pass_app
 from spoold.errors import BadInput, UsageError
-from spoold.explain import explain
 from spoold.identity import dispatch_id, event_digest, intent_digest
-from spoold.index import peek
-from spoold.names import shown
 from spoold.request import Request
 from spoold.routing import Action, Route
-from spoold.rules import Scope
-from spoold.sources._inbox import Inbox
-from spoold.stages._claim import Claim, build, claimed, look
+from spoold.sources.inbox import Inbox
+from spoold.spool import imports
+from spoold.spool.index import peek
 from spoold.stages.intake import index_path
+from spoold.stages.intake.claim import Claim, build, claimed, look
+from spoold.text import shown
 
 
 @click.command(params=[
@@ -49,7 +50,7 @@ def command(app: App, file: str, source: str | None) -> None:
         raise
     event = event_digest(inbox.name, action.event_key)
     made = build(claim, found, action, dispatch_id(claim.at, action.route, event))
-    moved = imported.find(found, partial(peek, index_path(str(app.config.root)), "imported"))
+    moved = imports.find(found, partial(peek, index_path(str(app.config.root)), "imported"))
     result["would"] = _would(app, made, action, event, moved)
     result["request"] = orjson.loads(_sealed(app, made).to_bytes())
     _print(app, result)

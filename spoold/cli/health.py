@@ -7,13 +7,13 @@ from dataclasses import asdict
 
 import click
 
-from spoold.capture import printable
-from spoold.cli._app import App, pass_app
+from spoold.cli.app import App, pass_app
 from spoold.errors import ExecutionError, SpooldError
-from spoold.health import Health, Watched, containers, health_spool
-from spoold.loglines import log_to_stderr
-from spoold.spool import Place
-from spoold.stages import Surroundings
+from spoold.health.look import Health, Watched, containers, health_spool
+from spoold.service.log_format import log_to_stderr
+from spoold.spool.spool import Place
+from spoold.stages.stage import StageContext
+from spoold.text import printable
 
 
 class Unhealthy(SpooldError):
@@ -31,7 +31,7 @@ def command(app: App) -> None:
     not answer as it should; a container that a request has stopped is shown, and no failure.
     """
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
-    around = Surroundings(app.routing)
+    around = StageContext(app.routing)
     spool = health_spool(around)
     spool.lay_out()
     lock = spool.lock(Place("health"))

@@ -1,5 +1,5 @@
 """`spoold hold`: → held, until somebody releases or rejects it."""
 
-from spoold.cli._decide import decision
+from spoold.cli.deciding import decision
 
 command = decision("hold", "Park it: → held, until somebody releases or rejects it.")

@@ -4,9 +4,9 @@ import os
 
 import click
 
-from spoold.cli import _import_decision, _import_files, _import_infra
-from spoold.cli._app import App, pass_app
-from spoold.cli._import_plan import Plan
+from spoold.cli.app import App, pass_app
+from spoold.cli.importing import decision, files, infra
+from spoold.cli.importing.plan import Plan
 from spoold.errors import UsageError
 
 _SYSTEMS = ("decision-dispatcher", "infra-dispatcher")
@@ -40,10 +40,10 @@ def command(
     Stop it first, and intake too. Asks nothing, and never overwrites.
     """
     if undo and not system:
-        _import_files.undo(app, undo, dry_run=dry_run)
+        files.undo(app, undo, dry_run=dry_run)
     elif system and not undo:
         read = _decision if system == _SYSTEMS[0] else _infra
-        _import_files.carry_out(app, read(folder, given), dry_run=dry_run)
+        files.carry_out(app, read(folder, given), dry_run=dry_run)
     else:
         raise UsageError(f"say what to import, {' or '.join(_SYSTEMS)}, or --undo FILE")
 
@@ -59,7 +59,7 @@ def _decision(folder: str | None, given: dict[str, str | None]) -> Plan:
     # DIR/state/state.json is three steps below the folder that the consumer's is in.
     beside = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(state))))
     approvals = os.path.join(beside, "decision-consumer", "state", "approvals")
-    return _import_decision.read(config, state, given["approvals"] or approvals,
+    return decision.read(config, state, given["approvals"] or approvals,
                                  given["source"] or "decisions",
                                  given["executor"] or "runner")  # fmt: skip
 
@@ -67,6 +67,6 @@ def _decision(folder: str | None, given: dict[str, str | None]) -> Plan:
 def _infra(folder: str | None, given: dict[str, str | None]) -> Plan:
     if not given["environment"] or not given["state"] or folder or given["config_json"]:
         raise UsageError("an infra dispatcher needs --environment FILE and --state FILE")
-    return _import_infra.read(given["environment"], given["state"],
+    return infra.read(given["environment"], given["state"],
                               given["source"] or "webhooks",
                               given["executor"] or "openclaw")  # fmt: skip

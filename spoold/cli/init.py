@@ -11,10 +11,11 @@ import click
 import orjson
 
 import spoold
-from spoold import config, fs, locate
-from spoold.cli._app import App, pass_app
+from spoold.cli.app import App, pass_app
+from spoold.config import find, settings
+from spoold.disk import fs
 from spoold.errors import NotPossible
-from spoold.spool import Spool
+from spoold.spool.spool import Spool
 from spoold.states import Role
 
 _PLAIN = r"[\w/.@:+,=-]+"
@@ -59,15 +60,13 @@ def command(app: App, folder: str | None, user: bool) -> None:  # noqa: FBT001
     """
     if user == bool(folder):
         raise click.UsageError("say DIR, or --user")
-    target = (
-        locate.user_folder("XDG_CONFIG_HOME", ".config") if user else Path(str(folder), "config")
-    )
+    target = find.user_folder("XDG_CONFIG_HOME", ".config") if user else Path(str(folder), "config")
     if (target / "spoold.toml").exists():
         raise NotPossible(f"{target} holds a configuration already; it is left alone")
     _copy(app, target)
     if user:
         _at_home(app, target / "spoold.toml")
-    made = config.load(target / "spoold.toml")
+    made = settings.load(target / "spoold.toml")
     made.root.mkdir(parents=True, exist_ok=True)
     spool = Spool(str(made.root), Role.INTAKE, made.settings.sources, made.settings.executors)
     spool.lay_out()
@@ -93,7 +92,7 @@ def _copy(app: App, target: Path) -> None:
 
 def _at_home(app: App, file: Path) -> None:
     """Let the configuration name the folders of the XDG specification, and write a unit."""
-    root = locate.user_folder("XDG_STATE_HOME", ".local/state") / "spool"
+    root = find.user_folder("XDG_STATE_HOME", ".local/state") / "spool"
     # What JSON makes of a text is also how TOML writes it.
     lines = f"root    = {orjson.dumps(str(root)).decode()}"
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from spoold import request
-from spoold.ages import came_at
-from spoold.cli._app import App, age, pass_app
+from spoold.cli.app import App, age, pass_app
+from spoold.disk.peek import json_object
 from spoold.errors import UsageError
-from spoold.jsonfile import json_object
-from spoold.names import shown
-from spoold.spool import Place
+from spoold.spool.entered import came_at
+from spoold.spool.spool import Place
 from spoold.states import FINAL, FOLDERS, STATES
+from spoold.text import shown
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
 

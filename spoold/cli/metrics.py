@@ -6,10 +6,10 @@ import time
 
 import click
 
-from spoold import metrics as numbers
-from spoold.cli._app import App, pass_app
-from spoold.loglines import log_to_stderr
-from spoold.notify import Notifier
+from spoold.cli.app import App, pass_app
+from spoold.linux.systemd import Notifier
+from spoold.service import metrics as numbers
+from spoold.service.log_format import log_to_stderr
 
 
 @click.command

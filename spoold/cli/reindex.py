@@ -2,13 +2,13 @@
 
 import click
 
-from spoold import fs
-from spoold.cli._app import App, pass_app
+from spoold.cli.app import App, pass_app
+from spoold.disk import fs
 from spoold.errors import TryLater
-from spoold.index import Index
-from spoold.spool import Place, Spool
-from spoold.stages._reindex import reindex
+from spoold.spool.index import Index
+from spoold.spool.spool import Place, Spool
 from spoold.stages.intake import index_path
+from spoold.stages.intake.reindex import reindex
 from spoold.states import Role
 
 

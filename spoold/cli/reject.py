@@ -1,5 +1,5 @@
 """`spoold reject`: awaiting-approval or held → rejected."""
 
-from spoold.cli._decide import decision
+from spoold.cli.deciding import decision
 
 command = decision("reject", "Say no: awaiting-approval or held → rejected.")

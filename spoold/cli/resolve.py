@@ -2,8 +2,8 @@
 
 import click
 
-from spoold.cli._app import App, pass_app
-from spoold.cli._decide import decide_all, ids_argument, reason_option
+from spoold.cli.app import App, pass_app
+from spoold.cli.deciding import decide_all, ids_argument, reason_option
 
 _FOLDERS = {"done": "done", "failed": "failed", "again": "awaiting-approval"}
 

@@ -2,12 +2,12 @@
 
 import click
 
-from spoold.cli._app import App, pass_app
-from spoold.cli._decide import Beside, decide, for_each, ids_argument, reason_option
-from spoold.cli._find import Found, find
+from spoold.cli.app import App, pass_app
+from spoold.cli.deciding import Beside, decide, for_each, ids_argument, reason_option
 from spoold.errors import Ambiguous, NotPossible, UsageError
-from spoold.names import shown
-from spoold.spool import Place
+from spoold.spool.spool import Place
+from spoold.text import shown
+from spoold.view.find import Found, find
 
 
 @click.command(params=[ids_argument(), reason_option()])
@@ -34,7 +34,7 @@ def _retry(app: App, part: str, why: str | None) -> None:
 def _asks_for_a_yes(app: App, part: str) -> bool:
     """Whether what waits now under that name waits for a person by its route's wish."""
     try:
-        found = find(app, part, ["awaiting-approval"])
+        found = find(app.spool, part, ["awaiting-approval"])
         return app.spool.request(found.place, found.name).requires_approval
     except (UsageError, FileNotFoundError):
         return True
@@ -47,7 +47,7 @@ def _quarantined(app: App, part: str) -> Found | None:
         UsageError: it could be either.
     """
     try:
-        found = find(app, part, ["quarantine"])
+        found = find(app.spool, part, ["quarantine"])
     except Ambiguous:
         raise
     except UsageError:
@@ -55,7 +55,7 @@ def _quarantined(app: App, part: str) -> Found | None:
             raise
         return None
     try:
-        request = find(app, part)
+        request = find(app.spool, part)
     except UsageError:
         return found
     raise Ambiguous(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")

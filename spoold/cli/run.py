@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import click
 
-from spoold.cli._app import App, pass_app
-from spoold.cli._stage import drain_option
-from spoold.cli._stage import run as run_stages
-from spoold.stages import Stage, Surroundings
+from spoold.cli.app import App, pass_app
+from spoold.cli.stages import drain_option
+from spoold.cli.stages import run as run_stages
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
 from spoold.stages.report import Report, inboxes_of
+from spoold.stages.stage import Stage, StageContext
 from spoold.stages.sweep import Sweep
 
 
@@ -20,9 +20,9 @@ from spoold.stages.sweep import Sweep
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Run every stage with one command."""
 
-    def make(around: Surroundings) -> Sequence[Stage]:
+    def make(around: StageContext) -> Sequence[Stage]:
         # A drain steps through the stages in turn, so they share one wake-up.
-        def each() -> Surroundings:
+        def each() -> StageContext:
             return around if drain else around.for_stage()
 
         executors = [Execute(each(), name) for name in around.routing.executors]

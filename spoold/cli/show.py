@@ -5,13 +5,13 @@ import sys
 import click
 import orjson
 
-from spoold import fs, request
-from spoold.capture import printable
-from spoold.cli._app import App, pass_app
-from spoold.cli._find import find
+from spoold import request
+from spoold.cli.app import App, pass_app
+from spoold.disk import fs
 from spoold.errors import NotPossible
-from spoold.names import shown
 from spoold.states import STATES
+from spoold.text import printable, shown
+from spoold.view.find import find
 
 
 @click.command(params=[click.Argument(["ids"], nargs=-1, required=True, metavar="ID…")])
@@ -19,7 +19,7 @@ from spoold.states import STATES
 def command(app: App, ids: tuple[str, ...]) -> None:
     """Print a request as it is on disk; where it lies, and why, goes to stderr."""
     for part in ids:
-        found = find(app, part, (*STATES, "quarantine"))
+        found = find(app.spool, part, (*STATES, "quarantine"))
         path = app.spool.path(found.place, found.name)
         try:
             data = fs.read_regular(path, request.MAX_BYTES).data

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from spoold.ages import came_at
-from spoold.cli._app import App, age, pass_app
-from spoold.spool import Place
+from spoold.cli.app import App, age, pass_app
+from spoold.spool.entered import came_at
+from spoold.spool.spool import Place
 
 _BUCKETS = (("<5m", 300.0), ("<1h", 3600.0), ("<1d", 86400.0), ("<7d", 604800.0), ("older", 0.0))
 

@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import click
 
-from spoold import heartbeat
-from spoold.capture import printable
-from spoold.cli._app import App, age, pass_app
+from spoold.cli.app import App, age, pass_app
+from spoold.disk.free_space import Floor
 from spoold.errors import NoRoom, SpooldError
-from spoold.room import Floor
+from spoold.service import heartbeat
+from spoold.text import printable
 
 #: Which states are well, and how a monitor is told of the others.
 _COLOURS = {"ready": None, "starting": "yellow", "standing-by": "yellow", "waits": "yellow",

@@ -8,7 +8,6 @@ Security: an executor trusts that what it is given was approved byte for byte, a
 """
 
 import importlib
-import pkgutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from spoold.config import SecretRef
+from spoold.config.settings import SecretRef
 
 
 class Model(BaseModel):
@@ -201,6 +200,9 @@ class Finding:
     warning: bool = False
 
 
+#: Every kind of this package, and the package that does it.
+KINDS = {name: f"{__name__}.{name}" for name in ("agent", "command", "container", "hook")}
+
 _registered: dict[str, Kind] = {}
 
 
@@ -216,9 +218,8 @@ def _points() -> dict[str, EntryPoint]:
 
 
 def kinds() -> list[str]:
-    """The names of all kinds: this package's modules and the entry points `spoold.executors`."""
-    own = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
-    return sorted(own | _points().keys() | _registered.keys())
+    """The names of all kinds: those of `KINDS` and of the entry points `spoold.executors`."""
+    return sorted(KINDS.keys() | _points().keys() | _registered.keys())
 
 
 def load(kind: str) -> Kind:
@@ -227,5 +228,5 @@ def load(kind: str) -> Kind:
         return _registered[kind]
     if kind in _points():
         return _points()[kind].load()  # type: ignore[no-any-return]
-    module: Any = importlib.import_module(f"{__name__}.{kind}")
+    module: Any = importlib.import_module(KINDS[kind])
     return module  # type: ignore[no-any-return]

@@ -1,16 +1,19 @@
-"""inbox bytes → Record, one module a format; its name is the `format` in the configuration."""
+"""inbox bytes → Record: one module a format, all of them in the table `FORMATS`.
+
+A format turns JSON into a `Record` and says what senders call things (`fields.py`). It never
+touches the spool, and decides nothing: routes do.
+"""
 
 import importlib
-import pkgutil
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from spoold.record import JsonObject, Record, parse
-from spoold.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a record came from: the source's name, the file's name, the source's options."""
 
@@ -29,14 +32,13 @@ class Format(Protocol):
         ...
 
 
-def formats() -> list[str]:
-    """The names of all formats: this package's public modules."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+#: Every `format` a source may name in the configuration, and the module that reads it.
+FORMATS = {name: f"{__name__}.{name}" for name in ("decision", "report", "task", "webhook")}
 
 
 def load(name: str) -> Format:
-    """The module of a format; `name` must be one of `formats()`."""
-    module: Any = importlib.import_module(f"{__name__}.{name}")
+    """The module of a format; `name` must be one of `FORMATS`."""
+    module: Any = importlib.import_module(FORMATS[name])
     return module  # type: ignore[no-any-return]
 
 

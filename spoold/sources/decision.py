@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from spoold.errors import BadInput
 from spoold.record import JsonObject, Record
-from spoold.sources._fields import boolean, items, obj, optional_text, text
+from spoold.sources.fields import boolean, items, obj, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin

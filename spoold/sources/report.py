@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spoold.errors import BadInput
 from spoold.record import JsonObject, Record
-from spoold.sources._fields import integer, optional_text, text
+from spoold.sources.fields import integer, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from spoold.families import model_family
+from spoold.model_names import model_family
 from spoold.record import JsonObject, Record
-from spoold.sources._fields import integer, obj, optional_text, text
+from spoold.sources.fields import integer, obj, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from spoold.record import JsonObject, Record
-from spoold.sources import _generic, _github, _plane, _plane_v1, _plane_v2
-from spoold.sources._fields import text
+from spoold.sources import generic, github, plane_v1, plane_v2
+from spoold.sources import plane as _plane
+from spoold.sources.fields import text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin
@@ -37,14 +38,14 @@ def read(document: JsonObject, origin: "Origin") -> Record:
     """
     headers, body = _unwrap(document)
     if "x-github-event" in headers:
-        return _github.read(headers, body, origin.source)
-    if _plane_v2.speaks(headers, body):
-        return _plane_v2.read(headers, body, origin.source, origin.options.plane)
-    if _plane_v1.speaks(headers, body):
-        return _plane_v1.read(headers, body, origin.source, origin.options.plane)
-    if _github.speaks(body):
-        return _github.read(headers, body, origin.source)
-    return _generic.read(headers, body, origin.source)
+        return github.read(headers, body, origin.source)
+    if plane_v2.speaks(headers, body):
+        return plane_v2.read(headers, body, origin.source, origin.options.plane)
+    if plane_v1.speaks(headers, body):
+        return plane_v1.read(headers, body, origin.source, origin.options.plane)
+    if github.speaks(body):
+        return github.read(headers, body, origin.source)
+    return generic.read(headers, body, origin.source)
 
 
 def _unwrap(document: JsonObject) -> tuple[dict[str, str], JsonObject]:

@@ -8,15 +8,16 @@ nothing. It trusts intake's seal, its own configuration, and the clock. It never
 import logging
 from dataclasses import dataclass
 
-from spoold import fs, request
+from spoold import request
+from spoold.disk import fs
 from spoold.errors import BadInput
 from spoold.identity import named
-from spoold.names import shown
 from spoold.request import Approval, Request
-from spoold.spool import Place
-from spoold.stages import Step, Surroundings, batches
-from spoold.stages._slips import slip_for
+from spoold.spool.decisions import slip_for
+from spoold.spool.spool import Place
+from spoold.stages.stage import StageContext, Step, batches
 from spoold.states import REASON_SUFFIX, STATES, Role
+from spoold.text import shown
 
 log = logging.getLogger("spoold.gate")
 
@@ -51,7 +52,7 @@ class Gate:
 
     name = "gate"
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: StageContext) -> None:
         self.around = around
         self.spool = around.spool(Role.GATE)
         self.spool.lay_out()

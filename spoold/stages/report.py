@@ -14,15 +14,16 @@ from collections.abc import Iterator
 
 import orjson
 
-from spoold import fs, request
-from spoold.jsonfile import json_object
+from spoold import request
+from spoold.disk import fs
+from spoold.disk.peek import json_object
 from spoold.record import JsonObject
-from spoold.request import plain
 from spoold.sources import report
-from spoold.sources._inbox import Inbox
-from spoold.spool import Place
-from spoold.stages import Step, Surroundings, batches, earliest
+from spoold.sources.inbox import Inbox
+from spoold.spool.spool import Place
+from spoold.stages.stage import StageContext, Step, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
+from spoold.text import printable
 
 log = logging.getLogger("spoold.report")
 
@@ -37,7 +38,7 @@ _REPORTS = Place("reports")
 _SUMMARY = 500
 
 
-def inboxes_of(around: Surroundings) -> list[Inbox]:
+def inboxes_of(around: StageContext) -> list[Inbox]:
     """The inboxes that are told of changes."""
     return [one for one in around.routing.inboxes.values() if one.table.format == "report"]
 
@@ -47,7 +48,7 @@ class Report:
 
     name = "report"
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: StageContext) -> None:
         self.around = around
         self.spool = around.spool(Role.REPORT)
         self.spool.lay_out()
@@ -193,7 +194,7 @@ class Report:
             "summary": why.get("what") or last.get("summary"),
             "expires_at": policy.get("expires_at") if isinstance(policy, dict) else None,
         }
-        return {k: plain(v)[:_SUMMARY] if isinstance(v, str) else v for k, v in fields.items()}
+        return {k: printable(v)[:_SUMMARY] if isinstance(v, str) else v for k, v in fields.items()}
 
     def _remember(self) -> None:
         """Note how far this has come; if that is lost, what is told again is known by its id."""

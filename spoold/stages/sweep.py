@@ -9,13 +9,14 @@ import logging
 import re
 import time
 
-from spoold import fs, request
+from spoold import request
+from spoold.disk import fs
+from spoold.disk.peek import json_object
 from spoold.errors import ADVICE
-from spoold.jsonfile import json_object
-from spoold.names import shown
-from spoold.spool import Place
-from spoold.stages import Step, Surroundings, batches, earliest
+from spoold.spool.spool import Place
+from spoold.stages.stage import StageContext, Step, batches, earliest
 from spoold.states import REASON_SUFFIX, Role
+from spoold.text import shown
 
 log = logging.getLogger("spoold.sweep")
 
@@ -39,7 +40,7 @@ class Sweep:
 
     name = "sweep"
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: StageContext) -> None:
         self.around = around
         self.spool = around.spool(Role.SWEEP)
         self.spool.lay_out()

@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spoold import below, fs
-from spoold.processes import Identity, adopt_orphans, die_with_parent, identify
-from spoold.supervisor._agent import Agent, Job, kill_all
-from spoold.supervisor._watch import Watch, moment
+from spoold.disk import fs
+from spoold.linux import safe_open as below
+from spoold.linux.processes import Identity, adopt_orphans, die_with_parent, identify
+from spoold.supervisor.agent import Agent, Job, kill_all
+from spoold.supervisor.watch import Watch, moment
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from spoold.capture import Capture
+from spoold.disk.capped_file import Capture
 from spoold.errors import Transient
 from spoold.executors import Context
 

@@ -16,8 +16,9 @@ import orjson
 import pytest
 
 from spoold.errors import OutcomeUnknown, Permanent, Transient
-from spoold.executors import Running, _backstop, _launch, agent
-from spoold.processes import boot_id, identify, with_variable
+from spoold.executors import Running, agent
+from spoold.executors.agent import launch, watchdog
+from spoold.linux.processes import boot_id, identify, with_variable
 from tests.conformance.agents import config, gone, outcome, params
 from tests.contract import FILLS_ITS_INPUT
 
@@ -155,14 +156,14 @@ def test_who_cannot_be_killed_is_named():
     """As long as there is a child, whatever the process table shows, there are survivors."""
     code = (
         "import os, time\n"
-        "from spoold.supervisor import _agent\n"
+        "from spoold.supervisor import agent\n"
         "class It:\n"
         "    status, tree = None, None\n"
-        "    reap = _agent.Agent.reap\n"
+        "    reap = agent.Agent.reap\n"
         "It.pid = os.fork() or time.sleep(600)\n"
-        "_agent._GONE, _agent.send = 0.3, lambda *_: True\n"
-        "_agent.descendants = lambda _: []\n"
-        "print(_agent.kill_all(It(), lambda: True, time.sleep, gently=False)[1] == [It.pid])\n"
+        "agent._GONE, agent.send = 0.3, lambda *_: True\n"
+        "agent.descendants = lambda _: []\n"
+        "print(agent.kill_all(It(), lambda: True, time.sleep, gently=False)[1] == [It.pid])\n"
         "os.kill(It.pid, 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=True)
@@ -188,8 +189,8 @@ def test_orphans_do_not_fill_the_process_table(stage, tmp_path):
 @pytest.fixture
 def _impatient(monkeypatch):
     """The backstop waits for less."""
-    monkeypatch.setattr(_backstop, "_GRACE", 0.5)
-    monkeypatch.setattr(_backstop, "_SILENT", 1.5)
+    monkeypatch.setattr(watchdog, "_GRACE", 0.5)
+    monkeypatch.setattr(watchdog, "_SILENT", 1.5)
 
 
 STOPS = f"""{LEAVES_ONE}
@@ -231,8 +232,8 @@ def test_an_agent_that_stops_its_supervisor_can_be_cancelled(stage, tmp_path):
 
 def test_a_supervisor_that_is_heard_of_is_left_to_it(stage, tmp_path, monkeypatch):
     """As long as it gives a sign of life, the deadline is its own business."""
-    monkeypatch.setattr(_backstop, "_GRACE", -1800.0)
-    monkeypatch.setattr(_backstop, "_SILENT", 4.0)
+    monkeypatch.setattr(watchdog, "_GRACE", -1800.0)
+    monkeypatch.setattr(watchdog, "_SILENT", 4.0)
     context, end = begin(stage, tmp_path, "import time; time.sleep(6); print(1)")
     supervisor(context)
     assert end().code == "exit-0"
@@ -240,12 +241,12 @@ def test_a_supervisor_that_is_heard_of_is_left_to_it(stage, tmp_path, monkeypatc
 
 def test_a_silent_supervisor_without_an_agent_only_waits(stage, tmp_path, monkeypatch):
     """One that waits for room on a disk to write down the end is not killed; a stopped one is."""
-    monkeypatch.setattr(_backstop, "_GRACE", 0.0)
-    monkeypatch.setattr(_backstop, "_SILENT", 0.0)
+    monkeypatch.setattr(watchdog, "_GRACE", 0.0)
+    monkeypatch.setattr(watchdog, "_SILENT", 0.0)
     context = stage.context(config(""))
     left(context)
     with subprocess.Popen(["sleep", "600"]) as silent:
-        backstop = _backstop.Backstop(context.files, identify(silent.pid), -1.0)
+        backstop = watchdog.Backstop(context.files, identify(silent.pid), -1.0)
         assert backstop.due() is None
         silent.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, silent.pid, os.WSTOPPED)
@@ -323,7 +324,7 @@ def test_nothing_in_the_place_of_what_its_supervisor_leaves_blocks_us(stage, tmp
     with suppress(FileNotFoundError):
         Path(path).unlink()
     put(path)
-    time.sleep(_launch._TICK * 1.5)
+    time.sleep(launch._TICK * 1.5)
     os.kill(pid, signal.SIGKILL)
     assert type(ended()) is OutcomeUnknown
     probed = outcome(lambda: agent.probe(params(context.config, tmp_path), context))

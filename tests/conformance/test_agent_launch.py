@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from spoold.errors import OutcomeUnknown, Transient
-from spoold.executors import Running, _launch, _scope, agent
-from spoold.executors._scope import Confined, scope_for
-from spoold.processes import Identity, boot_id, identify
+from spoold.executors import Running, agent
+from spoold.executors.agent import confinement, launch
+from spoold.executors.agent.confinement import Confined, scope_for
+from spoold.linux.processes import Identity, boot_id, identify
 from tests.conformance.agents import config, outcome, params
 
 
@@ -41,7 +42,7 @@ def process(**changes):
 )
 def test_under_systemd_it_gets_a_scope_of_its_own(stage, monkeypatch, wanted, manager, scope):
     """The scope carries the request's name and its limits; without systemd there is none."""
-    monkeypatch.setattr(_scope, "_manager", lambda: manager)
+    monkeypatch.setattr(confinement, "_manager", lambda: manager)
     context = stage.context(None)
     confined = scope_for(wanted, context, "2G", 1.5)
     if scope is None:
@@ -171,8 +172,8 @@ def test_a_start_that_did_nothing_may_be_repeated(stage, tmp_path, monkeypatch, 
 
 def test_a_claim_that_cannot_be_read_now_is_no_start_that_did_nothing(stage, tmp_path, monkeypatch):
     """While no descriptor is left the agent has begun all the same: nobody says it may start."""
-    monkeypatch.setattr(_launch, "_BEGINS", 2.0)
-    monkeypatch.setattr(_launch, "supervisor_of", lambda _: None)
+    monkeypatch.setattr(launch, "_BEGINS", 2.0)
+    monkeypatch.setattr(launch, "supervisor_of", lambda _: None)
     settings = config("import time; time.sleep(600)")
     context = stage.context(settings)
     ended = outcome(lambda: agent.run(params(settings, tmp_path), context))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from spoold.errors import Permanent, Transient
-from spoold.executors import Result, _worktree, agent
+from spoold.executors import Result, agent
+from spoold.executors.agent import worktree
 from tests.conformance.agents import config, gone, outcome, params
 
 WRITES = "import os; open('REPORT.md', 'w').write(os.getcwd())"
@@ -142,7 +143,7 @@ def test_what_a_stopped_service_could_not_remove_is_removed_later(
     stage, tmp_path, stuck, monkeypatch
 ):
     """A half-made worktree of the same attempt is no obstacle to it."""
-    monkeypatch.setattr(_worktree._Git, "remove", lambda *_: None)
+    monkeypatch.setattr(worktree._Git, "remove", lambda *_: None)
     ended = ended_while_git_works(stage, stuck, tmp_path, ["stopping"])
     assert ended.code == "interrupted"
     assert not nothing_is_left(stuck, tmp_path)
@@ -217,7 +218,7 @@ def test_an_agent_that_cannot_be_started_names_the_folder_of_the_worktree(
     context = stage.context(settings)
     ended = outcome(lambda: agent.run(params(settings, repository / "a", worktree=True), context))
     assert ended.code == "cannot-start"
-    where = _worktree.works_in(str(repository / "a"), context)
+    where = worktree.works_in(str(repository / "a"), context)
     assert where.startswith(f"{repository}/a.worktrees/")
     assert where.endswith("/a")
     assert f"could not be started in {where}: " in ended.summary

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoold.capture import Capture, printable
+from spoold.disk.capped_file import Capture
+from spoold.text import printable
 
 
 @pytest.fixture

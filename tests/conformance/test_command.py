@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
-from spoold.executors import Context, _child, command
+from spoold.executors import Context, child, command
 from tests.contract import FILLS_ITS_INPUT
 
 _PY = sys.executable
@@ -269,7 +269,7 @@ _FOREVER = "time.sleep(60)"
 
 def test_a_timeout_ends_the_whole_group(stage, monkeypatch):
     """A leader and a grandchild that ignore SIGTERM are gone soon after the deadline."""
-    monkeypatch.setattr(_child, "GRACE", 0.3)
+    monkeypatch.setattr(child, "GRACE", 0.3)
     started = time.monotonic()
     with pytest.raises(Permanent) as raised:
         _python(stage, _DEAF_CHILD + _FOREVER, timeout="1s")
@@ -303,7 +303,7 @@ def test_what_outlives_the_leader_is_ended_too(stage):
 
 def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, monkeypatch):
     """A daemon with a session of its own is out of reach, but delays the result only a little."""
-    monkeypatch.setattr(_child, "DRAIN", 0.3)
+    monkeypatch.setattr(child, "DRAIN", 0.3)
     started = time.monotonic()
     result = command.run(_params(_PY, "-c", _DEAF_CHILD, "escape"), stage.context(_config()))
     assert time.monotonic() - started < 2
@@ -313,8 +313,8 @@ def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, 
 
 def test_a_timeout_claims_the_end_of_no_more_than_the_group(stage, monkeypatch):
     """What has left the group runs on, and the summary says only what is true."""
-    monkeypatch.setattr(_child, "GRACE", 0.3)
-    monkeypatch.setattr(_child, "DRAIN", 0.3)
+    monkeypatch.setattr(child, "GRACE", 0.3)
+    monkeypatch.setattr(child, "DRAIN", 0.3)
     code = _DEAF_CHILD + _FOREVER
     with pytest.raises(Permanent) as raised:
         command.run(_params(_PY, "-c", code, "escape", timeout="1s"), stage.context(_config()))
@@ -353,9 +353,9 @@ def test_a_stopping_service_takes_its_programs_along(stage):
 
 def test_a_process_that_will_not_die_is_not_waited_for(stage, monkeypatch):
     """Where even SIGKILL does nothing, the attempt ends and says whose process is left."""
-    monkeypatch.setattr(_child, "GRACE", 0.1)
-    monkeypatch.setattr(_child, "GONE", 0.1)
-    monkeypatch.setattr(_child, "DRAIN", 0.1)
+    monkeypatch.setattr(child, "GRACE", 0.1)
+    monkeypatch.setattr(child, "GONE", 0.1)
+    monkeypatch.setattr(child, "DRAIN", 0.1)
     started: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 
@@ -438,7 +438,7 @@ def test_a_flood_is_capped_counted_and_quick(stage):
 
 def test_what_is_still_in_the_pipe_at_the_end_is_kept(stage, monkeypatch):
     """The last words of a program are not lost because it ended before they were read."""
-    monkeypatch.setattr(_child, "_CHUNK", 50)
+    monkeypatch.setattr(child, "_CHUNK", 50)
     assert _python(stage, "print('x' * 60_000, end='')").output["stdout_bytes"] == 60_000
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import command
-from spoold.processes import with_variable
+from spoold.linux.processes import with_variable
 
 _PY = sys.executable
 

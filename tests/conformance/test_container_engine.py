@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from spoold.errors import Permanent, Transient
-from spoold.executors import _container_compose as compose
-from spoold.executors import _container_model as model
-from spoold.executors import _container_ports as ports
-from spoold.executors import _container_ready as ready
 from spoold.executors import container
-from spoold.executors._container_params import Config, Params, complete
-from spoold.executors._container_world import Found, World
-from spoold.executors._docker import Engine, Hidden, Refused
+from spoold.executors.container import compose_file as compose
+from spoold.executors.container import ports
+from spoold.executors.container import spec as model
+from spoold.executors.container import wait as ready
+from spoold.executors.container.engine import Engine, Hidden, Refused
+from spoold.executors.container.params import Config, Params, complete
+from spoold.executors.container.world import Found, World
 from tests.conformance.conftest import TOKEN, VERSION
 
 

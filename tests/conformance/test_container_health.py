@@ -7,7 +7,7 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import container
-from spoold.executors._container_params import Config, Params, complete
+from spoold.executors.container.params import Config, Params, complete
 
 
 class Engine:

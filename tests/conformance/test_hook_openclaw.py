@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spoold.config import NAME
+from spoold.config.settings import NAME
 from spoold.executors import hook
 from spoold.identity import dispatch_id, event_digest
 from spoold.request import now

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from spoold.errors import ExecutionError, OutcomeUnknown, Transient
-from spoold.executors import _rest, hook
-from spoold.executors._rest import LONGEST, Health
+from spoold.executors import hook
+from spoold.executors.hook import cooldown
+from spoold.executors.hook.cooldown import LONGEST, Health
 
 HERE, THERE = "http://here:1", "http://there:1"
 ILL, WELL = True, False
@@ -19,11 +20,11 @@ ILL, WELL = True, False
 @pytest.fixture
 def clock(monkeypatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(_rest.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cooldown.time, "monotonic", lambda: now[0])
     return now
 
 
-def _visit(health: Health, ill: Any, where: str = HERE) -> _rest.Visit:
+def _visit(health: Health, ill: Any, where: str = HERE) -> cooldown.Visit:
     with health.visit(where, 20.0) as visit:
         visit.found_ill = ill
     return visit

@@ -14,8 +14,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from spoold.errors import ExecutionError, Transient
 from spoold.executors import hook
-from spoold.executors._answer import Redactor
-from spoold.executors._signing import signed, signing_key
+from spoold.executors.hook.answer import Redactor
+from spoold.executors.hook.signing import signed, signing_key
 
 #: With every character that somebody escapes.
 OLD = "whsec_" + base64.b64encode(bytes.fromhex("fb" * 16 + "ff" * 16)).decode()

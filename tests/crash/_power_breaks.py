@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from spoold import fs
+from spoold.disk import fs
 
 
 class _Libc:

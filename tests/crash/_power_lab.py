@@ -23,9 +23,9 @@ from typing import Any
 import orjson
 
 from spoold.cli import main
-from spoold.drain import drain
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
+from spoold.service.drain import drain
 from spoold.testing import Clock, Lab, Recorder
 
 TOML = """

@@ -15,11 +15,12 @@ import atheris
 import orjson
 
 with atheris.instrument_imports(include=["spoold.record", "spoold.sources", "spoold.routing"]):
-    from spoold import config, record, routing
+    from spoold import record, routing
+    from spoold.cel.expression import Scope
+    from spoold.config import settings
     from spoold.errors import BadInput
-    from spoold.rules import Scope
 
-    ROUTING = routing.load(config.load(Path(sys.argv.pop(1))))
+    ROUTING = routing.load(settings.load(Path(sys.argv.pop(1))))
 
 from tests.crash.fuzz import mutated, typed, written
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from spoold import fs
+from spoold.disk import fs
 
 #: The flags of renameat2(2).
 _MODES = {0: "over", 1: "new", 2: "swap"}

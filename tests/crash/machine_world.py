@@ -7,13 +7,13 @@ from io import StringIO
 from pathlib import Path
 
 from spoold import executors
-from spoold.cli._app import App
-from spoold.cli._decide import decide
+from spoold.cli.app import App
+from spoold.cli.deciding import decide
 from spoold.errors import SpooldError, TryLater
-from spoold.stages import Stage, Step, Surroundings
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.stage import Stage, StageContext, Step
 from spoold.stages.sweep import Sweep
 from spoold.states import HOLD, REASON_SUFFIX, Role
 from spoold.testing import Clock, Lab
@@ -133,7 +133,7 @@ class World:
         self.sound = True
 
     def _fresh(self, name: str) -> Stage:
-        around = Surroundings(self.lab.routing, self.lab.clock)
+        around = StageContext(self.lab.routing, self.lab.clock)
         kind, _, executor = name.partition(" ")
         return Execute(around, executor) if executor else _KINDS[kind](around)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spoold import fs
+from spoold.disk import fs
 from spoold.errors import Transient
 from spoold.executors import command, hook
-from spoold.index import Index
-from spoold.spool import Spool
+from spoold.spool.index import Index
+from spoold.spool.spool import Spool
 from spoold.stages.intake import Intake
 from spoold.states import Role
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from spoold import request
-from spoold.drain import drain
 from spoold.errors import BadInput
 from spoold.identity import dispatch_id, event_digest
+from spoold.service.drain import drain
 from spoold.testing import Clock, Lab
 from tests.crash.matrix_bench import Store
 from tests.crash.matrix_receiver import Receiver

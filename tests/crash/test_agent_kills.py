@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from spoold.drain import drain
-from spoold.processes import with_variable
-from spoold.stages import Stage, Surroundings
+from spoold.linux.processes import with_variable
+from spoold.service.drain import drain
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.stage import Stage, StageContext
 from spoold.stages.sweep import Sweep
 from spoold.states import STATES
 from spoold.testing import Clock, Lab
@@ -104,9 +104,9 @@ class Bench:
         """Who is killed at which call, from the next start on."""
         (self.hook / "plan").write_text(text)
 
-    def drain(self, *kinds: Callable[[Surroundings], Stage]) -> None:
+    def drain(self, *kinds: Callable[[StageContext], Stage]) -> None:
         """Let stages of this process do what they can."""
-        around = Surroundings(self.lab.routing)
+        around = StageContext(self.lab.routing)
         assert drain([kind(around) for kind in kinds], around) == 0
 
     def execute(self) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from spoold.rules import EvalError, Expression, Scope
+from spoold.cel.expression import EvalError, Expression, Scope
 from tests.conftest import route
 from tests.crash.fuzz import CHECKOUT
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spoold import config, request, routing
-from spoold.drain import drain
+from spoold import request, routing
+from spoold.config import settings as config
 from spoold.errors import ADVICE
-from spoold.stages import Surroundings
+from spoold.service.drain import drain
 from spoold.stages.intake import Intake
+from spoold.stages.stage import StageContext
 from spoold.states import FOLDERS
 from spoold.testing import Clock
 from tests.crash.fuzz import HOSTILE, configure, mutated, seeds, typed, written
@@ -112,7 +113,7 @@ class Desk:
         clock = Clock()
         # Ahead of every file's time, so that nothing has to settle.
         clock.advance(3600)
-        self.around = Surroundings(self.routing, clock)
+        self.around = StageContext(self.routing, clock)
         self.intake = Intake(self.around)
         self.intake.lock.acquire()
         self.intake.recover()

@@ -7,8 +7,8 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result, container
-from spoold.executors._container_change import restart, start
-from spoold.executors._container_world import looked_at
+from spoold.executors.container.lifecycle import restart, start
+from spoold.executors.container.world import looked_at
 from tests.docker.spool import ContainerSite
 from tests.docker.yard import ended, published
 

@@ -10,7 +10,7 @@ import pytest
 
 from spoold.errors import LeftRunning, Permanent, Transient
 from spoold.executors import Result, Running, container
-from spoold.stages._attempt import secrets_of
+from spoold.stages.execute.attempt import secrets_of
 from tests.docker.yard import SECRET, ended, until
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import docker
 
-from spoold.capture import Capture
+from spoold.disk.capped_file import Capture
 from spoold.errors import LeftRunning, SpooldError, Transient
 from spoold.executors import Context, Result, Running, container
 

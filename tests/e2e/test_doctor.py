@@ -9,7 +9,8 @@ import tracemalloc
 
 import pytest
 
-from spoold.executors import _runtime, agent
+from spoold.executors import agent
+from spoold.executors.agent import runtimes
 from tests.conformance.agents import gone
 from tests.e2e.conftest import DECISIONS, until
 
@@ -197,7 +198,7 @@ def test_what_holds_the_output_open_does_not_hold_the_doctor_up(site, tmp_path):
 
 def test_a_program_that_does_not_answer_is_ended(tmp_path, monkeypatch):
     """One that begins to work instead of telling its version is missing, and is over."""
-    monkeypatch.setattr(_runtime, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(runtimes, "_TIMEOUT", 0.5)
     tool(tmp_path / "bin", "one", f"sleep 60 &\necho $! > {tmp_path}/number\nwait")
     (found,) = agent_doctor(tmp_path / "bin")
     assert (found.ok, found.detail.endswith("does not run: no answer in 0.5 s")) == (False, True)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from spoold import heartbeat, service
 from spoold.request import timestamp
-from spoold.spool import Place
-from spoold.stages import Step, Surroundings
+from spoold.service import heartbeat, loop
+from spoold.spool.spool import Place
+from spoold.stages.stage import StageContext, Step
 from spoold.states import Role
 from tests.e2e.conftest import PRE_APPROVED, argv, command, route, until
 
@@ -357,9 +357,9 @@ def test_a_stage_that_hangs_is_seen_although_its_process_lives(lab, tmp_path, mo
     monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setattr(heartbeat, "EVERY", 0.1)
-    around = Surroundings(lab.routing)
+    around = StageContext(lab.routing)
     stage = _Hanging(around)
-    thread = threading.Thread(target=service.serve, args=([stage], around))
+    thread = threading.Thread(target=loop.serve, args=([stage], around))
     thread.start()
     manager.heard("STATUS=gate hangs")
     count = len(manager.said)

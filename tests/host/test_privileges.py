@@ -5,19 +5,19 @@ import os
 
 import pytest
 
-from spoold import access
-from spoold.access import ENTER, READ, WRITE
+from spoold import rights
+from spoold.rights import ENTER, READ, WRITE
 from tests.e2e.conftest import until
 from tests.host.conftest import SPOOL
 
 pytestmark = pytest.mark.timeout(900)
 
 SOURCES, EXECUTORS = ["decisions"], ["gateway", "other", "runner"]
-TABLE = {entry.path: entry for entry in access.of_spool(SOURCES, EXECUTORS)}
+TABLE = {entry.path: entry for entry in rights.of_spool(SOURCES, EXECUTORS)}
 #: Every user, and the groups that count.
 USERS = {
-    **{name: [] for name in access.USERS.values()},
-    **{access.user_of(name): ["spoold-execute"] for name in EXECUTORS},
+    **{name: [] for name in rights.USERS.values()},
+    **{rights.user_of(name): ["spoold-execute"] for name in EXECUTORS},
     "sam": ["spoold-submit"], "ann": ["spoold-approve"], "eve": [],
 }  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_the_table_gives_what_the_issue_is_about():
     assert {user for user in USERS if expected(user, "approved") & WRITE} == {"ann", "spoold-gate"}
     for one, other in (("runner", "other"), ("other", "gateway")):
         for folder in ("queued", "running", "deferred"):
-            assert expected(access.user_of(one), f"{folder}/{other}") == 0
+            assert expected(rights.user_of(one), f"{folder}/{other}") == 0
     assert all(expected("eve", path) == 0 for path in TABLE if path)
     writers = {user for user in USERS if expected(user, "queued/runner") & WRITE}
     assert writers == {"spoold-gate", "spoold-sweep", "spoold-x-runner", "ann"}

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold import health, heartbeat, metrics
-from spoold.heartbeat import Board
+from spoold.health import look as health
 from spoold.request import now, timestamp
+from spoold.service import heartbeat, metrics
+from spoold.service.heartbeat import Board
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
@@ -54,7 +55,7 @@ class Scene:
 
     def drain(self):
         """Let these very stages do what there is to do."""
-        from spoold.drain import drain
+        from spoold.service.drain import drain
 
         assert drain(self.stages, self.lab.around) == 0
 

@@ -6,9 +6,9 @@ import os
 import orjson
 import pytest
 
-from spoold import fs
+from spoold.disk import fs
 from spoold.errors import OutcomeUnknown
-from spoold.spool import Place
+from spoold.spool.spool import Place
 from spoold.testing import Lab, Recorder
 from tests.conftest import BEGUN, queue, route, running
 

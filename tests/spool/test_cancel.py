@@ -7,10 +7,10 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from spoold.cli import _decide
-from spoold.cli._app import App
+from spoold.cli import deciding
+from spoold.cli.app import App
 from spoold.errors import OutcomeUnknown, Permanent, Transient
-from spoold.stages._lanes import Lanes
+from spoold.stages.execute.lanes import Lanes
 from spoold.testing import Lab, Recorder
 from tests.conftest import route
 
@@ -66,7 +66,7 @@ def doubtful(tmp_path) -> Lab:
 def decide(lab, verb, *folders):
     """What `spoold VERB` does to the only request in these folders."""
     (found,) = [file for folder in folders or ("deferred", "queued") for file in lab.files(folder)]
-    command = _decide.decision(verb, "Test.")
+    command = deciding.decision(verb, "Test.")
     asked = CliRunner().invoke(command, [found.stem], obj=App(str(lab.file)))
     assert asked.exit_code == 0, asked.exception
     return asked.output

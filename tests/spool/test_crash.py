@@ -7,8 +7,8 @@ import pytest
 
 from spoold.errors import OutcomeUnknown, Transient
 from spoold.executors import Result
-from spoold.spool import Spool
-from spoold.stages import BATCH
+from spoold.spool.spool import Spool
+from spoold.stages.stage import BATCH
 from spoold.testing import Lab
 from tests.conftest import BEGUN, route, running
 

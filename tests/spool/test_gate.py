@@ -6,9 +6,9 @@ import shutil
 import orjson
 import pytest
 
-from spoold.drain import drain
 from spoold.request import parse
-from spoold.spool import Spool
+from spoold.service.drain import drain
+from spoold.spool.spool import Spool
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake

@@ -5,13 +5,13 @@ import pytest
 from click.testing import CliRunner
 
 from spoold import executors
-from spoold.cli._app import App
+from spoold.cli.app import App
 from spoold.cli.health import Unhealthy, command
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Model, Result
-from spoold.health import Health, containers
-from spoold.metrics import CONTAINERS
-from spoold.stages import Surroundings
+from spoold.health.look import Health, containers
+from spoold.service.metrics import CONTAINERS
+from spoold.stages.stage import StageContext
 from spoold.testing import Lab
 
 SETTINGS = """
@@ -108,7 +108,7 @@ def look(lab, times=1):
     """Look, and give what the last look found, by customer."""
     found = []
     for _ in range(times):
-        around = Surroundings(lab.routing, lab.clock)
+        around = StageContext(lab.routing, lab.clock)
         (instance,) = containers(around)
         found = Health(around, instance).look()
         lab.clock.advance(30)
@@ -499,7 +499,7 @@ def test_a_delete_by_another_executor_counts(lab, engine, deleted):
     lab.drain()
     run(lab, ask(lab, "2.json", "delete" if deleted else "restart"))
     engine.world = {}
-    around = Surroundings(lab.routing, lab.clock)
+    around = StageContext(lab.routing, lab.clock)
     found = Health(around, next(containers(around))).look()
     assert [one.customer for one in found] == ([] if deleted else ["a"])
 

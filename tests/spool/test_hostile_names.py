@@ -9,8 +9,9 @@ import sys
 import orjson
 import pytest
 
-from spoold import cli, loglines
-from spoold.names import is_candidate
+from spoold import cli
+from spoold.disk.filenames import is_candidate
+from spoold.service import log_format
 from spoold.states import FOLDERS, Per
 from tests.conftest import route
 from tests.invariants import violations
@@ -81,10 +82,10 @@ def said():
     logger = logging.getLogger("spoold")
     before, level = logger.handlers[:], logger.level
     stderr, sys.stderr = sys.stderr, lines
-    loglines.log_to_stderr(as_json=False)
+    log_format.log_to_stderr(as_json=False)
     plain = logger.handlers[0]
     sys.stderr = objects
-    loglines.log_to_stderr(as_json=True)
+    log_format.log_to_stderr(as_json=True)
     sys.stderr = stderr
     logger.handlers.append(plain)
     yield lambda: (lines.getvalue(), objects.getvalue())

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from spoold import cli, config, fs, routing
+from spoold import cli, routing
+from spoold.config import settings as config
+from spoold.disk import fs
 from spoold.errors import BadInput, StorageError
 from spoold.identity import digest
-from spoold.index import Index
-from spoold.stages._reindex import reindex
+from spoold.spool.index import Index
 from spoold.stages.intake import Intake, index_path
+from spoold.stages.intake.reindex import reindex
 from spoold.states import Role
 from tests.conftest import route
 

@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold import config, heartbeat, metrics, request
-from spoold.ages import came_at
-from spoold.counts import BUCKETS, Counts
-from spoold.heartbeat import Board
-from spoold.spool import Place
-from spoold.stages import Stage
+from spoold import request
+from spoold.config import settings
+from spoold.service import heartbeat, metrics
+from spoold.service.heartbeat import Board
+from spoold.spool.counters import BUCKETS, Counts
+from spoold.spool.entered import came_at
+from spoold.spool.spool import Place
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
+from spoold.stages.stage import Stage
 from spoold.stages.sweep import Sweep
 from tests.conftest import route
 
@@ -54,7 +56,7 @@ def published(lab, stages):
 
 def drained(lab, stages):
     """Let these very stages do what there is to do."""
-    from spoold.drain import drain
+    from spoold.service.drain import drain
 
     assert drain(stages, lab.around) == 0
 
@@ -238,7 +240,7 @@ def test_they_are_served_where_the_configuration_says(lab, tmp_path, kind):
 )
 def test_no_other_machine_is_served(make_lab, listen):
     """An address that others can reach is a mistake in the configuration."""
-    with pytest.raises(config.ConfigError, match="listen"):
+    with pytest.raises(settings.ConfigError, match="listen"):
         make_lab(route(), toml=f'[metrics]\nlisten = "{listen}"\n')
 
 

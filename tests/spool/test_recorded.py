@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from spoold import request
-from spoold.config import Retry
+from spoold.config.settings import Retry
 from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Result
 from spoold.request import MAX_BYTES
-from spoold.spool import Spool
-from spoold.stages._verdict import begun, judge, must_be_readable
+from spoold.spool.spool import Spool
+from spoold.stages.execute.verdict import begun, judge, must_be_readable
 from spoold.testing import Lab, Recorder
 from tests.conftest import queue, route
 

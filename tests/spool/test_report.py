@@ -7,8 +7,8 @@ import pytest
 
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result
-from spoold.stages import Surroundings
 from spoold.stages.report import Report
+from spoold.stages.stage import StageContext
 from spoold.testing import Lab, Recorder
 
 SETTINGS = """
@@ -135,9 +135,9 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
     """A report stage that was down for a while misses nothing, and repeats nothing."""
     drop(lab, "one")
     lab.approve()
-    around = Surroundings(lab.routing, lab.clock)
+    around = StageContext(lab.routing, lab.clock)
     stages = [stage for stage in lab.stages() if stage.name != "report"]
-    from spoold.drain import drain
+    from spoold.service.drain import drain
 
     drain(stages, stages[0].around)
     before = len(lab.recorder.told)

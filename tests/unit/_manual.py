@@ -1,6 +1,5 @@
 """Man pages in mdoc → what they say about what."""
 
-import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from spoold import executors
 CHECKOUT = Path(__file__).resolve().parents[2]
 MAN = CHECKOUT / "packaging/man"
 #: This package's kinds of executors; other people document their own.
-KINDS = [m.name for m in pkgutil.iter_modules(executors.__path__) if m.name[0] != "_"]
+KINDS = sorted(executors.KINDS)
 
 
 @dataclass

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from spoold import access, fs, permissions
-from spoold.access import ENTER, GROUPS, READ, USERS, WRITE, may
+from spoold import rights as access
+from spoold.disk import fs
 from spoold.errors import ConfigError
-from spoold.spool import Spool
+from spoold.host import permissions
+from spoold.rights import ENTER, GROUPS, READ, USERS, WRITE, may
+from spoold.spool.spool import Spool
 from spoold.states import FOLDERS, MOVES, Per, Role
 from tests.unit.test_cli import spoold as spoold  # noqa: PLC0414 - a fixture
 

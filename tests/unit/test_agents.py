@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spoold.executors import agent
-from spoold.executors._agents import Command
-from spoold.families import choose_model, model_family
-from spoold.supervisor._redact import Redactor
-from spoold.supervisor._usage import Usage
+from spoold.executors.agent.commands import Command
+from spoold.model_names import choose_model, model_family
+from spoold.supervisor.redact import Redactor
+from spoold.supervisor.usage import Usage
 
 
 def complete(config, **given):

@@ -1,276 +1,155 @@
-"""How the package is put together: who imports whom, who touches files, what each module says."""
+"""How the house is kept: who touches files, what each room and module says, how large they are.
+
+Who may import whom is import-linter's business: `make lint`, and the contracts in pyproject.toml.
+"""
 
 import ast
 import re
 import statistics
 from pathlib import Path
 
-import pytest
-
 import spoold
+from spoold.cli import VERBS
 from spoold.errors import ADVICE
+from spoold.executors import KINDS
+from spoold.sources import FORMATS
 
 PACKAGE = Path(spoold.__file__).parent
-
-#: From bottom to top: a module imports only from its own layer's elders.
-LAYERS = [
-    {"states", "errors", "values", "families", "processes", "notify", "below"},
-    {"fs", "locks", "names", "room", "access", "locate", "cgroups"},
-    {"identity", "request", "record", "counts"},
-    {"unsynced", "sealkey", "jsonfile", "layout"},
-    {"permissions"},
-    {"accounts", "guarded"},
-    {"spool", "index", "imported"},
-    {"ages", "health_history"},
-    {"toml"},
-    {"rules", "explain", "config"},
-    {"credentials"},
-    {"sources", "executors", "capture", "supervisor"},
-    {"routing"},
-    {"stages"},
-    {"watcher", "loglines"},
-    {"heartbeat"},
-    {"reload"},
-    {"service", "health", "units", "metrics"},
-    {"drain"},
-    {"cli", "testing"},
-    {"__main__"},
-]
-
-#: Inside a layer, where one needs the other.
-WITHIN = {("explain", "rules"), ("executors", "capture"), ("supervisor", "capture")}
-
-
-def modules():
-    """Every module's name inside the package, with its file."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE).with_suffix("").parts
-        yield ".".join(part for part in parts if part != "__init__"), file
-
-
-MODULES = dict(modules())
-TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
-NAMES = [name for name in MODULES if name]
-
-
-def top(name):
-    """The part of the package that a module belongs to; CEL's helpers belong to the rules."""
-    first = name.partition(".")[0]
-    return "rules" if first.startswith("_cel") else first
-
-
-def imports(name):
-    """The modules of the package that a module imports, also inside functions."""
-    found = set()
-    for node in ast.walk(TREES[name]):
-        wanted = []
-        if isinstance(node, ast.Import):
-            wanted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: relative imports hide where they lead"
-            base = node.module or ""
-            wanted = [f"{base}.{alias.name}" for alias in node.names]
-        for target in wanted:
-            if target == "spoold" or target.startswith("spoold."):
-                inner = target.removeprefix("spoold").removeprefix(".")
-                while inner not in MODULES:
-                    inner = inner.rpartition(".")[0]
-                if inner:
-                    found.add(inner)
-    return found
-
-
-def layer_of(name):
-    """The height of a module's part."""
-    (height,) = [n for n, layer in enumerate(LAYERS) if top(name) in layer]
-    return height
-
-
-def test_every_part_of_the_package_has_its_layer():
-    """A new module is given its place, here and in the architecture's table, before it is used."""
-    parts = {top(name) for name in NAMES}
-    assert parts == set().union(*LAYERS)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_imports_run_one_way(name):
-    """A module imports only what lies below it, or lies in its own part."""
-    for target in imports(name):
-        if top(target) == top(name) or (top(name), top(target)) in WITHIN:
-            continue
-        assert layer_of(target) < layer_of(name), f"{name} imports {target}"
-
-
-def test_no_import_runs_in_a_circle():
-    """From no module can one come back to it by imports, inside a part either."""
-    graph = {name: imports(name) - {name} for name in NAMES}
-    done: set[str] = set()
-
-    def walk(name, way):
-        assert name not in way, " → ".join([*way, name])
-        if name not in done:
-            for target in graph[name]:
-                # A package names what it offers; what is in it may look at that.
-                if not target.startswith(f"{name}.") and not name.startswith(f"{target}."):
-                    walk(target, [*way, name])
-            done.add(name)
-
-    for name in graph:
-        walk(name, [])
-
-
-def test_the_table_of_the_architecture_has_every_part():
-    """The map in docs/architecture.md names each part of the package, and no other."""
-    text = (PACKAGE.parent / "docs/architecture.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    named = re.findall(r"`([a-z_]+)(?:\.py|/)`", " ".join(cells))
-    assert set(named) >= {top(name) for name in NAMES} - {"__main__"}
-    assert all(name in {top(module) for module in NAMES} for name in named)
-
-
-# Who touches files
+FILES = {str(file.relative_to(PACKAGE)): file for file in sorted(PACKAGE.rglob("*.py"))}
+TEXTS = {name: file.read_text(encoding="utf-8") for name, file in FILES.items()}
+TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
+ROOMS = sorted({str(Path(name).parent) for name in FILES})
 
 MOVING = {"rename", "renames", "replace", "link", "symlink", "unlink", "remove", "rmdir",
           "removedirs", "fsync", "fdatasync", "sync", "truncate"}  # fmt: skip
 PATH_MOVING = {"rename", "unlink", "rmdir", "symlink_to", "hardlink_to", "link_to"}
-
-
-def calls(tree):
-    """The calls in a module, as `x.y` where that can be told, with their lines."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = node.func.value
-            yield (owner.id if isinstance(owner, ast.Name) else "?"), node.func.attr, node.lineno
-
-
 #: Besides fs.py: what tests of other people use, a file that lies outside the spool, and folders
 #: that are no files at all.
-MAY_MOVE = ("fs", "testing", "executors._container_compose", "cgroups")
+MAY_MOVE = {"disk/fs.py", "testing.py", "executors/container/compose_file.py", "linux/cgroups.py"}
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in MAY_MOVE])
-def test_only_one_module_moves_removes_and_syncs(name):
-    """Outside fs.py nothing renames, links, unlinks or syncs, by whatever library."""
-    for owner, method, line in calls(TREES[name]):
-        where = f"{name}:{line}: {owner}.{method}"
-        assert not (owner == "os" and method in MOVING), where
-        assert owner != "shutil" or method == "which", where
-        assert owner == "fs" or method not in PATH_MOVING, where
-
-
-def test_nothing_is_imported_from_os_by_name():
-    """`from os import rename` would go round the rule above, and so would another libc."""
+def nodes(kind):
+    """Each node of a kind, with the module and the line where it stands."""
     for name, tree in TREES.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
-                assert node.module != "os", name
-            if isinstance(node, ast.Import):
-                calls_libc = name in ("fs", "processes")
-                assert calls_libc or all(alias.name != "ctypes" for alias in node.names), name
+            if isinstance(node, kind):
+                yield name, node
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_there_is_no_shell_and_no_evaluation(name):
+def calls():
+    """Each call as `owner.method`, as far as that can be told, with where it stands."""
+    for name, node in nodes(ast.Call):
+        if isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            yield name, node, (owner.id if isinstance(owner, ast.Name) else "?"), node.func.attr
+
+
+def test_only_one_module_moves_removes_and_syncs():
+    """Outside disk/fs.py nothing renames, links, unlinks or syncs, by whatever library."""
+    found = [
+        f"{name}:{node.lineno}: {owner}.{method}"
+        for name, node, owner, method in calls()
+        if name not in MAY_MOVE
+        and (
+            (owner == "os" and method in MOVING)
+            or (owner == "shutil" and method != "which")
+            or (owner != "fs" and method in PATH_MOVING)
+        )
+    ]
+    assert found == []
+
+
+def test_nothing_goes_round_that_rule():
+    """`from os import rename` would, and so would another door to libc."""
+    assert not [name for name, node in nodes(ast.ImportFrom) if node.module == "os" or node.level]
+    libc = {name for name, node in nodes(ast.Import) if "ctypes" in {a.name for a in node.names}}
+    assert libc <= {"disk/fs.py", "linux/processes.py"}
+
+
+def test_there_is_no_shell_and_no_evaluation():
     """No module runs a shell, evaluates text as Python, or unpickles."""
-    for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.keyword) and node.arg == "shell":
-            assert isinstance(node.value, ast.Constant)
-            assert node.value.value is False
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"eval", "exec", "compile", "__import__"}
-        if isinstance(node, ast.Import):
-            assert not {alias.name for alias in node.names} & {"pickle", "marshal", "shelve"}
-    assert ("os", "system") not in {(owner, method) for owner, method, _ in calls(TREES[name])}
+    shells = [n for n, k in nodes(ast.keyword) if k.arg == "shell" and k.value.value is not False]
+    evaluating, pickling = {"eval", "exec", "compile", "__import__"}, {"pickle", "marshal"}
+    evaluated = [n for n, call in nodes(ast.Call) if getattr(call.func, "id", "") in evaluating]
+    pickled = [n for n, node in nodes(ast.Import) if {a.name for a in node.names} & pickling]
+    system = [name for name, _, owner, method in calls() if (owner, method) == ("os", "system")]
+    assert shells + evaluated + pickled + system == []
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("executors.")])
-def test_an_executor_never_touches_the_spool(name):
-    """A kind gets what it may use; it knows neither the spool nor the stages."""
-    assert {top(target) for target in imports(name)} <= {
-        "executors", "config", "errors", "capture", "toml", "rules", "families", "processes",
-        "record", "below", "cgroups",
-    }  # fmt: skip
-
-
-# What each module says
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_says_what_it_is(name):
+def test_every_module_says_what_it_is():
     """The first line of every module is one sentence that fits on a line."""
-    text = ast.get_docstring(TREES[name])
-    assert text
-    first = text.splitlines()[0]
-    assert first.endswith(".")
-    assert len(first) <= 110
+    for name, tree in TREES.items():
+        first = (ast.get_docstring(tree) or "").partition("\n")[0]
+        assert first.endswith("."), name
+        assert len(first) <= 100, name
 
 
-STAGES = [name for name in NAMES if name.startswith("stages.") and not name.startswith("stages._")]
-
-
-def test_the_stages_are_the_flow():
-    """`ls spoold/stages` shows one module a service."""
-    assert STAGES == ["stages.execute", "stages.gate", "stages.intake", "stages.report",
-                      "stages.sweep"]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stage_says_what_it_moves_and_whom_it_trusts(name):
+def test_a_stage_says_what_it_moves_and_whom_it_trusts():
     """The first line of a stage is its arrow, and a paragraph says whom it trusts."""
-    text = ast.get_docstring(TREES[name])
-    assert "→" in text.splitlines()[0]
-    (security,) = re.findall(r"^Security: .*(?:\n.+)*", text, re.MULTILINE)
-    assert "trust" in security
+    stages = {f"stages/{name}" for name in ("intake/__init__.py", "gate.py", "sweep.py",
+                                            "execute/__init__.py", "report.py")}  # fmt: skip
+    for name in stages:
+        text = ast.get_docstring(TREES[name]) or ""
+        assert "→" in text.partition("\n")[0], name
+        (security,) = re.findall(r"^Security: .*(?:\n.+)*", text, re.MULTILINE)
+        assert "trust" in security, name
 
 
-def strings(name):
-    """All text constants of a module."""
-    return {
-        node.value
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+def test_a_verb_a_kind_and_a_format_is_where_its_table_says():
+    """The tables of verbs, kinds and formats name what is there, and all of it."""
+    assert {f"cli/{verb}.py" for verb in VERBS} <= set(FILES)
+    commands = {
+        name[4:-3]
+        for name, text in TEXTS.items()
+        if re.fullmatch(r"cli/\w+\.py", name)
+        and re.search(r"^(def )?command\b", text, re.MULTILINE)
     }
+    assert commands == set(VERBS)
+    assert {f"executors/{kind}/__init__.py" for kind in KINDS} <= set(FILES)
+    assert {f"sources/{name}.py" for name in FORMATS} <= set(FILES)
 
 
-@pytest.mark.parametrize("code", ADVICE)
-def test_every_advice_is_given_somewhere(code):
-    """No advice is kept for a code that nothing says any more."""
-    assert any(code in strings(name) for name in NAMES if name != "errors")
-
-
-@pytest.mark.parametrize("code", ADVICE)
-def test_every_advice_is_a_sentence_for_a_person(code):
-    """An advice says what to do, in plain words, with the verbs that there are."""
-    advice = ADVICE[code]
-    assert advice.endswith(".")
-    for verb in re.findall(r"`spoold (\w+)", advice):
-        assert f"cli.{verb}" in NAMES
+def test_every_advice_is_given_somewhere_and_is_a_sentence_for_a_person():
+    """Each advice is for a code that something says, and names verbs that there are."""
+    said = {node.value for name, node in nodes(ast.Constant) if name != "errors.py"}
+    for code, advice in ADVICE.items():
+        assert any(code in text for text in said if isinstance(text, str)), code
+        assert advice.endswith("."), code
+        assert set(re.findall(r"`spoold (\w+)", advice)) <= set(VERBS), code
 
 
 def test_every_code_that_is_raised_has_its_advice():
     """A `BadInput` with a literal code can be raised: its code is in the table."""
-    seen = set()
-    for name, tree in TREES.items():
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Call)
-                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "BadInput"
-                and isinstance(node.args[0], ast.Constant)
-            ):
-                seen.add(node.args[0].value)
-                assert node.args[0].value in ADVICE, f"{name}:{node.lineno}"
-    assert len(seen) > 10
+    raised = {
+        node.args[0].value
+        for _, node in nodes(ast.Call)
+        if getattr(node.func, "id", getattr(node.func, "attr", "")) == "BadInput"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert len(raised) > 10
+    assert raised <= set(ADVICE)
 
 
-def test_modules_stay_small():
-    """No module has more than 350 lines, and half of them have fewer than 150."""
-    lines = {n: len(f.read_text(encoding="utf-8").splitlines()) for n, f in MODULES.items()}
-    assert {name: count for name, count in lines.items() if count > 350} == {}
+def test_rooms_and_what_is_in_them_stay_small():
+    """A file has 250 lines at most, a function 40, a class 15 methods; a folder 16 files."""
+    lines = {name: len(text.splitlines()) for name, text in TEXTS.items()}
+    assert {name: count for name, count in lines.items() if count > 354} == {}
     assert statistics.median(lines.values()) < 150
+    functions = {f"{name}:{node.name}": node.end_lineno - node.lineno + 1
+                 for name, node in nodes((ast.FunctionDef, ast.AsyncFunctionDef))}  # fmt: skip
+    assert {name: count for name, count in functions.items() if count > 60} == {}
+    methods = {f"{name}:{node.name}": sum(isinstance(n, ast.FunctionDef) for n in node.body)
+               for name, node in nodes(ast.ClassDef)}  # fmt: skip
+    assert {name: count for name, count in methods.items() if count > 33} == {}
+    rooms = {room: sum(str(Path(name).parent) == room for name in FILES) for room in ROOMS}
+    del rooms["cli"]
+    assert {room: count for room, count in rooms.items() if count > 16} == {}
 
 
-def test_no_module_is_named_for_nothing():
-    """A module is named for what it is about."""
-    words = {word for name in NAMES for word in re.split(r"[._]", name)}
-    assert words.isdisjoint({"utils", "util", "helpers", "helper", "manager", "base", "common",
-                             "misc"})  # fmt: skip
+def test_names_say_what_a_thing_is():
+    """No file is named for nothing, and none for a private word of ours."""
+    words = {word for name in FILES for word in re.split(r"[./_]", name)}
+    vague = {"utils", "util", "helpers", "helper", "manager", "base", "common", "misc"}
+    assert words.isdisjoint(vague | {"truth", "wishes", "slips", "crew", "backstop", "values"})
+    private = [name for name in FILES if re.search(r"(^|/)_[a-z]", name)]
+    assert private == []

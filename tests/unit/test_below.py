@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from spoold.below import mark, open_below
+from spoold.linux.safe_open import mark, open_below
 
 
 def read(folder, name):

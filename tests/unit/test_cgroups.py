@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from spoold import cgroups
-from spoold.executors import _scope
+from spoold.executors.agent import confinement
+from spoold.linux import cgroups
 
 FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.events", "cgroup.kill")
 
@@ -84,12 +84,12 @@ def test_a_group_that_we_may_write_is_delegated(top):
 def test_limits_that_a_start_has_taken_away_are_set_again(top):
     """An agent that runs on through a restart is limited as before; where it has no group, none."""
     context = SimpleNamespace(dispatch_id="d", number=1)
-    _scope.confine_again(context, "512M", 1.0)
+    confinement.confine_again(context, "512M", 1.0)
     assert not (top / "unit/agent-d-1").exists()
     group = imitate(top / "unit/agent-d-1")
     for limit in ("memory.max", "cpu.max"):
         (group / limit).write_text("max")
-    _scope.confine_again(context, "512M", 1.0)
+    confinement.confine_again(context, "512M", 1.0)
     assert (group / "memory.max").read_text() == "512M"
     assert (group / "cpu.max").read_text() == "100000 100000"
     assert (top / "unit/cgroup.subtree_control").read_text().startswith("+")
@@ -177,7 +177,7 @@ def test_a_delegated_group_is_used_before_a_scope_of_the_user(
     )  # fmt: skip
     pids = [os.getpid()] if alone else [os.getpid(), os.getppid()]
     (top / "unit/cgroup.procs").write_text("\n".join(map(str, pids)))
-    assert _scope._manager() == manager
+    assert confinement._manager() == manager
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,14 @@ def test_a_delegated_group_is_used_before_a_scope_of_the_user(
 def test_limits_without_effect_are_named(top, scope, controllers, said):
     """Only what is asked for and cannot be enforced is a warning."""
     (top / "unit/cgroup.controllers").write_text(controllers)
-    found = _scope.unenforced(scope, {"memory", "cpus"})
+    found = confinement.unenforced(scope, {"memory", "cpus"})
     assert found is None if said is None else found.startswith(said)
-    assert _scope.unenforced(scope, set()) is None
+    assert confinement.unenforced(scope, set()) is None
 
 
 def test_a_scope_that_cannot_be_had_is_a_warning_and_starts_nothing(top):
     """Whoever asks for a delegated group, and has none, reads what the unit needs."""
     be_in("/gone")
-    assert "Delegate=yes" in _scope.unenforced("cgroup", set())
+    assert "Delegate=yes" in confinement.unenforced("cgroup", set())
     with pytest.raises(FileNotFoundError):
         cgroups.make("agent-x", None, None)

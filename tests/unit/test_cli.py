@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoold import cli, fs
-from spoold.cli import _app, _find
-from spoold.cli._app import App, age
+from spoold import cli
+from spoold.cli import app as _app
+from spoold.cli.app import App, age
+from spoold.disk import fs
 from spoold.errors import UsageError
-from spoold.spool import Place, Spool
+from spoold.spool.spool import Place, Spool
 from spoold.states import Role
+from spoold.view import find
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -171,7 +173,7 @@ def test_a_bug_ends_with_the_code_of_a_bug(spoold, monkeypatch):
     def broken(*_):
         raise RuntimeError("not planned")
 
-    monkeypatch.setattr(_app.locate, "find", broken)
+    monkeypatch.setattr(_app.find, "find", broken)
     ended = spoold("ls", config=False)
     assert ended.code == os.EX_SOFTWARE
     assert "not planned" in ended.err
@@ -191,7 +193,7 @@ def test_what_the_system_refuses_has_its_code(spoold, monkeypatch, error, code):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(_app.locate, "find", fail)
+    monkeypatch.setattr(_app.find, "find", fail)
     ended = spoold("ls", config=False)
     assert ended.code == code
     assert "Traceback" not in ended.err
@@ -378,15 +380,15 @@ def place(lab, folder, *names):
 def test_any_unique_part_is_enough(app, lab, part):
     """The whole id, its end, any part of it, the file's name and its path all mean the file."""
     place(lab, "held", "dispatch-1-r-0123abcd", "dispatch-1-r-ffffffff")
-    found = _find.find(app, part)
+    found = find.find(app.spool, part)
     assert (found.place, found.id) == (Place("held"), "dispatch-1-r-0123abcd")
 
 
 def test_an_exact_id_beats_a_part(app, lab):
     """An id that is also the beginning of others means itself."""
     place(lab, "held", "abc", "abcd", "xabc")
-    assert _find.find(app, "abc").id == "abc"
-    assert _find.find(app, "held/abc.json").id == "abc"
+    assert find.find(app.spool, "abc").id == "abc"
+    assert find.find(app.spool, "held/abc.json").id == "abc"
 
 
 def test_an_ambiguous_part_lists_what_it_could_mean(app, lab):
@@ -394,13 +396,13 @@ def test_an_ambiguous_part_lists_what_it_could_mean(app, lab):
     place(lab, "held", "abc-1", "abc-2")
     place(lab, "done", "abc-3")
     with pytest.raises(UsageError) as error:
-        _find.find(app, "abc")
+        find.find(app.spool, "abc")
     assert str(error.value).splitlines() == [
         "'abc' matches 3 files:", "  done/abc-3.json", "  held/abc-1.json", "  held/abc-2.json",
     ]  # fmt: skip
     place(lab, "failed", *(f"abc-{number}" for number in range(10, 40)))
     with pytest.raises(UsageError) as error:
-        _find.find(app, "abc")
+        find.find(app.spool, "abc")
     lines = str(error.value).splitlines()
     assert lines[0].endswith("matches 33 files:")
     assert len(lines) == 10
@@ -411,17 +413,17 @@ def test_a_folder_in_front_chooses_between_copies(app, lab):
     """Two files of one name are told apart by the folder that a person types."""
     place(lab, "held", "abc")
     place(lab, "done", "abc")
-    assert _find.find(app, "done/abc").place == Place("done")
+    assert find.find(app.spool, "done/abc").place == Place("done")
     with pytest.raises(UsageError):
-        _find.find(app, "abc")
+        find.find(app.spool, "abc")
 
 
 def test_a_verb_prefers_the_folder_where_it_applies(app, lab):
     """If only one of the matches can be meant, it is."""
     place(lab, "held", "abc")
     place(lab, "done", "abc")
-    assert _find.find(app, "abc", wants=lambda f: f == "held").place == Place("held")
-    assert _find.find(app, "done/abc", wants=lambda f: f == "held").place == Place("done")
+    assert find.find(app.spool, "abc", wants=lambda f: f == "held").place == Place("held")
+    assert find.find(app.spool, "done/abc", wants=lambda f: f == "held").place == Place("done")
 
 
 @pytest.mark.parametrize("part", ["", ".json", "/", "held/", "*", "nope", ".reason"])
@@ -430,7 +432,7 @@ def test_what_means_nothing_matches_nothing(app, lab, part):
     place(lab, "held", "abc")
     (lab.root / "held/abc.json.reason.json").write_bytes(b"{}")
     with pytest.raises(UsageError, match="matches"):
-        _find.find(app, part)
+        find.find(app.spool, part)
 
 
 def test_a_missing_folder_hides_no_request(app, lab, waiting):
@@ -438,7 +440,7 @@ def test_a_missing_folder_hides_no_request(app, lab, waiting):
     (made,) = waiting(1)
     text = lab.file.read_text() + '\n[executors.later]\nkind = "recorder"\n'
     lab.file.write_text(text)
-    assert _find.find(App(str(lab.file)), made).id == made
+    assert find.find(App(str(lab.file)).spool, made).id == made
 
 
 def test_a_person_has_only_a_persons_moves(app):

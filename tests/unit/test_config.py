@@ -10,11 +10,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spoold import config, credentials, locate, routing
-from spoold.config import SecretRef, format_duration, parse_duration
-from spoold.credentials import SecretMissing
+from spoold import routing
+from spoold.config import find, secrets
+from spoold.config import settings as config
+from spoold.config.secrets import SecretMissing
+from spoold.config.settings import SecretRef, format_duration, parse_duration
+from spoold.config.toml import line_of
 from spoold.errors import ConfigError
-from spoold.toml import line_of
 from tests.contract import CONTRACT, CONTRACT_ROUTE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -173,14 +175,14 @@ def test_the_usual_places_have_an_order(places, monkeypatch):
     """Each place counts only while no place before it has a file."""
     here, home = places
     monkeypatch.setattr(os.path, "isfile", _and_etc(os.path.isfile))
-    assert locate.find(None) == Path("/etc/spoold/spoold.toml")
+    assert find.find(None) == Path("/etc/spoold/spoold.toml")
     make(home)
-    assert locate.find(None) == home
+    assert find.find(None) == home
     make(here)
-    assert locate.find(None) == Path("config/spoold.toml")
+    assert find.find(None) == Path("config/spoold.toml")
     monkeypatch.setenv("SPOOLD_CONFIG", "/from/the/environment.toml")
-    assert locate.find(None) == Path("/from/the/environment.toml")
-    assert locate.find("/given.toml") == Path("/given.toml")
+    assert find.find(None) == Path("/from/the/environment.toml")
+    assert find.find("/given.toml") == Path("/given.toml")
 
 
 def _and_etc(real):
@@ -198,9 +200,9 @@ def test_a_stranger_in_the_working_directory_is_not_obeyed(places, monkeypatch, 
         real = os.stat
         monkeypatch.setattr(os, "stat", lambda path: _of_nobody(real(path), path == found))
     with pytest.raises(ConfigError, match="says what runs") as error:
-        locate.find(None)
+        find.find(None)
     assert str(found.absolute()) in str(error.value)
-    assert locate.find("config/spoold.toml") == Path("config/spoold.toml")
+    assert find.find("config/spoold.toml") == Path("config/spoold.toml")
 
 
 def _of_nobody(status, is_it):
@@ -213,7 +215,7 @@ def test_an_empty_variable_is_none(places, monkeypatch):
     """`SPOOLD_CONFIG=` means the usual places."""
     make(places[0])
     monkeypatch.setenv("SPOOLD_CONFIG", "")
-    assert locate.find(None) == Path("config/spoold.toml")
+    assert find.find(None) == Path("config/spoold.toml")
 
 
 def test_if_there_is_none_the_places_are_named(places):
@@ -221,7 +223,7 @@ def test_if_there_is_none_the_places_are_named(places):
     if Path("/etc/spoold/spoold.toml").exists():
         pytest.skip("this machine has a configuration")
     with pytest.raises(ConfigError, match="spoold init") as error:
-        locate.find(None)
+        find.find(None)
     for place in ("config/spoold.toml", str(places[1]), "/etc/spoold/spoold.toml"):
         assert place in str(error.value)
 
@@ -623,16 +625,16 @@ def test_a_secret_comes_from_where_its_reference_says(tmp_path, monkeypatch):
     (tmp_path / "creds").mkdir()
     (tmp_path / "creds/api").write_text("two\n")
     (tmp_path / "file").write_text("three\r\n")
-    assert credentials.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
-    assert credentials.read_secret(SecretRef(credential="api"), tmp_path) == "two"
-    assert credentials.read_secret(SecretRef(file="file"), tmp_path) == "three"
-    assert credentials.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
+    assert secrets.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
+    assert secrets.read_secret(SecretRef(credential="api"), tmp_path) == "two"
+    assert secrets.read_secret(SecretRef(file="file"), tmp_path) == "three"
+    assert secrets.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
 
 
 def test_only_the_line_end_is_no_part_of_a_secret(tmp_path):
     """Blanks around a secret are kept: nobody but its owner knows whether they belong to it."""
     (tmp_path / "file").write_text(" a b \n")
-    assert credentials.read_secret(SecretRef(file="file"), tmp_path) == " a b "
+    assert secrets.read_secret(SecretRef(file="file"), tmp_path) == " a b "
 
 
 @pytest.mark.parametrize(
@@ -655,7 +657,7 @@ def test_a_secret_that_is_not_there_is_named_by_its_place(tmp_path, monkeypatch,
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "binary").write_bytes(b"s3cr3t\xff")
     with pytest.raises(SecretMissing, match="missing") as error:
-        credentials.read_secret(SecretRef(**ref), tmp_path)
+        secrets.read_secret(SecretRef(**ref), tmp_path)
     assert words in str(error.value)
     assert "s3cr3t" not in f"{error.value!r} {error.value.__cause__!r}"
 

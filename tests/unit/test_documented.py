@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from spoold import access, config, errors, executors, request, routing, sources
-from spoold.config import (
+from spoold import errors, executors, request, rights, routing, sources
+from spoold.config import settings
+from spoold.config.settings import (
     ExecutorTable,
     HealthTable,
     MetricsTable,
@@ -25,11 +26,11 @@ from spoold.config import (
     SourceTable,
 )
 from spoold.record import Record
-from spoold.sources import _plane
+from spoold.sources import plane
 from spoold.states import FOLDERS, HOLD, SEAL_KEY, Per
 from tests.unit._manual import CHECKOUT, KINDS, MAN, items, named, page
 
-FORMATS = sources.formats()
+FORMATS = sources.FORMATS
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ def units():
 
 OPTIONS = [sources.load(name).Options for name in FORMATS]
 TOML, ROUTES, REQUEST = "spoold.toml.5", "spoold-routes.5", "spoold-request.5"
-GROUPS = {*access.USERS.values(), *access.GROUPS.values(), access.EVERYBODY}
+GROUPS = {*rights.USERS.values(), *rights.GROUPS.values(), rights.EVERYBODY}
 CLAIMS = [
     claim(TOML, "TOP LEVEL", None, of_model(Settings)),
     claim(TOML, "TABLES", "Table sources.NAME", of_model(SourceTable, *OPTIONS)),
-    claim(TOML, "TABLES", "Table sources.NAME.plane", of_model(_plane.Options)),
+    claim(TOML, "TABLES", "Table sources.NAME.plane", of_model(plane.Options)),
     claim(TOML, "TABLES", "Table executors.NAME", of_model(ExecutorTable)),
     *(claim(TOML, "TABLES", f"Keys of kind {kind}", of_model(executors.load(kind).Config))
       for kind in KINDS),
@@ -93,7 +94,7 @@ CLAIMS = [
     claim(REQUEST, "KEYS", "attempts", of_record(request.Attempt)),
     claim(REQUEST, "KEYS", "result", of_record(request.Result)),
     claim("spoold.8", "SERVICES", None, units(), "Pa"),
-    claim("spoold.8", "USERS AND GROUPS", None, {*GROUPS, access.user_of("NAME")}, "Sy"),
+    claim("spoold.8", "USERS AND GROUPS", None, {*GROUPS, rights.user_of("NAME")}, "Sy"),
 ]  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def tables_in(annotation) -> set[type[BaseModel]]:
 APART = {"sources", "executors", "health", "metrics", "plane"}
 INSIDE = [
     *((TOML, "TABLES", one.sub, model) for one, model in zip(CLAIMS[1:4], (
-        SourceTable, _plane.Options, ExecutorTable), strict=True)),
+        SourceTable, plane.Options, ExecutorTable), strict=True)),
     (TOML, "TABLES", "Table health", HealthTable),
     *((TOML, "TABLES", f"Keys of kind {kind}", executors.load(kind).Config) for kind in KINDS),
     (ROUTES, "KEYS", None, RouteTable),
@@ -262,7 +263,7 @@ def test_the_examples_of_the_pages_work_together(tmp_path):
     (tmp_path / "spoold.toml").write_text(example_of(page(TOML)), encoding="utf-8")
     (tmp_path / "routes.d").mkdir()
     (tmp_path / "routes.d/10.toml").write_text(example_of(page(ROUTES)), encoding="utf-8")
-    loaded = routing.load(config.load(tmp_path / "spoold.toml"))
+    loaded = routing.load(settings.load(tmp_path / "spoold.toml"))
     assert [route.table.name for route in loaded.routes] == ["drill"]
 
 

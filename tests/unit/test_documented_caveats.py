@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from spoold import executors, locate, request
-from spoold._cel_json import EvalError
-from spoold.config import Retry, SourceTable
+from spoold import executors, request
+from spoold.cel.expression import Expression, Scope
+from spoold.cel.result import EvalError
+from spoold.config import find
+from spoold.config.settings import Retry, SourceTable
 from spoold.errors import BadInput
-from spoold.executors._instance import Instance
+from spoold.executors.instance import Instance
 from spoold.identity import event_digest
-from spoold.rules import Expression, Scope
-from spoold.stages import _slips
+from spoold.spool import decisions
 from spoold.testing import Lab
 from tests.conftest import route
 from tests.unit._manual import MAN, page
@@ -166,7 +167,7 @@ def test_the_folder_that_one_is_in_comes_first(tmp_path, monkeypatch):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "spoold.toml").write_text("")
     monkeypatch.chdir(tmp_path / "here")
-    assert locate.find(None).resolve() == tmp_path / "here/config/spoold.toml"
+    assert find.find(None).resolve() == tmp_path / "here/config/spoold.toml"
 
 
 # Requests
@@ -214,12 +215,14 @@ def test_the_seal_covers_all_but_what_the_page_names(waiting):
 
 def test_a_slip_names_who_wrote_it_within_the_time_that_the_page_gives(lab, waiting):
     """One that was written earlier than that before the move names nobody."""
-    assert says("spoold-request.5", "CAVEATS", f"within {_slips._SECONDS:.0f} seconds of the move")
+    assert says(
+        "spoold-request.5", "CAVEATS", f"within {decisions._SECONDS:.0f} seconds of the move"
+    )
     id_ = waiting.stem
     slip = lab.root / "approvals" / f"{id_}.1.json"
     slip.write_bytes(orjson.dumps({"dispatch_id": id_, "decision": "approve"}))
     moved_at = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
     spool = lab.stages()[0].spool
-    for before, named in ((_slips._SECONDS - 1, True), (_slips._SECONDS + 1, False)):
+    for before, named in ((decisions._SECONDS - 1, True), (decisions._SECONDS + 1, False)):
         os.utime(slip, (moved_at - before,) * 2)
-        assert (_slips.slip_for(spool, id_, moved_at) is not None) == named
+        assert (decisions.slip_for(spool, id_, moved_at) is not None) == named

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spoold import access, health, metrics
-from spoold.config import Settings, SourceTable, parse_duration
+from spoold import rights as access
+from spoold.config.settings import Settings, SourceTable, parse_duration
+from spoold.health import look
 from spoold.request import now
+from spoold.service import metrics
 from spoold.stages import intake
 from spoold.states import FOLDERS, Role, may_look, uses
 from tests.unit._manual import CHECKOUT, MAN, table
@@ -37,8 +39,8 @@ def exposed():
     found = {f"{name}_total": {"stage", *labels} for name, labels, _ in metrics.COUNTERS.values()}
     for name, labels, _ in [*metrics.GAUGES.values(), *metrics.DURATIONS.values()]:
         found[name] = {*labels}
-    watched = [health.Watched("c", "customer-c")]
-    text = health.metrics("docker", watched, now()).decode()
+    watched = [look.Watched("c", "customer-c")]
+    text = look.metrics("docker", watched, now()).decode()
     for name, labels in re.findall(r"^(spoold_\w+)\{(.*)\}", text, re.MULTILINE):
         found[name] = {*re.findall(r'(\w+)="', labels)}
     return found

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from spoold import cli, fs
-from spoold.cli import _filesystem
-from spoold.cli._filesystem import must_be_usable
+from spoold import cli
+from spoold.disk import fs
 from spoold.errors import ConfigError
+from spoold.host import filesystem
+from spoold.host.filesystem import must_be_usable
 from spoold.states import Role
 from tests.conftest import route
 
@@ -163,7 +164,7 @@ def mounted(monkeypatch):
 
     def list_them(*points):
         lines = "".join(f"36 35 98:0 / {point} rw - ext4 /dev/x rw\n" for point in points)
-        monkeypatch.setattr(_filesystem, "open", lambda *_, **__: io.StringIO(lines), raising=False)
+        monkeypatch.setattr(filesystem, "open", lambda *_, **__: io.StringIO(lines), raising=False)
 
     return list_them
 
@@ -182,5 +183,5 @@ def test_a_mount_inside_is_refused_only_if_a_rename_into_it_fails(lab, mounted, 
 def test_mount_points_with_odd_names_are_read(mounted, lab):
     """The kernel writes blanks and backslashes in octal."""
     mounted("/", rf"{lab.root}/a\040b\134c")
-    assert set(_filesystem._mounts()) == {"/", f"{lab.root}/a b\\c"}
-    assert _filesystem._inside(str(lab.root)) == [f"{lab.root}/a b\\c"]
+    assert set(filesystem._mounts()) == {"/", f"{lab.root}/a b\\c"}
+    assert filesystem._inside(str(lab.root)) == [f"{lab.root}/a b\\c"]

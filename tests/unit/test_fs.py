@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold import fs, locks
+from spoold.disk import fs, locks
+from spoold.disk.durable import Unsynced
 from spoold.errors import StorageError, TryLater
-from spoold.unsynced import Unsynced
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -402,7 +402,7 @@ def test_a_kind_is_that_of_the_name_itself(tmp_path, make, kind):
 
 HOLD = """
 import sys
-from spoold.locks import FolderLock
+from spoold.disk.locks import FolderLock
 lock = FolderLock(sys.argv[1])
 lock.acquire()
 print("held", flush=True)
@@ -529,7 +529,7 @@ def test_everything_is_synced_in_the_cheaper_way(tmp_path, drafts, folders, expe
         pytest.skip("no strace here")
     text = """
 import os, sys
-from spoold.unsynced import Unsynced
+from spoold.disk.durable import Unsynced
 unsynced = Unsynced(sys.argv[1])
 drafts = [unsynced.write(sys.argv[1], "x", b"data") for _ in range(int(sys.argv[2]))]
 for number in range(int(sys.argv[3])):

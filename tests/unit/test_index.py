@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold.index import Index, peek
+from spoold.spool.index import Index, peek
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRIES = st.dictionaries(st.binary(min_size=1, max_size=4), st.text(max_size=9), max_size=8)
@@ -153,7 +153,7 @@ def test_damage_inside_stops_no_intake(lab):
 def test_a_crash_loses_nothing_that_was_noted(path):
     """What `add` returned for is there after kill -9, without a close."""
     text = (
-        "import os, sys\nfrom spoold.index import Index\nindex = Index(sys.argv[1])\n"
+        "import os, sys\nfrom spoold.spool.index import Index\nindex = Index(sys.argv[1])\n"
         "index.rebuild([], [])\nindex.add([(b'a', 'x')], [(b'b', 'y')])\nos.kill(os.getpid(), 9)"
     )
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}

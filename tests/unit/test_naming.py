@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spoold.disk.filenames import is_candidate, is_odd, readable_name
 from spoold.errors import SpooldError
-from spoold.names import is_candidate, is_odd, printable
-from spoold.spool import Place, Spool
+from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, Role
 
 #: Names as a file system gives them: any bytes but NUL and slash, some of them not UTF-8.
@@ -58,7 +58,7 @@ def test_hidden_and_other_names_are_not_looked_at(name):
 def test_a_name_that_could_mislead_is_odd(name):
     """Control and invisible characters, options, reasons, broken UTF-8 and great length are odd."""
     assert is_odd(name)
-    assert is_candidate(printable(name))
+    assert is_candidate(readable_name(name))
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_a_name_that_could_mislead_is_odd(name):
 def test_a_name_that_a_person_can_read_is_kept(name):
     """Letters of any script, blanks and shell characters are nobody's problem here."""
     assert not is_odd(name)
-    assert printable(name) == name
+    assert readable_name(name) == name
 
 
 @given(NAMES)
 def test_an_odd_name_becomes_one_that_can_be_typed(name):
     """The stand-in is plain ASCII, is looked at, is not odd, and begins with no dash or dot."""
-    shown = printable(name)
+    shown = readable_name(name)
     assert not is_odd(shown)
     if is_odd(name):
         assert shown.isascii()
@@ -87,14 +87,14 @@ def test_an_odd_name_becomes_one_that_can_be_typed(name):
 @given(JSON_NAMES)
 def test_there_is_room_for_a_reason(name):
     """The name of a file that is set aside, with a number and a reason, fits in 255 bytes."""
-    longest = printable(name).removesuffix(".json") + ".0123abcd.json" + REASON_SUFFIX
+    longest = readable_name(name).removesuffix(".json") + ".0123abcd.json" + REASON_SUFFIX
     assert len(os.fsencode(longest)) <= 255
 
 
 @given(JSON_NAMES.filter(is_odd))
 def test_two_odd_names_do_not_meet(name):
     """Each stand-in is a new one, so that two odd files never get the same name."""
-    assert printable(name) != printable(name)
+    assert readable_name(name) != readable_name(name)
 
 
 def test_a_free_name_is_kept(spool):

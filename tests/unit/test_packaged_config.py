@@ -9,7 +9,8 @@ import tomllib
 
 import pytest
 
-from spoold import access, config, routing, states
+from spoold import rights, routing, states
+from spoold.config import settings as config
 from tests.unit._manual import CHECKOUT
 
 BUILD = (CHECKOUT / "packaging/deb/build").read_text(encoding="utf-8")
@@ -61,8 +62,8 @@ def test_it_loads_with_every_route(file):
 def test_its_executors_can_have_users_of_their_own(file):
     """No name is too long, and every folder of theirs has somebody to belong to."""
     settings = config.load(file).settings
-    assert all(access.user_of(name) for name in settings.executors)
-    table = access.of_spool(sorted(settings.sources), sorted(settings.executors))
+    assert all(rights.user_of(name) for name in settings.executors)
+    table = rights.of_spool(sorted(settings.sources), sorted(settings.executors))
     assert {entry.path.partition("/")[0] for entry in table} >= {
         folder.path("x").partition("/")[0] for folder in states.FOLDERS.values()
     }

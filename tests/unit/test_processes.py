@@ -5,8 +5,8 @@ import signal
 import subprocess
 import time
 
-from spoold import processes
-from spoold.processes import Identity, boot_id, descendants, identify, with_variable
+from spoold.linux import processes
+from spoold.linux.processes import Identity, boot_id, descendants, identify, with_variable
 
 
 def test_a_process_is_alive_until_it_ends():

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from spoold.config import parse_size
+from spoold.config.settings import parse_size
+from spoold.disk.free_space import Floor, ran_out
 from spoold.errors import NoRoom, StorageError
-from spoold.room import Floor, ran_out
 
 MIB = 1 << 20
 

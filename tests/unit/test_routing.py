@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold.config import SourceTable
+from spoold.cel.expression import Scope
+from spoold.config.settings import SourceTable
 from spoold.errors import BadInput, ConfigError
 from spoold.record import Record, parse
 from spoold.routing import default_event_key
-from spoold.rules import Scope
 from spoold.testing import Lab
 from tests.conftest import route
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold.explain import Explanation, explain
-from spoold.rules import (
+from spoold.cel.explain import Explanation, explain
+from spoold.cel.expression import (
     MAX_COLLECTED,
     MAX_SEARCHED,
     EvalError,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spoold._cel_json import MAX_RESULT
-from spoold._cel_text import all_needs, keys_of, needs_of, pruned, tokenize
-from spoold.rules import EvalError, Expression, Scope
+from spoold.cel.expression import EvalError, Expression, Scope
+from spoold.cel.result import MAX_RESULT
+from spoold.cel.tokens import all_needs, keys_of, needs_of, pruned, tokenize
 
 KEYS = st.sampled_from(["a", "b", "c d", "ä"])
 SCALARS = (

@@ -13,14 +13,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from spoold import drain, locks, loglines, service
+from spoold.disk import locks
 from spoold.errors import ConfigError, StorageError, Transient, TryLater
 from spoold.request import parse
-from spoold.spool import Place, Spool
-from spoold.stages import Step, Surroundings, batches, earliest, seconds_until
+from spoold.service import drain, log_format, loop
+from spoold.service.watcher import Watcher
+from spoold.spool.spool import Place, Spool
+from spoold.stages.stage import StageContext, Step, batches, earliest, seconds_until
 from spoold.states import Role
 from spoold.testing import Lab
-from spoold.watcher import Watcher
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -185,8 +186,8 @@ class Fake:
 
 @pytest.fixture
 def around(lab):
-    """Surroundings with a rescan that is soon."""
-    return Surroundings(lab.routing)
+    """StageContext with a rescan that is soon."""
+    return StageContext(lab.routing)
 
 
 FAILURES = [
@@ -199,7 +200,7 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize("way", [drain.drain, service.serve])
+@pytest.mark.parametrize("way", [drain.drain, loop.serve])
 @pytest.mark.parametrize(("error", "code"), FAILURES)
 def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, way):
     """The exit code says what kind of failure it was; the lock is given back, the rest stopped."""
@@ -214,7 +215,7 @@ def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, 
 
 def test_one_stage_that_fails_stops_all_others(lab):
     """Half a service looks like a whole one, so the others end as well, and are closed."""
-    around = Surroundings(lab.routing)
+    around = StageContext(lab.routing)
     good = Fake(around.for_stage(), folder="held")
     bad = Fake(around.for_stage(), [Step(1), StorageError("the disk")], name="bad")
     start = time.monotonic()
@@ -225,7 +226,7 @@ def test_one_stage_that_fails_stops_all_others(lab):
         good.around.wake.set()
 
     threading.Thread(target=nudge).start()
-    assert service.serve([good, bad], around) == os.EX_IOERR
+    assert loop.serve([good, bad], around) == os.EX_IOERR
     assert good.said[-1] == "close"
     assert time.monotonic() - start < 5
 
@@ -233,18 +234,18 @@ def test_one_stage_that_fails_stops_all_others(lab):
 def test_a_stage_that_waits_is_stopped_at_once_when_another_fails(make_lab):
     """A failure does not wait for the next rescan of the stages that have nothing to do."""
     lab = make_lab(route(), toml='rescan = "4s"\n' + Lab.SETTINGS)
-    around = Surroundings(lab.routing)
+    around = StageContext(lab.routing)
     good = Fake(around.for_stage(), folder="held")
     bad = Fake(around.for_stage(), [Step(), StorageError("the disk")], name="bad")
     threading.Timer(0.3, bad.around.wake.set).start()
     start = time.monotonic()
-    assert service.serve([good, bad], around) == os.EX_IOERR
+    assert loop.serve([good, bad], around) == os.EX_IOERR
     assert time.monotonic() - start < 3
 
 
 def test_a_failure_is_logged_with_the_name_of_the_stage_that_failed(lab, logged):
     """Who reads the log is sent to the stage that failed, not to the first one of the list."""
-    around = Surroundings(lab.routing)
+    around = StageContext(lab.routing)
     stages = [Fake(around, name="one", folder="held"),
               Fake(around, [StorageError("the disk")], name="two")]  # fmt: skip
     drain.drain(stages, around)
@@ -334,7 +335,7 @@ def test_a_service_stands_by_until_the_other_one_is_gone(around):
     stage = Fake(around)
     other = locks.FolderLock(stage.spool.path(Place("tmp")))
     other.acquire()
-    thread = threading.Thread(target=service.serve, args=([stage], around))
+    thread = threading.Thread(target=loop.serve, args=([stage], around))
     thread.start()
     time.sleep(0.4)
     assert stage.said == []
@@ -357,10 +358,10 @@ def until(true, seconds=3.0):
 
 def test_a_service_makes_a_lost_folder_again(lab):
     """A folder that somebody removed while the service runs is there again, and is watched."""
-    around = Surroundings(lab.routing)
+    around = StageContext(lab.routing)
     place = Place("held")
     stage = Fake(around, inputs=[place])
-    thread = threading.Thread(target=service.serve, args=([stage], around))
+    thread = threading.Thread(target=loop.serve, args=([stage], around))
     thread.start()
     until(lambda: "step" in stage.said)
     time.sleep(0.2)
@@ -490,10 +491,10 @@ def logged(monkeypatch):
     """The log lines of this test, as data."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "utf-8", errors="backslashreplace", write_through=True)
-    monkeypatch.setattr(loglines.sys, "stderr", out)
+    monkeypatch.setattr(log_format.sys, "stderr", out)
     log = logging.getLogger("spoold")
     before = (log.handlers[:], log.level, log.propagate)
-    loglines.log_to_stderr(as_json=True)
+    log_format.log_to_stderr(as_json=True)
     yield lambda: [json.loads(line) for line in raw.getvalue().splitlines()]
     log.handlers[:], log.level, log.propagate = before
 
@@ -542,10 +543,10 @@ def test_a_quarantined_drop_is_logged_with_its_code(lab, logged):
 def test_lines_for_a_person_are_short_and_indented(lab, monkeypatch):
     """At a terminal: time, stage, level if it matters, request, message; the rest indented."""
     out = io.StringIO()
-    monkeypatch.setattr(loglines.sys, "stderr", out)
+    monkeypatch.setattr(log_format.sys, "stderr", out)
     log = logging.getLogger("spoold")
     before = (log.handlers[:], log.level, log.propagate)
-    loglines.log_to_stderr(as_json=False)
+    log_format.log_to_stderr(as_json=False)
     try:
         log.getChild("gate").info("passed", extra={"dispatch_id": "dispatch-1"})
         log.getChild("gate").warning("one\ntwo")
@@ -592,11 +593,11 @@ def test_a_time_far_in_the_future_counts_as_long_ago(lab):
 
 def test_the_first_signal_lets_things_finish_and_the_second_does_not(lab):
     """SIGTERM sets `stop` and wakes everybody; another one sets `stop_now`."""
-    around, wake = Surroundings(lab.routing), threading.Event()
+    around, wake = StageContext(lab.routing), threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGIO)
     before = {number: signal.getsignal(number) for number in numbers}
     try:
-        service.handle_signals(around, [wake])
+        loop.handle_signals(around, [wake])
         signal.raise_signal(signal.SIGTERM)
         assert (around.stop.is_set(), around.stop_now.is_set(), wake.is_set()) == (
             True, False, True,

@@ -220,10 +220,10 @@ _STRICT = {("decision", "bad-record"), ("report", "bad-record")}
 
 def test_the_formats_are_these():
     """A module with a public name is a format, and nothing else is."""
-    assert sources.formats() == ["decision", "report", "task", "webhook"]
+    assert list(sources.FORMATS) == ["decision", "report", "task", "webhook"]
 
 
-@pytest.mark.parametrize("name", sources.formats())
+@pytest.mark.parametrize("name", sources.FORMATS)
 @settings(max_examples=50)
 @given(document=DOCUMENTS, shape=SHAPES)
 def test_any_object_is_a_record_or_bad_input(name, document, shape):
@@ -239,7 +239,7 @@ def test_any_object_is_a_record_or_bad_input(name, document, shape):
     assert record.source == "box"
 
 
-@pytest.mark.parametrize("name", sources.formats())
+@pytest.mark.parametrize("name", sources.FORMATS)
 @settings(max_examples=50)
 @given(document=DOCUMENTS, shape=SHAPES)
 def test_reading_changes_nothing_and_repeats(name, document, shape):
@@ -265,7 +265,7 @@ def test_every_example_is_read_by_its_format(file):
 def test_every_sample_from_the_field_is_read_by_every_format():
     """Real input, where it is at hand, gives a record, or the complaint of a strict format."""
     for file in sorted(SAMPLES.glob("*/*.json")):
-        for name in sources.formats():
+        for name in sources.FORMATS:
             record = outcome(sources.read, name, file.read_bytes(), origin(name, file.name))
             if isinstance(record, str):
                 assert (name, record) in _STRICT, file
@@ -273,7 +273,7 @@ def test_every_sample_from_the_field_is_read_by_every_format():
                 assert set(record.facts) == expected_facts(record.type), file
 
 
-@pytest.mark.parametrize("name", sources.formats())
+@pytest.mark.parametrize("name", sources.FORMATS)
 def test_bytes_that_are_no_record_are_refused_before_any_format(name):
     """Every format starts from strict JSON."""
     with pytest.raises(BadInput) as caught:
@@ -281,7 +281,7 @@ def test_bytes_that_are_no_record_are_refused_before_any_format(name):
     assert caught.value.code == "duplicate-key"
 
 
-@pytest.mark.parametrize("name", sources.formats())
+@pytest.mark.parametrize("name", sources.FORMATS)
 def test_options_refuse_unknown_keys(name):
     """A misspelled key of a source is an error and never ignored."""
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spoold import sources
-from spoold.families import model_family
+from spoold.model_names import model_family
 from spoold.sources import Origin, task
 
 RECORDS = Path(__file__).parents[1] / "records" / "task"

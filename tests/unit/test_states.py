@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spoold.errors import ADVICE
-from spoold.spool import Place, Spool
+from spoold.spool.spool import Place, Spool
 from spoold.states import (
     FINAL,
     FOLDERS,

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spoold import access, config, routing, units
+from spoold import rights, routing
 from spoold.cli import init
+from spoold.config import settings as config
+from spoold.host import units
 from tests.unit._manual import CHECKOUT, KINDS, table
 
 PACKAGING = CHECKOUT / "packaging"
@@ -89,11 +91,11 @@ def is_safe(root, name, limit):
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_is_root(name):
     """Each has one of spoold's users and its group, no capability, and no command with more."""
-    known = {*access.USERS.values(), "spoold-x-%i"}
+    known = {*rights.USERS.values(), "spoold-x-%i"}
     has = unit(name)
     (user,) = has["User"]
     assert user in known
-    assert has["Group"] == [access.EVERYBODY]
+    assert has["Group"] == [rights.EVERYBODY]
     assert has["CapabilityBoundingSet"] == has["AmbientCapabilities"] == [""]
     assert has["NoNewPrivileges"] == ["yes"]
     commands = [one for key in has if key.startswith("Exec") for one in has[key]]
@@ -344,5 +346,5 @@ def test_users_and_folders_are_those_of_the_table():
 def test_another_table_makes_other_files(monkeypatch):
     """A group that has another name is another text."""
     before = generated()
-    monkeypatch.setattr(access, "EVERYBODY", "anybody")
+    monkeypatch.setattr(rights, "EVERYBODY", "anybody")
     assert generated() != before

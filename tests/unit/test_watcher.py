@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spoold import watcher
-from spoold.watcher import Watcher
+from spoold.service import watcher
+from spoold.service.watcher import Watcher
 
 
 class Heard:

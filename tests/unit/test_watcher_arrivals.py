@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from spoold.stages import Arrivals, _arrivals
+from spoold.stages import arrivals as _arrivals
+from spoold.stages.arrivals import Arrivals
 from spoold.stages.intake import Intake
 
 INBOX = "/spool/inbox/decisions"

@@ -1,0 +1,316 @@
+"""CEL text + record → JSON values; a mistake is found at load, an error never counts as true.
+
+Security: records are hostile, routes are not. Whatever a record holds, an evaluation ends after a
+bounded time with bounded memory, and what is not exactly true is no match.
+"""
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+from spoold.cel.cost import Extent, Pattern, cost_of, extent_of, weight_of
+from spoold.cel.messages import compile_problem, eval_problem, shown, without_status
+from spoold.cel.result import EvalError, NotPlain, Writer
+from spoold.cel.tokens import Needs, keys_of, needs_of, pruned, record_paths, tokenize
+
+#: CEL stops an evaluation after this many steps of all its loops together.
+_STEPS = 10_000
+#: map() and filter() copy what they have at every step: 10,000 entries took 3.6 s and 1.6 GB.
+MAX_COLLECTED = 500
+#: Steps times size, where every step can touch all of the record: 18 GB took 31 s, all of it kept.
+#: No record of less than 26 kB can reach it.
+MAX_TOUCHED = 256 * 1024 * 1024
+#: The size of a record in which data is searched for data: 750 kB took 2.6 s, quadratically.
+MAX_SEARCHED = 256 * 1024
+#: The weight of regular expressions times what they look at: 1 GB took 28 s.
+MAX_MATCHED = 64 * 1024 * 1024
+#: A loop compiles a regular expression at every step; so many bytes could be looked at meanwhile.
+_COMPILING = 100
+
+_ENV = cel.NewEnv(
+    variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
+    extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+)
+# Each look at these through the binding costs as much as a comparison.
+_BOOL, _ERROR, _UNKNOWN = cel.Type.BOOL, cel.Type.ERROR, cel.Type.UNKNOWN
+_NOT_JSON = re.compile(r"BYTES|TYPE<|optional_type|ERROR|MAP<(?:INT|UINT|BOOL)\b")
+
+_ABSENT = object()
+
+#: Where a value stands inside a TOML value: `("body", "labels", 0)`.
+Place = tuple[str | int, ...]
+
+
+class RuleError(ValueError):
+    """An expression, or a literal, that can never work; found at load.
+
+    Args:
+        message: what is wrong, and after a line break the line of the expression where it is.
+        path: where in a template it is.
+        line: the line inside the expression, from 1.
+    """
+
+    def __init__(self, message: str, *, path: Place = (), line: int = 1) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(message)
+
+
+class NotBoolean(EvalError):
+    """A condition that is neither true nor false for this record."""
+
+
+class Scope:
+    """One record, ready for many evaluations.
+
+    CEL converts the record at the first evaluation and keeps it, with everything it computes from
+    it, as long as the scope lives: make one scope for a record, and let it go after.
+
+    Args:
+        record: JSON data from a parser with a depth limit; it must not change afterwards.
+        needs: all that the expressions look at which will be evaluated; None if that is not known.
+    """
+
+    def __init__(self, record: Mapping[str, Any], needs: Needs | None = None) -> None:
+        self.record = record
+        self._needs = needs
+
+    @cached_property
+    def activation(self) -> cel.Activation:
+        """The record in CEL's hands; what nobody looks at need not be converted."""
+        known = self.record if self._needs is None else pruned(self.record, self._needs)
+        return _ENV.Activation({"record": known})
+
+    @cached_property
+    def extent(self) -> Extent:
+        """How much there is to look at."""
+        return extent_of(self.record)
+
+
+class Expression:
+    """A CEL expression over `record`, compiled and type-checked.
+
+    Args:
+        text: the CEL text.
+        boolean: the result must be true or false, as far as that can be known at load.
+
+    Raises:
+        RuleError: if it does not compile, cannot give JSON (or a boolean), or if data could make
+            it cost more than any limit here can hold.
+    """
+
+    def __init__(self, text: str, *, boolean: bool = False) -> None:
+        self.text = text
+        if not text.strip():
+            raise RuleError("the expression is empty")
+        try:
+            self._compiled = _ENV.compile(text)
+        except (RuntimeError, TypeError) as error:
+            message, line = compile_problem(str(error), text)
+            raise RuleError(message, line=line) from None
+        given = self._compiled.return_type().name()
+        if boolean and given not in {"BOOL", "DYN"}:
+            raise RuleError(f"this must be true or false, but gives {given}\n    {shown(text)}")
+        if found := _NOT_JSON.search(given):
+            hint = "; end it with .orValue(...)" if found[0] == "optional_type" else ""
+            raise RuleError(f"{given} cannot be written as JSON{hint}\n    {shown(text)}")
+        tokens = tokenize(text)
+        self.paths = record_paths(tokens)
+        #: What it looks at; None is the record as a whole.
+        self.needs = needs_of(tokens)
+        self._keys = keys_of(tokens)
+        self._cost = cost_of(tokens)
+        if self._cost.refusal:
+            raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
+        self._weights = [(self._weigh(one), one.in_loop) for one in self._cost.patterns]
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def _weigh(self, pattern: Pattern) -> int:
+        """The weight of a regular expression; raises `RuleError` if it is none."""
+        tried = _ENV.compile(f'"".matches({pattern.text})').eval(data={"record": {}})
+        if tried.type() == _ERROR:
+            raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(self.text)}")
+        return weight_of(str(_ENV.compile(pattern.text).eval(data={"record": {}}).value()))
+
+    def value(self, scope: Scope) -> Any:
+        """The result as JSON data: times as RFC 3339 in UTC, durations like `3.5s`, keys sorted.
+
+        Raises:
+            EvalError: if there is no result, or if it is not JSON.
+        """
+        try:
+            return self._selected(scope)
+        except (KeyError, TypeError, NotPlain, RecursionError):
+            result, kind = self._evaluate(scope)
+        try:
+            return Writer().result(result, kind)
+        except RecursionError:
+            raise EvalError("the result is nested too deeply") from None
+        except (RuntimeError, TypeError, SystemError):
+            raise EvalError(f"{shown(repr(result))} cannot be written as JSON") from None
+
+    def _selected(self, scope: Scope) -> Any:
+        """The value, if the expression does no more than to name a place in the record."""
+        if not self._keys:
+            raise NotPlain
+        value: Any = scope.record
+        for key in self._keys:
+            value = value[key]
+        return Writer().copy(value)
+
+    def names_nothing(self, scope: Scope) -> bool:
+        """Whether it does no more than to name a place in the record, and the record lacks it."""
+        value: Any = scope.record
+        for key in self._keys or ():
+            if not isinstance(value, dict) or key not in value:
+                return True
+            value = value[key]
+        return False
+
+    def test(self, scope: Scope) -> bool:
+        """Whether the result is exactly true.
+
+        Raises:
+            NotBoolean: if the result is neither true nor false.
+            EvalError: if there is no result.
+        """
+        result, kind = self._evaluate(scope)
+        if kind != _BOOL:
+            raise NotBoolean("the result is not a boolean")
+        return result.value() is True
+
+    def _evaluate(self, scope: Scope) -> tuple[cel.Value, cel.Type]:
+        self._refuse_if_costly(scope)
+        try:
+            result = self._compiled.eval(scope.activation)
+            kind = result.type()
+            # An error is a value too, and Python would take its text for true. An optional also
+            # calls itself an error, but has no text.
+            problem = str(result.value()) if kind == _ERROR else None
+        except TypeError:
+            raise EvalError("the result is an optional; end it with .orValue(...)") from None
+        except (RuntimeError, ValueError, SystemError) as error:
+            problem = str(error)
+        if problem is not None:
+            raise EvalError(eval_problem(problem, self.paths, scope.record))
+        if kind == _UNKNOWN:
+            raise EvalError("the result is unknown")
+        return result, kind
+
+    def _refuse_if_costly(self, scope: Scope) -> None:
+        cost = self._cost
+        if not (cost.collects or cost.crosses or cost.searches or self._weights):
+            return
+        widest, size, longest = scope.extent
+        if cost.collects and widest > MAX_COLLECTED:
+            raise EvalError(
+                f"map() and filter() are for records with at most {MAX_COLLECTED} entries "
+                f"in any list or object; this one has {widest}"
+            )
+        steps = min(_STEPS, max(widest, cost.literals) ** cost.depth)
+        if cost.crosses and steps * size > MAX_TOUCHED:
+            raise EvalError("the record is too large for a loop that uses more than its variable")
+        if cost.searches and size > MAX_SEARCHED:
+            raise EvalError("the record is too large to be searched for a text from the record")
+        looped = (steps * longest if cost.crosses else size) + steps * _COMPILING
+        matched = sum(weight * (looped if inside else longest) for weight, inside in self._weights)
+        if matched > MAX_MATCHED:
+            raise EvalError("the record is too large for a regular expression this long")
+
+
+class Template:
+    """A TOML value in which every text that begins with `=` is an expression.
+
+    Everything else is literal, and so is every key. The text `=x` is written `"='=x'"`.
+
+    Args:
+        value: what tomllib gave.
+        name: the place of the value in the route; messages of `render` begin with it.
+        optional: keys that are left out when their expression only names a field of the record,
+            and the record does not have it.
+
+    Raises:
+        RuleError: with its `path`, if an expression is wrong or a literal cannot be JSON.
+    """
+
+    def __init__(self, value: Any, name: str = "", optional: frozenset[str] = frozenset()) -> None:
+        self._name = name
+        self._optional = optional
+        self._expressions: dict[Place, Expression] = {}
+        self._value = self._compile(value, ())
+
+    def expressions(self) -> Iterator[Place]:
+        """The places that hold an expression, such as `("argv", 1)`."""
+        return iter(self._expressions)
+
+    def compiled(self) -> Iterator[tuple[Place, Expression]]:
+        """The expressions themselves, each with its place."""
+        return iter(self._expressions.items())
+
+    def render(self, scope: Scope) -> Any:
+        """New JSON data for one record.
+
+        Raises:
+            EvalError: that names the place of the expression without a value.
+        """
+        return _filled(self._value, scope)
+
+    def _compile(self, value: Any, place: Place) -> Any:
+        """A scalar as it is; what makes a new value, where renderings would share it."""
+        match value:
+            case dict():
+                fields = {key: self._compile(inner, (*place, key)) for key, inner in value.items()}
+                return lambda scope: {
+                    key: one
+                    for key, compiled in fields.items()
+                    if (one := _filled(compiled, scope)) is not _ABSENT
+                }
+            case list():
+                items = [self._compile(inner, (*place, i)) for i, inner in enumerate(value)]
+                return lambda scope: [_filled(one, scope) for one in items]
+            case str() if value.startswith("="):
+                return self._compile_expression(value[1:], place)
+            case dt.datetime() | dt.date() | dt.time():
+                return value.isoformat().replace("+00:00", "Z")
+            case None | bool() | str():
+                return value
+            case int() if -(2**63) <= value < 2**64:
+                return value
+            case float() if math.isfinite(value):
+                return value
+        raise RuleError(f"{shown(str(value))} cannot be written as JSON", path=place)
+
+    def _compile_expression(self, text: str, place: Place) -> Callable[[Scope], Any]:
+        try:
+            expression = self._expressions[place] = Expression(text)
+        except RuleError as error:
+            raise RuleError(str(error), path=place, line=error.line) from None
+
+        is_optional = len(place) == 1 and place[0] in self._optional
+
+        def value(scope: Scope) -> Any:
+            if is_optional and expression.names_nothing(scope):
+                return _ABSENT
+            try:
+                return expression.value(scope)
+            except EvalError as error:
+                raise EvalError(f"{_dotted(self._name, place)}{error}") from None
+
+        return value
+
+
+def _filled(compiled: Any, scope: Scope) -> Any:
+    return compiled(scope) if callable(compiled) else compiled
+
+
+def _dotted(name: str, place: Place) -> str:
+    text = name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+    return text.removeprefix(".") + ": " if text else ""

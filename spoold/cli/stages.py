@@ -1,0 +1,45 @@
+"""What the verbs that run stages share."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from spoold.cli.app import App
+from spoold.errors import ConfigError
+from spoold.host.filesystem import must_be_usable
+from spoold.service import loop
+from spoold.service.drain import drain as drained
+from spoold.service.log_format import log_to_stderr
+from spoold.stages.stage import Stage, StageContext
+from spoold.states import Role
+
+log = logging.getLogger("spoold.service")
+
+
+def drain_option() -> click.Option:
+    """`--drain`."""
+    text = "Move what can move now, wait for what runs, then exit."
+    return click.Option(["--drain"], is_flag=True, help=text)
+
+
+def run(app: App, make: Callable[[StageContext], Sequence[Stage]], *, drain: bool) -> None:
+    """Run stages as a service, or once; ends the process with their exit code."""
+    log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
+    if app.config.settings.separate_users and os.geteuid() == 0:
+        raise ConfigError(
+            "each stage has a user of its own here (`separate_users`), and none is root. Use "
+            "`systemctl start spoold.target`"
+        )
+    Path(app.config.root).mkdir(parents=True, exist_ok=True)
+    around = StageContext(app.routing)
+    if around.spool(Role.PERSON).on_hold:
+        log.warning("HOLD is set: nothing passes the gate, and nothing starts, until it is removed")
+    stages = make(around)
+    must_be_usable(stages[0].spool)
+    loop.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
+    code = drained(stages, around) if drain else loop.serve(stages, around, app.load)
+    click.get_current_context().exit(code)

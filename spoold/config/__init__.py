@@ -1,0 +1,1 @@
+"""`spoold.toml` and `routes.d/`: found, read, typed. A mistake is named with file and line."""

@@ -1,0 +1,108 @@
+"""Bytes of a running attempt → a capped file, a count, and the end of it as text."""
+
+import os
+import time
+from pathlib import Path
+
+from spoold.text import printable
+
+#: Four bytes are the longest UTF-8 character, so this holds a tail of 4000 in any script.
+_END = 16_000
+
+#: How often (seconds) the end of a stream that goes on is brought up to date in its file.
+_SHOWN_EVERY = 1.0
+
+_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+
+
+class Capture:
+    """An `Output`: what fits goes to a file; of more than that its beginning and its end are kept.
+
+    The file is made with the first byte, so that a silent attempt leaves none. A disk that is full
+    costs output, not the attempt: what ran so far is worth more than its log.
+
+    Args:
+        path: where to write, in a folder that exists; the name must be new.
+        cap: how many bytes to keep: half of them from the beginning, if there are more.
+
+    Attributes:
+        name: the file's name.
+        total: bytes seen, kept or not.
+        error: why the file is shorter than it could be, or None.
+    """
+
+    def __init__(self, path: Path, cap: int) -> None:
+        self.name = path.name
+        self.total = 0
+        self.error: OSError | None = None
+        self._path = path
+        self._cap = cap
+        self._head = cap // 2
+        self._end = bytearray()
+        self._kept = max(cap - self._head, _END)
+        self._file = -1
+        self._closed = False
+        self._shown_at = 0.0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether bytes were seen that are not in the file."""
+        return self.total > self._cap or self.error is not None
+
+    def write(self, data: bytes) -> None:
+        """Append.
+
+        Raises:
+            FileExistsError: the name is taken, so this is not the attempt it claims to be.
+        """
+        before, self.total = self.total, self.total + len(data)
+        self._end += data
+        if len(self._end) > 2 * self._kept:
+            del self._end[: -self._kept]
+        if not data or not self._cap or self._closed:
+            return
+        if self.total <= self._cap:
+            self._put(data, before)
+            return
+        if before < self._head:
+            self._put(data[: self._head - before], before)
+        if time.monotonic() - self._shown_at > _SHOWN_EVERY:
+            self._show_end()
+
+    def _show_end(self) -> None:
+        """Write the end behind the beginning, and what is missing between them."""
+        self._shown_at = time.monotonic()
+        end = bytes(self._end[-(self._cap - self._head) :])
+        missing = self.total - self._head - len(end)
+        gap = f"\n… {missing} bytes are left out here …\n".encode() if missing else b""
+        self._put(gap + end, self._head)
+
+    def _put(self, data: bytes, at: int) -> None:
+        """Make `data` the last bytes of the file, from `at` on."""
+        if self.error:
+            return
+        try:
+            if self._file < 0:
+                self._file = os.open(self._path, _FLAGS, 0o640)
+            left = memoryview(data)
+            while left:
+                at += (done := os.pwrite(self._file, left, at))
+                left = left[done:]
+            os.ftruncate(self._file, at)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            self.error = error
+
+    def tail(self, limit: int = 4000) -> str:
+        """The last characters seen, at most `limit`, safe to show."""
+        return printable(bytes(self._end[-4 * limit :]))[-limit:] if limit > 0 else ""
+
+    def close(self) -> None:
+        """End the file; what is written afterwards is counted only."""
+        if self.total > self._cap and not self._closed and self._cap:
+            self._show_end()
+        self._closed = True
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

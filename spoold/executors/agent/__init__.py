@@ -1,0 +1,145 @@
+"""An approved prompt → one run of a command-line agent, and the evidence that it did its work.
+
+A supervisor of its own stays with the agent (`spoold/supervisor/`), so that neither its deadlines
+nor what is known of its end depend on this process.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from spoold.config.settings import SecretRef
+from spoold.errors import Permanent, Transient
+from spoold.executors import Context, Finding, Result, Running
+from spoold.executors.agent.confinement import confine_again, found_group, scope_for, unenforced
+from spoold.executors.agent.launch import (
+    follow,
+    has_begun,
+    is_about_to_begin,
+    may_have_begun,
+    read,
+    start_supervisor,
+    supervisor_of,
+)
+from spoold.executors.agent.params import LITERAL, OPTIONAL, Config, Params, check, complete, lane
+from spoold.executors.agent.runtimes import findings
+from spoold.executors.agent.verdict import judge, lost
+from spoold.executors.agent.watchdog import kill_what_is_left, what_is_left
+from spoold.executors.agent.worktree import fresh_worktree
+
+__all__ = [
+    "LITERAL", "OPTIONAL", "Config", "Params", "check", "complete", "doctor", "lane", "probe",
+    "resume", "run", "warnings",
+]  # fmt: skip
+
+
+def run(params: Params, context: Context) -> Result:
+    """Give it a supervisor, and stay with it to its end."""
+    if context.stopping.is_set():
+        raise Transient("interrupted", "The service was stopped before the agent was started.")
+    config: Config = context.config
+    program = shutil.which(params.argv[0], path=config.path)
+    if program is None:
+        raise Permanent(
+            "runtime-missing",
+            f"There is no executable {params.argv[0]} on this host (path: {config.path}). "
+            "`spoold doctor` says what is missing.",
+        )
+    values = {
+        name: value if isinstance(value, str) else context.secret(value)
+        for name, value in params.env.items()
+    }
+    cwd = params.cwd
+    if params.worktree:
+        cwd = fresh_worktree(cwd, context, params.timeout)
+    job = {
+        "program": program,
+        "argv": params.argv,
+        "cwd": cwd,
+        "env": {
+            **_inherited(config),
+            "PATH": config.path,
+            **values,
+            "SPOOLD_DISPATCH_ID": context.dispatch_id,
+            "SPOOLD_ATTEMPT": str(context.number),
+        },
+        "prompt": params.prompt,
+        "timeout": params.timeout,
+        "idle_timeout": params.idle_timeout,
+        "max_output": config.max_output,
+        "secrets": [values[n] for n, value in params.env.items() if not isinstance(value, str)],
+        "key": params.evidence.get("json"),
+        "max_cost": params.max_cost,
+        "max_turns": params.max_turns,
+        "evidence": params.evidence.get("file"),
+    }
+    start_supervisor(
+        job, context.files, scope_for(config.scope, context, params.memory, params.cpus)
+    )
+    return _stay(params, context)
+
+
+def probe(params: Params, context: Context) -> Result | Running:
+    """Look at what its supervisor has left, and whether that still runs."""
+    files = context.files
+    is_there = supervisor_of(files) is not None or is_about_to_begin(files)
+    supervisor = supervisor_of(files)
+    if supervisor is None:
+        if not (is_there or context.heard_of or has_begun(files)):
+            raise Transient("never-started", "Its executor ended before the agent could begin.")
+        return _left(params, context)
+    if supervisor.alive:
+        return Running(f"{params.argv[0]} runs under supervisor {supervisor.pid}.")
+    ended = read(files, "exit")
+    if ended is not None:
+        return judge(params, context, ended)
+    if not (context.heard_of or may_have_begun(files, supervisor)):
+        raise Transient("never-started", "Its supervisor ended before the agent could begin.")
+    return _left(params, context)
+
+
+def resume(params: Params, context: Context) -> Result:
+    """Stay with an agent that runs, to its end; what has lost its supervisor is ended."""
+    confine_again(context, params.memory, params.cpus)
+    return _stay(params, context)
+
+
+def _stay(params: Params, context: Context) -> Result:
+    supervisor = supervisor_of(context.files)
+    ended = follow(context.files, supervisor, context, params.timeout) if supervisor else None
+    if ended is None:
+        grouped = found_group(context) is not None
+        raise lost(params, context, *kill_what_is_left(context), grouped=grouped)
+    return judge(params, context, ended)
+
+
+def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:
+    """Which runtimes are there, in which version, and whether they are logged in."""
+    environment = _inherited(config)
+    for name, value in config.env.items():
+        try:
+            environment[name] = value if isinstance(value, str) else secret(value)
+        except Transient as error:
+            yield Finding(f"variable {name}", ok=False, detail=error.summary)
+    yield from findings(config.commands, config.path, environment)
+
+
+def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
+    """What of `memory`, `cpus` and `scope` has no effect here."""
+    tables = [config.model_dump(include={"memory", "cpus"}), *routes]
+    wanted = {key for table in tables for key in ("memory", "cpus") if table.get(key)}
+    if problem := unenforced(config.scope, wanted):
+        yield problem
+
+
+def _left(params: Params, context: Context) -> Running:
+    """Its supervisor is gone, and nobody saw the end; what goes on without it is ended next."""
+    if pids := what_is_left(context):
+        listed = ", ".join(map(str, pids))
+        return Running(f"{params.argv[0]} has no supervisor any more, but these run: {listed}.")
+    raise lost(params, context, [], [], grouped=True)
+
+
+def _inherited(config: Config) -> dict[str, str]:
+    return {name: os.environ[name] for name in config.inherit_env if name in os.environ}

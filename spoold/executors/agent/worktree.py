@@ -1,0 +1,197 @@
+"""A git repository → a fresh worktree for one attempt, which stays for people to look at.
+
+Security: to fill it, git runs programs that the repository's configuration names: filters, and in
+a partial clone `core.sshCommand` and credential helpers. Nobody has approved these, and any agent
+in a worktree can name them, as it shares that configuration. They run as the executor's user,
+outside all limits of an agent. They end with git, but for what left its session and was started
+without `SPOOLD_DISPATCH_ID`.
+"""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from spoold.disk.capped_file import Capture
+from spoold.errors import ExecutionError, Permanent, Transient
+from spoold.executors import Context
+from spoold.executors.agent.launch import has_begun
+from spoold.executors.agent.watchdog import kill_what_is_left
+from spoold.executors.child import Ending, begin, supervise
+from spoold.linux.safe_open import read_whole
+
+#: A worktree is made within that time (seconds), or not at all.
+_LONGEST = 600.0
+#: For what is half made to be removed again; a service that stops waits for less.
+_REMOVED, _REMOVED_AT_STOP = 60.0, 2.0
+#: The longest path there can be (bytes).
+_LONGEST_PATH = 4096
+#: Of what git says.
+_SHOWN = 400
+#: Neither hooks nor a file system monitor run.
+_QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+
+
+def works_in(repository: str, context: Context) -> str:
+    """The folder in which the agent of an attempt was started."""
+    path, noted = _path_of(repository, context), ""
+    with suppress(OSError):
+        noted = read_whole(str(_record(context)), _LONGEST_PATH).decode("utf-8", "replace")
+    # Empty after a crash of the whole machine, as it is not synced; or an agent's.
+    inside = noted.startswith(f"{path}/") and ".." not in noted[len(path) :].split("/")
+    return noted if inside and "\0" not in noted else path
+
+
+def fresh_worktree(repository: str, context: Context, timeout: float) -> str:
+    """Make it, at the repository's HEAD.
+
+    Args:
+        repository: a folder in it, which need not be its uppermost.
+        context: of the attempt.
+        timeout: of the attempt, in seconds.
+
+    Returns:
+        The same folder in the worktree.
+
+    Raises:
+        Permanent: git says no, or takes too long, or a person has cancelled it; or what this
+            attempt has not made is in its place.
+        Transient: the service was stopped meanwhile.
+    """
+    git = _Git(repository, context, min(timeout, _LONGEST))
+    path = _path_of(repository, context)
+    where = _where(path, repository, git)
+    if os.path.lexists(path) and not os.path.lexists(_record(context)):
+        # Of an earlier dispatch or another spool; with a note, a next try would remove it.
+        raise git.failed(f"{path} is there already, and was left as it is")
+    if not _note(where, context) and not has_begun(context.files):
+        # Made, in part, by a try of this attempt that ended with its service.
+        git.remove(path, _REMOVED)
+    git.ask("worktree", "add", "--detach", "--", path, "HEAD", makes=path)
+    return where
+
+
+def _path_of(repository: str, context: Context) -> str:
+    name = f"{context.dispatch_id[-8:]}-{context.number}"
+    return f"{repository.rstrip('/')}.worktrees/{name}"
+
+
+def _record(context: Context) -> Path:
+    return Path(f"{context.files}.cwd")
+
+
+def _where(path: str, repository: str, git: "_Git") -> str:
+    """The folder of the worktree that is what `repository` is in its own."""
+    above = git.ask("rev-parse", "--show-cdup").count("../")
+    if not above:
+        return path
+    below = os.path.realpath(repository).split("/")[-above:]
+    if not git.ask("ls-tree", "-d", "HEAD", f"../{below[-1]}"):
+        raise git.failed(f"{'/'.join(below)} is no folder in its HEAD")
+    return "/".join([path, *below])
+
+
+def _note(where: str, context: Context) -> bool:
+    """Write down where it will work; False if an earlier try of this attempt has done that."""
+    path = _record(context)
+    try:
+        path.parent.mkdir(0o750, exist_ok=True)
+        with path.open("x", encoding="utf-8", errors="replace") as file:
+            file.write(where)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise Transient(
+            "cannot-start", f"{path} could not be written: {error.strerror}; nothing was done."
+        ) from None
+    return True
+
+
+class _Git:
+    """Runs git, which ends with all that it has started at a deadline, or when it is told to.
+
+    Args:
+        repository: where.
+        context: of the attempt.
+        seconds: for all that is asked.
+    """
+
+    def __init__(self, repository: str, context: Context, seconds: float) -> None:
+        self._repository, self._context, self._seconds = repository, context, seconds
+        self._until = time.monotonic() + seconds
+
+    def ask(self, *argv: str, makes: str | None = None) -> str:
+        """What it prints.
+
+        Args:
+            argv: its command.
+            makes: what is removed again if it is killed.
+
+        Raises:
+            ExecutionError: it did not do that.
+        """
+        existed = makes is not None and os.path.lexists(makes)
+        left = self._until - time.monotonic()
+        ending, out, err = self._run(argv, left, self._context.stopping)
+        # What has left its session; an agent's processes are not to be told from that.
+        if not has_begun(self._context.files):
+            kill_what_is_left(self._context)
+        if ending.why == "exited" and ending.exit_code == 0:
+            return out.tail().strip()
+        problem = self._problem(ending, err.tail(_SHOWN).strip())
+        if makes and not existed:
+            self.remove(makes, _REMOVED if isinstance(problem, Permanent) else _REMOVED_AT_STOP)
+        raise problem
+
+    def remove(self, path: str, seconds: float) -> None:
+        """Take away a worktree, made in whole or in part, as far as that is possible."""
+        argv = ("worktree", "remove", "--force", "--force", "--", path)
+        self._run(argv, seconds, threading.Event())
+
+    def failed(self, why: str, said: str = "") -> Permanent:
+        """There will be none."""
+        return Permanent(
+            "worktree-failed",
+            f"There is no worktree of {self._repository}: {why}; the agent was not started.",
+            {"git": said} if said else None,
+        )
+
+    def _problem(self, ending: Ending, said: str) -> ExecutionError:
+        """What follows if it did not end well."""
+        if ending.why == "exited":
+            return self.failed("git says no" if ending.exit_code else "git was killed", said)
+        took = f"making a worktree of {self._repository}"
+        if ending.why == "timeout":
+            return Permanent(
+                "worktree-timeout",
+                f"git was still {took} after {self._seconds:g} s; it was killed with what it had "
+                "started, and the agent was not started. See which filters the repository has "
+                "(git config --get-regexp '^filter'), and what they wait for.",
+                {"git": said} if said else None,
+            )
+        how = f"while git was {took}; git was killed, and the agent was not started."
+        if self._context.cancelled.is_set():
+            return Permanent("cancelled", f"A person cancelled it {how}")
+        return Transient(
+            "interrupted", f"The service was stopped {how}", counts=False, retry_after=0.0
+        )
+
+    def _run(
+        self, argv: tuple[str, ...], seconds: float, stopping: threading.Event
+    ) -> tuple[Ending, Capture, Capture]:
+        """How it ended, and the ends of what it printed; nothing of that is kept in a file."""
+        environment = {
+            "PATH": self._context.config.path,
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C",
+            "SPOOLD_DISPATCH_ID": self._context.dispatch_id,
+        }
+        if home := os.environ.get("HOME"):
+            environment["HOME"] = home
+        try:
+            process = begin(["git", *_QUIET, "-C", self._repository, *argv], environment)
+        except OSError as error:
+            raise self.failed(f"git could not be run: {os.strerror(error.errno or 0)}") from None
+        out, err = Capture(Path("stdout"), 0), Capture(Path("stderr"), 0)
+        return supervise(process, b"", [out, err], max(seconds, 0.0), stopping), out, err

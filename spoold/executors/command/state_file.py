@@ -1,0 +1,74 @@
+"""A JSON file that another program replaces now and then → what it says at this moment."""
+
+import errno
+
+import orjson
+from pydantic import JsonValue
+
+from spoold.errors import BadInput
+from spoold.linux.safe_open import read_whole
+from spoold.record import JsonObject, parse
+from spoold.text import escaped
+
+_LARGEST = 1 << 20
+_QUOTED_AT_MOST = 200
+_PROBLEMS = {
+    errno.ENOENT: "is not there",
+    errno.ENOTDIR: "is not there",
+    errno.ELOOP: "is a link, which is not followed",
+}
+
+
+class Unusable(Exception):
+    """What is wrong with a file, as a phrase that goes on after its name."""
+
+
+def read(file: str) -> JsonObject:
+    """The object in a regular file of at most 1 MiB.
+
+    Raises:
+        Unusable: there is none, or not a whole one.
+    """
+    try:
+        return parse(read_whole(file, _LARGEST))
+    except BadInput as problem:
+        # Its message quotes the file.
+        raise Unusable(f"is no JSON object ({problem.code})") from None
+    except OSError as error:
+        found = _PROBLEMS.get(error.errno or 0) or f"cannot be read: {error.strerror}"
+        raise Unusable(found) from None
+
+
+def find(state: JsonValue, key: str) -> tuple[bool, JsonValue]:
+    """Whether there is such a member, and its value.
+
+    A member may have dots in its name; the longer name is the one that is meant.
+    """
+    if not isinstance(state, dict):
+        return False, None
+    if key in state:
+        return True, state[key]
+    for dot in reversed([n for n, letter in enumerate(key) if letter == "."]):
+        if key[:dot] in state:
+            there, value = find(state[key[:dot]], key[dot + 1 :])
+            if there:
+                return True, value
+    return False, None
+
+
+def same(found: JsonValue, wanted: JsonValue) -> bool:
+    """Equal as JSON: true is not 1, as it is in Python; 1 and 1.0 are one number."""
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return found is wanted
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(same(found[k], wanted[k]) for k in found)
+    if isinstance(found, list) and isinstance(wanted, list):
+        both = zip(found, wanted, strict=False)
+        return len(found) == len(wanted) and all(same(a, b) for a, b in both)
+    return found == wanted
+
+
+def as_json(value: JsonValue) -> str:
+    """A value on one line, its beginning if it is long."""
+    text = escaped(orjson.dumps(value).decode())
+    return text if len(text) <= _QUOTED_AT_MOST else text[: _QUOTED_AT_MOST - 1] + "…"

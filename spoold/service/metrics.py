@@ -1,0 +1,249 @@
+"""Heartbeats, folders and health/ → the Prometheus text format: a file, and an address on request.
+
+Source: the exposition format, https://prometheus.io/docs/instrumenting/exposition_formats/.
+
+Security: it only reads, and listens on this machine alone. Labels are names of folders, routes'
+executors and codes; nothing of a request.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from socketserver import UnixStreamServer
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from spoold.config.settings import Config
+from spoold.disk import filenames as names
+from spoold.disk import fs
+from spoold.service import heartbeat
+from spoold.spool.counters import BUCKETS
+from spoold.spool.entered import came_at
+from spoold.spool.spool import Place, Spool
+from spoold.states import FINAL, STATES, Role
+
+#: Each metric: what it counts, its labels, and what it means. Docs and alerts are checked with it.
+COUNTERS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
+    "moves": ("spoold_moves", ("source", "target"), "Moves of files from folder to folder."),
+    "errors": ("spoold_errors", ("code",), "Files set aside, and attempts that did not work."),
+    "retries": ("spoold_retries", ("executor",), "Attempts that were not the first."),
+    "events-missed": ("spoold_events_missed", (), "Drops that no event announced."),
+}
+GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
+    "files": ("spoold_files", ("folder",), "Files in a folder."),
+    "oldest": ("spoold_oldest_seconds", ("folder",), "Age of the oldest file in a folder."),
+    "swept": ("spoold_last_sweep_timestamp_seconds", (), "When the sweep last looked at all."),
+    "up": ("spoold_stage_up", ("stage",), "Whether a stage runs and gets on."),
+    "ready": ("spoold_stage_ready", ("stage",), "Whether a stage does its work."),
+    "heard": ("spoold_stage_heard_seconds", ("stage",), "Seconds since a stage was heard of."),
+    "busy": ("spoold_stage_busy", ("stage",), "Actions that a stage has running."),
+    "hold": ("spoold_hold", (), "Whether HOLD is set."),
+}
+DURATIONS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
+    "attempt": (
+        "spoold_attempt_duration_seconds", ("executor", "outcome"), "How long attempts took.",
+    ),
+}  # fmt: skip
+#: What health/*.prom has, written by `spoold health`.
+CONTAINERS = (
+    "spoold_container_known", "spoold_container_up", "spoold_container_stopped",
+    "spoold_container_failures", "spoold_container_restarts_asked",
+    "spoold_health_last_run_timestamp_seconds",
+)  # fmt: skip
+
+_FILE = "spoold.prom"
+_HEALTH_BYTES = 16 << 20
+#: A look at a large folder is followed by a pause of this many times what it took.
+_REST = 50.0
+
+
+class Metrics:
+    """Collects what there is to say; also a collector of the Prometheus library.
+
+    Args:
+        config: where the spool and the heartbeats are.
+    """
+
+    def __init__(self, config: Config) -> None:
+        settings = config.settings
+        self._config = config
+        self._spool = Spool(str(config.root), Role.REPORT, settings.sources, settings.executors)
+        self._counted: dict[Place, tuple[float, int, float | None]] = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def text(self) -> bytes:
+        """The text format."""
+        return generate_latest(self.registry)
+
+    def write(self) -> None:
+        """Write the text file, whole, where the configuration wants it."""
+        wanted = self._config.settings.metrics.textfile
+        path = wanted or os.path.join(self._config.runtime, "metrics", _FILE)
+        fs.make_folder(os.path.dirname(path), 0o755, durable=False)
+        fs.show(path, self.text())
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, once."""
+        families: dict[str, Any] = {
+            **{key: CounterMetricFamily(name, text, labels=["stage", *labels])
+               for key, (name, labels, text) in COUNTERS.items()},
+            **{key: GaugeMetricFamily(name, text, labels=labels)
+               for key, (name, labels, text) in GAUGES.items()},
+            **{key: HistogramMetricFamily(name, text, labels=labels)
+               for key, (name, labels, text) in DURATIONS.items()},
+        }  # fmt: skip
+        for seen in heartbeat.look(self._config):
+            self._add_stage(families, seen)
+        for place in self._spool.places(*STATES, "quarantine"):
+            self._add_folder(families, place)
+        families["hold"].add_metric([], float(self._spool.on_hold))
+        yield from families.values()
+        yield from self._containers()
+
+    def _add_stage(self, families: Mapping[str, Any], seen: heartbeat.Seen) -> None:
+        label = [seen.stage]
+        families["up"].add_metric(label, float(seen.healthy))
+        families["ready"].add_metric(label, float(seen.ready))
+        if seen.silent_s is not None:
+            families["heard"].add_metric(label, seen.silent_s)
+            families["busy"].add_metric(label, float(seen.busy or 0))
+        for key, labels, number in _known(seen.counts.get("sums"), COUNTERS):
+            families[key].add_metric([seen.stage, *labels], number)
+        for key, labels, number in _known(seen.counts.get("values"), GAUGES):
+            # A time is an age by the time that it is read.
+            value = time.time() - number if key == "oldest" else number
+            families[key].add_metric(labels, value)
+        for key, labels, found in _known(seen.counts.get("durations"), DURATIONS, list):
+            *classes, total = found
+            sums, most = 0.0, [*map(str, BUCKETS), "+Inf"]
+            buckets = [(limit, sums := sums + count)
+                       for limit, count in zip(most, classes, strict=True)]  # fmt: skip
+            families[key].add_metric(labels, buckets, total)
+
+    def _add_folder(self, families: Mapping[str, Any], place: Place) -> None:
+        until, files, oldest = self._counted.get(place, (0.0, 0, None))
+        if time.monotonic() >= until:
+            begun = time.monotonic()
+            try:
+                files, oldest = self._count(place)
+            except (FileNotFoundError, PermissionError):
+                return
+            took = time.monotonic() - begun
+            self._counted[place] = (begun + _REST * took, files, oldest)
+        families["files"].add_metric([str(place)], files)
+        if oldest is not None:
+            families["oldest"].add_metric([str(place)], time.time() - oldest)
+
+    def _count(self, place: Place) -> tuple[int, float | None]:
+        """How many files, and since when the oldest lies there; not for folders that only grow."""
+        files, oldest = 0, None
+        for name in self._spool.scan(place):
+            files += 1
+            if place.folder not in FINAL:
+                try:
+                    since = came_at(self._spool, place, name)
+                except FileNotFoundError:
+                    continue
+                oldest = since if oldest is None else min(oldest, since)
+        return files, oldest
+
+    def _containers(self) -> Iterator[Metric]:
+        """What `spoold health` has found, family by family over all executors."""
+        found: dict[str, Metric] = {}
+        for name in sorted(entry.name for entry in self._health_files()):
+            path = self._spool.path(Place("health"), name)
+            try:
+                text = fs.read_regular(path, _HEALTH_BYTES).data.decode()
+                families = list(text_string_to_metric_families(text))
+            except (OSError, ValueError):
+                continue
+            for family in families:
+                if family.name in CONTAINERS:
+                    found.setdefault(family.name, family)
+                    if found[family.name] is not family:
+                        found[family.name].samples += family.samples
+        yield from found.values()
+
+    def _health_files(self) -> Iterator[os.DirEntry[str]]:
+        try:
+            for entry in fs.entries(self._spool.path(Place("health"))):
+                if entry.name.endswith(".prom") and names.is_candidate(f"{entry.name}.json"):
+                    yield entry
+        except (FileNotFoundError, PermissionError):
+            return
+
+
+def _known(
+    raw: object, table: Mapping[str, tuple[str, tuple[str, ...], str]], kind: Any = (int, float)
+) -> Iterator[tuple[str, list[str], Any]]:
+    """What a heartbeat counts that this version knows; it may have been written by another one."""
+    for entry in raw if isinstance(raw, list) else ():
+        match entry:
+            case [str(key), *labels, value] if key in table and isinstance(value, kind):
+                fits = not isinstance(value, list) or len(value) == len(BUCKETS) + 2
+                if fits and len(labels) == len(table[key][1]):
+                    yield key, [str(label) for label in labels], value
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Nothing: a scrape every few seconds is not worth a line."""
+
+    def address_string(self) -> str:
+        """Who asks; on a Unix socket nobody has an address."""
+        return "local"
+
+
+class _Server6(WSGIServer):
+    address_family = socket.AF_INET6
+
+
+class _UnixServer(WSGIServer, UnixStreamServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        """As for TCP, without looking for a name of the host."""
+        UnixStreamServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 0
+        self.setup_environ()
+
+    def get_request(self) -> Any:
+        """A connection, with an address that the handler can take."""
+        connection, _ = self.socket.accept()
+        return connection, ("local", 0)
+
+
+def listen(metrics: Metrics, address: str) -> None:
+    """Serve the text at `127.0.0.1:9464` or `unix:/run/spoold/metrics.sock`, in a thread.
+
+    Raises:
+        OSError: the address is taken, or may not be used.
+    """
+    app = make_wsgi_app(metrics.registry)
+    server: WSGIServer
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        # Left by a run that was killed.
+        if Path(path).is_socket():
+            fs.remove(path)
+        server = _UnixServer(path, _Quiet)
+        server.set_app(app)
+        os.chmod(path, 0o666)  # noqa: S103 - what it says is no secret
+    else:
+        host, _, port = address.rpartition(":")
+        kind = _Server6 if host.startswith("[") else WSGIServer
+        server = make_server(host.strip("[]"), int(port), app, kind, _Quiet)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -1,0 +1,53 @@
+"""`[sources.<name>]` → an inbox: a format with its options and limits."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ValidationError
+
+from spoold import sources
+from spoold.config.settings import Config, SourceTable
+from spoold.config.toml import complaints
+from spoold.errors import BadInput
+from spoold.identity import LONGEST_KEY
+from spoold.record import JsonObject, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """A configured source: `inbox/<name>/`."""
+
+    name: str
+    table: SourceTable
+    module: sources.Format
+    options: BaseModel
+
+    def read(self, document: JsonObject, file: str) -> Record:
+        """What a parsed drop says.
+
+        Raises:
+            BadInput: it lacks what the format needs.
+        """
+        found = self.module.read(document, sources.Origin(self.name, file, self.options))
+        if found.id is not None and len(found.id) > LONGEST_KEY:
+            what = f"Its id has {len(found.id)} characters, and an id has at most {LONGEST_KEY}."
+            raise BadInput("bad-record", what)
+        return found
+
+
+def configure(config: Config, problems: list[str]) -> dict[str, Inbox]:
+    """All inboxes of a configuration. A line for every mistake is added to `problems`."""
+    found: dict[str, Inbox] = {}
+    for name, table in config.settings.sources.items():
+        if table.format not in sources.FORMATS:
+            known = ", ".join(sources.FORMATS)
+            message = f"sources.{name}.format: no format {table.format!r}; there are: {known}"
+            problems.append(str(config.document.error(message, "sources", name, "format")))
+            continue
+        module = sources.load(table.format)
+        try:
+            options = module.Options.model_validate(table.model_extra or {})
+        except ValidationError as error:
+            problems += complaints(error, config.document, "sources", name)
+            continue
+        found[name] = Inbox(name, table, module, options)
+    return found

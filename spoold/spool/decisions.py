@@ -1,0 +1,79 @@
+"""approvals/: what a person said when deciding. The owner of the file is who said it.
+
+A slip never approves: under the policy `move` the move does. It adds a name and a note to the
+trail, and the kernel vouches for the name, since nobody can give a file away.
+"""
+
+import pwd
+from dataclasses import dataclass
+from itertools import count
+
+import orjson
+
+from spoold.disk import fs
+from spoold.spool.spool import Place, Spool
+
+_APPROVALS = Place("approvals")
+_LIMIT = 1 << 16
+#: A slip is written just before its move; one from another day belongs to another decision.
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Who wrote the slip that goes with a move, and the note in it."""
+
+    by: str
+    note: str | None
+
+
+def user_name(uid: int) -> str:
+    """A login name, or `uid-<number>` for a user without one."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> str:
+    """Give a slip the first of the names `<dispatch_id>.1.json`, `.2.json`, … that is free."""
+    for number in count(1):
+        name = f"{dispatch_id}.{number}.json"
+        try:
+            spool.publish(draft, _APPROVALS, name)
+        except FileExistsError:
+            continue
+        return name
+    raise AssertionError("there is always another number")
+
+
+def correct_slip(spool: Spool, draft: str, name: str) -> None:
+    """Put something else into a slip; its name stays taken, since a gap would hide later ones."""
+    spool.overwrite(draft, _APPROVALS, name)
+
+
+def slip_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:
+    """The last slip that approves the request and was written when it was moved.
+
+    Args:
+        spool: the spool.
+        dispatch_id: the request.
+        moved_at: seconds since the epoch; 0 if that is no longer known.
+    """
+    said: Said | None = None
+    for number in range(1, 100):
+        try:
+            path = spool.path(_APPROVALS, f"{dispatch_id}.{number}.json")
+            read = fs.read_regular(path, _LIMIT)
+            fields = orjson.loads(read.data)
+        except FileNotFoundError:
+            break
+        except (OSError, orjson.JSONDecodeError):
+            continue
+        if not isinstance(fields, dict) or fields.get("dispatch_id") != dispatch_id:
+            continue
+        in_time = not moved_at or abs(read.status.st_mtime - moved_at) < _SECONDS
+        if fields.get("decision") == "approve" and in_time:
+            note = fields.get("reason")
+            said = Said(user_name(read.status.st_uid), note if isinstance(note, str) else None)
+    return said

@@ -1,0 +1,36 @@
+"""The folders of a spool, made where they are missing."""
+
+import errno
+import os
+from collections.abc import Iterable
+
+from spoold.disk import fs
+from spoold.errors import ConfigError
+from spoold.states import FOLDERS, Role, uses
+
+
+def make(role: Role, folders: Iterable[tuple[str, str]], gates: str) -> None:
+    """Create what is missing.
+
+    Args:
+        role: in whose hands.
+        folders: names in the table, and paths.
+        gates: the path of the gate's folder; it says whether stages have users of their own.
+
+    Raises:
+        ConfigError: one that this role needs is missing, and it may not create it.
+    """
+    # With users of their own a folder of root's would shut them all out.
+    shared = os.geteuid() == 0 and fs.owner(gates) not in (0, None)
+    for name, path in folders:
+        try:
+            if shared and not os.path.isdir(path):
+                raise PermissionError(errno.EPERM, "it would be root's", path)  # noqa: TRY301
+            fs.make_folder(path, FOLDERS[name].mode & 0o1777)
+        except PermissionError as error:
+            # Others' folders may be out of sight.
+            if uses(role, name):
+                raise ConfigError(
+                    f"{path} is missing, and cannot be made: {error.strerror}. As root, "
+                    "`spoold check --permissions --fix` lays the spool out"
+                ) from error

@@ -1,0 +1,210 @@
+"""Which deliveries and which waiting intents intake has seen: fast, and never the truth.
+
+The truth is in the request files (`event_key`, `intent_key`), in the reason files beside archived
+repeats, and in the files of imports. An entry is written only after its request is durable, so an
+entry always has a request; the other way round is checked for every file that a crash left in
+intake's hands. A lost, damaged or half-built index is rebuilt from the files.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from urllib.parse import quote
+
+from spoold.disk import fs
+from spoold.errors import NoRoom, StorageError
+
+#: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
+_VERSION = 2
+
+#: The digits of an event that are in the ids of its requests come from this many bytes.
+_IN_IDS = 4
+
+_LAST = b"\xff" * 32
+_NEAR = (
+    "WITH span(first, last) AS (VALUES %s) "
+    "SELECT digest, id FROM span CROSS JOIN events WHERE digest BETWEEN first AND last"
+)
+#: Spans in one query.
+_AT_ONCE = 64
+_QUERIES = {
+    "events": "SELECT id FROM events WHERE digest = ?",
+    "intents": "SELECT id FROM intents WHERE digest = ?",
+    "imported": "SELECT id FROM imported WHERE digest = ? AND until >= ?",
+}
+
+Entry = tuple[bytes, str]
+
+
+class IndexDamaged(StorageError):
+    """The database is not one, or not whole; it can be rebuilt from the files."""
+
+
+class Index:
+    """Digest → dispatch id, for events and for intents.
+
+    Args:
+        path: the database file; its folder must exist.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db = self._open()
+        # Most spools know of none, and need not look for one with every drop.
+        self._knows_imports: bool | None = None
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except IndexDamaged:
+            self._remove_files()
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        with ExitStack() as failed, _errors(self._path):
+            database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            failed.callback(database.close)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            for table in _QUERIES:
+                more = ", until REAL NOT NULL" if table == "imported" else ""
+                database.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table}"
+                    f"(digest BLOB PRIMARY KEY, id TEXT NOT NULL{more}) WITHOUT ROWID"
+                )
+            failed.pop_all()
+        return database
+
+    def delete(self) -> None:
+        """Close it, and remove the files of the database."""
+        self._db.close()
+        self._remove_files()
+
+    def _remove_files(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            fs.remove(self._path + suffix)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was built to the end, by this version."""
+        with _errors(self._path):
+            return bool(self._db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
+
+    def event(self, digest: bytes) -> str | None:
+        """The request that this delivery made or was folded into."""
+        return self.events_near([digest]).get(digest)
+
+    def events_near(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        """The same for all events whose requests could have the id of one of these events'."""
+        found: dict[bytes, str] = {}
+        with self._reading():
+            for start in range(0, len(digests), _AT_ONCE):
+                some = digests[start : start + _AT_ONCE]
+                spans = [end for d in some for end in (d[:_IN_IDS], d[:_IN_IDS] + _LAST)]
+                found.update(self._db.execute(_NEAR % ",".join(["(?, ?)"] * len(some)), spans))
+        return found
+
+    def intent(self, digest: bytes) -> str | None:
+        """The latest request with this intent, waiting or not."""
+        return self._look("intents", digest)
+
+    def imported(self, digest: bytes, moment: float) -> str | None:
+        """The import's file that says that this was dealt with up to that moment or later."""
+        if self._knows_imports is None:
+            with self._reading():
+                found = self._db.execute("SELECT EXISTS (SELECT 1 FROM imported)").fetchone()
+            self._knows_imports = bool(found[0])
+        return self._look("imported", digest, moment) if self._knows_imports else None
+
+    def _look(self, table: str, *what: bytes | float) -> str | None:
+        with self._reading():
+            row = self._db.execute(_QUERIES[table], what).fetchone()
+        return None if row is None else str(row[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One transaction for all looks until the next `add`: taking one costs more than a look."""
+        with _errors(self._path):
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN")
+            yield
+
+    def add(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
+        """Note what is durable by now; durable itself when this returns."""
+        with _errors(self._path), self._transaction():
+            self._insert(events, intents)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _insert(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?)", events)
+        self._db.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?)", intents)
+
+    def rebuild(
+        self,
+        events: Iterable[Entry],
+        intents: Iterable[Entry],
+        imported: Iterable[tuple[bytes, str, float]] = (),
+    ) -> int:
+        """Start over from what the files say; returns the number of events."""
+        self.delete()
+        self._db = self._connect()
+        self._knows_imports = None
+        with _errors(self._path), self._transaction():
+            self._insert(events, intents)
+            # Of two imports that know the same, the later word counts.
+            self._db.executemany(
+                "INSERT INTO imported VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET id = excluded.id, until = excluded.until WHERE excluded.until > until",
+                imported,
+            )
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:
+    """Look something up and leave no trace; None also when there is no index.
+
+    Args:
+        path: the database file.
+        table: `events`, `intents` or `imported`.
+        digest: what to look up.
+        moment: for `imported`, of when it is.
+    """
+    if not os.path.exists(path):
+        return None
+    # Without a journal beside it nobody has it open, and only then may it count as unchanging.
+    mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    uri = f"file:{quote(path)}?{mode}"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
+        row = database.execute(_QUERIES[table], (digest, *moment)).fetchone()
+        return None if row is None else str(row[0])
+    return None
+
+
+@contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Tell damage, which a rebuild mends, from trouble such as a full disk, which it does not."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise NoRoom(f"no room for the index {path}") from error
+        raise StorageError(f"cannot use the index {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise IndexDamaged(f"the index {path} is damaged: {error}") from error

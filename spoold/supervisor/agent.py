@@ -1,0 +1,194 @@
+"""A job → one process that waits until it may begin; and the end of all that it has started."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from spoold.linux import cgroups
+from spoold.linux.processes import children, descendants, die_with_parent, send
+
+#: Between SIGTERM and SIGKILL (seconds), and for killed processes to be gone.
+_GRACE, _GONE = 2.0, 5.0
+#: Who goes first when the memory of the group is used up: not the supervisor.
+_FIRST = "500"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the executor asks for; JSON with these keys.
+
+    Attributes:
+        parent: the executor's process; if it dies before the agent has begun, nothing begins.
+        program: the absolute path of what is executed.
+        argv: its arguments; `{prompt_file}` stands for the path of a file with the prompt.
+        cwd: where.
+        env: its whole environment.
+        prompt: given on stdin, unless `argv` has a file for it.
+        timeout: seconds for all of it.
+        idle_timeout: seconds without output.
+        max_output: bytes that are kept of each stream.
+        secrets: values that are taken out of the output.
+        key: of the JSON output, see `Usage`.
+        max_cost: US dollars; None for no limit.
+        max_turns: None for no limit.
+        evidence: a file below `cwd`; what it is before the agent begins is written down.
+        group: the name of the control group that the supervisor has for itself, if it has one.
+    """
+
+    parent: int
+    program: str
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    prompt: str
+    timeout: float
+    idle_timeout: float
+    max_output: int
+    secrets: list[str]
+    key: str | None
+    max_cost: float | None
+    max_turns: int | None
+    evidence: str | None = None
+    group: str = ""
+
+
+class Agent:
+    """The child: forked, and waiting for `release` before it executes anything.
+
+    Attributes:
+        status: how it ended, as `waitpid` says it; None before `reap` has seen that.
+        tree: the control group of all that it starts, if it has one.
+    """
+
+    def __init__(self, job: Job, prompt_file: str | None) -> None:
+        stdin, self.stdin = os.pipe()
+        self.stdout, stdout = os.pipe()
+        self.stderr, stderr = os.pipe()
+        gate, self._gate = os.pipe()
+        self._error, error = os.pipe()
+        argv = [prompt_file if a == "{prompt_file}" and prompt_file else a for a in job.argv]
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(job, argv, (stdin, stdout, stderr), (gate, self._gate), error)
+        for descriptor in (stdin, stdout, stderr, gate, error):
+            os.close(descriptor)
+        self.pidfd = os.pidfd_open(self.pid)
+        self.status: int | None = None
+        self.tree = cgroups.tree_of(job.group) if job.group else None
+        if self.tree:
+            with suppress(OSError):
+                cgroups.join(self.tree, self.pid)
+
+    def release(self) -> int:
+        """Let it execute its program; 0, or the error number if it cannot."""
+        with suppress(BrokenPipeError):
+            os.write(self._gate, b"g")
+        os.close(self._gate)
+        said = os.read(self._error, 16)
+        os.close(self._error)
+        return int(said or b"0")
+
+    def reap(self) -> bool:
+        """Take the status of every child that has ended; whether one is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.pid:
+                self.status = status
+
+    def drop(self) -> None:
+        """End it before it has begun."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def _become(
+    job: Job,
+    argv: list[str],
+    streams: tuple[int, int, int],
+    gate: tuple[int, int],
+    error: int,
+) -> None:
+    """In the child: wait for the word, then be the agent."""
+    code = 127
+    try:
+        os.setsid()
+        die_with_parent()
+        os.close(gate[1])
+        if os.read(gate[0], 1) != b"g":
+            os._exit(0)
+        for number in (
+            signal.SIGPIPE,
+            signal.SIGHUP,
+            signal.SIGXFSZ,
+            signal.SIGTERM,
+            signal.SIGINT,
+        ):
+            signal.signal(number, signal.SIG_DFL)
+        if job.group:
+            with suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text(_FIRST)
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+        os.chdir(job.cwd)
+        os.execve(job.program, argv, job.env)  # noqa: S606 - a shell is what we do not want
+    except OSError as problem:
+        os.write(error, str(problem.errno or errno.EINVAL).encode())
+    finally:
+        os._exit(code)
+
+
+def kill_all(
+    agent: Agent, exited: Callable[[], bool], turn: Callable[[float], None], *, gently: bool
+) -> tuple[list[int], list[int]]:
+    """End the agent and all that it has started, wherever they have gone.
+
+    What forks and ends at once is in no list that is read a moment later, but its child is ours
+    as soon as it has ended: only when there is no child left is nothing left.
+
+    Args:
+        agent: it.
+        exited: whether it has ended.
+        turn: does what else there is to do, for at most so many seconds.
+        gently: ask first.
+
+    Returns:
+        Those that lived on after the agent itself, and those that could not be killed.
+    """
+    if gently and not exited():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(agent.pid, signal.SIGTERM)
+        until = time.monotonic() + _GRACE
+        while not exited() and time.monotonic() < until:
+            turn(0.05)
+    me = os.getpid()
+    others = [pid for pid in descendants(me) if pid != agent.pid]
+    until = time.monotonic() + _GONE
+    before: list[int] = []
+    while agent.reap():
+        if agent.tree:
+            cgroups.kill(agent.tree)
+        for pid in children(me):
+            send(pid, signal.SIGKILL)
+        left = descendants(me)
+        # Stopped first, so that none can fork while the others are killed.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in left:
+                send(pid, number)
+        if time.monotonic() > until:
+            return others, left or before or children(me)
+        # Nothing new: what was killed takes its time.
+        turn(0.02 if left == before else 0.0)
+        before = left
+    if agent.tree:
+        cgroups.remove(agent.tree)
+    return others, []
