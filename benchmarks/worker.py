@@ -28,48 +28,48 @@ from spoold.testing import Recorder
 Work = Callable[[], float]
 
 
-def intake(around: StageContext) -> Work:
+def intake(context: StageContext) -> Work:
     """`spoold intake --drain`."""
-    return _drain([Intake(around)], around)
+    return _drain([Intake(context)], context)
 
 
-def drained(around: StageContext) -> Work:
+def drained(context: StageContext) -> Work:
     """`spoold run --drain`: one stage after the other."""
-    return _drain(_all(around, lambda: around), around)
+    return _drain(_all(context, lambda: context), context)
 
 
-def _drain(stages: Sequence[Stage], around: StageContext) -> Work:
+def _drain(stages: Sequence[Stage], context: StageContext) -> Work:
     def run() -> float:
-        _must_be_ok(drain(stages, around))
+        _must_be_ok(drain(stages, context))
         return time.perf_counter()
 
     return run
 
 
-def served(around: StageContext, recorder: Recorder, count: int) -> Work:
+def served(context: StageContext, recorder: Recorder, count: int) -> Work:
     """`spoold run`, each stage in a thread of its own, until `count` requests are done."""
-    return _until_done(_all(around, around.for_stage), around, recorder, count)
+    return _until_done(_all(context, context.for_stage), context, recorder, count)
 
 
-def service_of(around: StageContext, recorder: Recorder, name: str, count: int) -> Work:
+def service_of(context: StageContext, recorder: Recorder, name: str, count: int) -> Work:
     """One stage as a service of its own; `execute` ends when `count` requests are done."""
     if name == "execute":
-        (executor,) = around.routing.executors
-        return _until_done([Execute(around, executor)], around, recorder, count)
-    stage: Stage = {"intake": Intake, "sweep": Sweep, "gate": Gate}[name](around)
-    signal.signal(signal.SIGTERM, lambda *_: (around.stop.set(), around.wake.set()))
+        (executor,) = context.routing.executors
+        return _until_done([Execute(context, executor)], context, recorder, count)
+    stage: Stage = {"intake": Intake, "sweep": Sweep, "gate": Gate}[name](context)
+    signal.signal(signal.SIGTERM, lambda *_: (context.stop.set(), context.wake.set()))
 
     def run() -> float:
-        _must_be_ok(loop.serve([stage], around))
+        _must_be_ok(loop.serve([stage], context))
         return time.perf_counter()
 
     return run
 
 
 def _until_done(
-    stages: Sequence[Stage], around: StageContext, recorder: Recorder, count: int
+    stages: Sequence[Stage], context: StageContext, recorder: Recorder, count: int
 ) -> Work:
-    done = Path(around.routing.config.root) / "done"
+    done = Path(context.routing.config.root) / "done"
     ended: list[float] = []
 
     def watch() -> None:
@@ -78,13 +78,13 @@ def _until_done(
         while len(os.listdir(done)) < count:
             time.sleep(0.001)
         ended.append(time.perf_counter())
-        around.stop.set()
+        context.stop.set()
         for stage in stages:
-            stage.around.wake.set()
+            stage.context.wake.set()
 
     def run() -> float:
         threading.Thread(target=watch, daemon=True).start()
-        _must_be_ok(loop.serve(stages, around))
+        _must_be_ok(loop.serve(stages, context))
         return ended[0]
 
     return run
@@ -95,8 +95,8 @@ def _must_be_ok(code: int) -> None:
         sys.exit(code)
 
 
-def _all(around: StageContext, each: Callable[[], StageContext]) -> list[Stage]:
-    running = [Execute(each(), name) for name in around.routing.executors]
+def _all(context: StageContext, each: Callable[[], StageContext]) -> list[Stage]:
+    running = [Execute(each(), name) for name in context.routing.executors]
     return [Intake(each()), Sweep(each()), Gate(each()), *running]
 
 
@@ -109,12 +109,12 @@ def main() -> None:
     log_to_stderr(as_json=True)
     recorder = Recorder()
     executors.register("recorder", recorder)
-    around = StageContext(routing.load(settings.load(Path(file))))
+    context = StageContext(routing.load(settings.load(Path(file))))
     run = {
-        "intake": lambda: intake(around),
-        "drained": lambda: drained(around),
-        "served": lambda: served(around, recorder, int(more[0])),
-        "service": lambda: service_of(around, recorder, more[0], int(more[1])),
+        "intake": lambda: intake(context),
+        "drained": lambda: drained(context),
+        "served": lambda: served(context, recorder, int(more[0])),
+        "service": lambda: service_of(context, recorder, more[0], int(more[1])),
     }[what]()
     print("ready", flush=True)
     sys.stdin.readline()

@@ -301,7 +301,7 @@ def timestamp(when: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """The other way round."""
     return datetime.fromisoformat(text)
 

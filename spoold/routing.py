@@ -15,7 +15,7 @@ import orjson
 from spoold.cel.expression import Expression, RuleError, Scope, Template
 from spoold.cel.result import EvalError
 from spoold.cel.tokens import Needs, all_needs
-from spoold.config.settings import Config, RouteFile, RouteTable
+from spoold.config.settings import Configuration, RouteFile, RouteTable
 from spoold.errors import BadInput, ConfigError
 from spoold.executors import instance as _instance
 from spoold.executors.instance import Instance
@@ -131,7 +131,7 @@ def _key(name: str, value: object) -> str | None:
 class Routing:
     """A configuration, ready for use: inboxes, executors, routes in their order."""
 
-    config: Config
+    config: Configuration
     inboxes: dict[str, Inbox]
     executors: dict[str, Instance]
     preflight: Instance
@@ -182,7 +182,7 @@ class Routing:
         raise BadInput("no-route", f"No route matches {kind}.")
 
 
-def load(config: Config) -> Routing:
+def load(config: Configuration) -> Routing:
     """Compile everything.
 
     Raises:
@@ -209,7 +209,10 @@ def load(config: Config) -> Routing:
 
 
 def _complained_about(
-    table: RouteTable, config: Config, inboxes: dict[str, Inbox], instances: dict[str, Instance]
+    table: RouteTable,
+    config: Configuration,
+    inboxes: dict[str, Inbox],
+    instances: dict[str, Instance],
 ) -> bool:
     """Whether a route only fails because of a mistake elsewhere that is told already."""
     settings = config.settings
@@ -219,7 +222,7 @@ def _complained_about(
 
 def _compile(
     file: RouteFile,
-    config: Config,
+    config: Configuration,
     inboxes: dict[str, Inbox],
     instances: dict[str, Instance],
     runner: Instance,

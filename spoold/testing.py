@@ -131,20 +131,20 @@ class Lab:
         for name, text in routes.items():
             (where / name).write_text(text, encoding="utf-8")
         self.routing = routing.load(settings.load(self.file))
-        self.around = StageContext(self.routing, self.clock)
+        self.context = StageContext(self.routing, self.clock)
 
     def stages(self) -> list[Stage]:
         """Fresh instances of every stage, as after a restart."""
-        self.around = StageContext(self.routing, self.clock)
-        around = self.around
-        running = [Execute(around, name) for name in self.routing.executors]
-        reports = [Report(around)] if inboxes_of(around) else []
-        return [Intake(around), Sweep(around), Gate(around), *running, *reports]
+        self.context = StageContext(self.routing, self.clock)
+        context = self.context
+        running = [Execute(context, name) for name in self.routing.executors]
+        reports = [Report(context)] if inboxes_of(context) else []
+        return [Intake(context), Sweep(context), Gate(context), *running, *reports]
 
     def drain(self) -> int:
         """What `spoold run --drain` does; returns its exit code."""
         stages = self.stages()
-        return drain(stages, self.around)
+        return drain(stages, self.context)
 
     def drop(self, source: str, name: str, content: object) -> Path:
         """Drop a file the way a careful producer does; bytes as they are, all else as JSON."""

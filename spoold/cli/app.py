@@ -34,7 +34,7 @@ class App:
         self.as_json = as_json
 
     @cached_property
-    def config(self) -> config.Config:
+    def config(self) -> config.Configuration:
         """What does not depend on routes, so that these may be wrong; raises `ConfigError`."""
         return config.load(find.find(self._given), with_routes=False)
 

@@ -246,7 +246,7 @@ def _must_be_in_time(app: App, found: Found, verb: str, folder: str) -> None:
         loaded = app.spool.request(found.place, found.name)
     except FileNotFoundError:
         raise NotPossible(f"{found.shown} has just been moved; look again") from None
-    expires = request.moment(loaded.approval.expires_at)
+    expires = request.parse_time(loaded.approval.expires_at)
     if expires <= request.now():
         raise NotPossible(
             f"{found.id} expired at {loaded.approval.expires_at}, so a {verb} would only take it "

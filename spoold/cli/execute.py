@@ -16,4 +16,4 @@ def command(app: App, name: str, drain: bool) -> None:  # noqa: FBT001
         known = ", ".join(app.routing.executors) or "none"
         # Not an error of the command line: a service of that name shall not be started again.
         raise ConfigError(f"no executor {name!r} is configured; there are: {known}")
-    run(app, lambda around: [Execute(around, name)], drain=drain)
+    run(app, lambda context: [Execute(context, name)], drain=drain)

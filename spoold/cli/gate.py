@@ -11,4 +11,4 @@ from spoold.stages.gate import Gate
 @pass_app
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Check what was approved: approved → queued, or held."""
-    run(app, lambda around: [Gate(around)], drain=drain)
+    run(app, lambda context: [Gate(context)], drain=drain)

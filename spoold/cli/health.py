@@ -31,16 +31,16 @@ def command(app: App) -> None:
     not answer as it should; a container that a request has stopped is shown, and no failure.
     """
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
-    around = StageContext(app.routing)
-    spool = health_spool(around)
+    context = StageContext(app.routing)
+    spool = health_spool(context)
     spool.lay_out()
     lock = spool.lock(Place("health"))
     lock.acquire()
     failed = 0
     try:
-        for instance in containers(around):
+        for instance in containers(context):
             try:
-                found = Health(around, instance).look()
+                found = Health(context, instance).look()
             except ExecutionError as error:
                 failed += 1
                 row = {"executor": instance.name, "error": error.code, "message": error.summary}

@@ -11,4 +11,4 @@ from spoold.stages.intake import Intake
 @pass_app
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Take drops: inbox → awaiting-approval, pre-approved or quarantine."""
-    run(app, lambda around: [Intake(around)], drain=drain)
+    run(app, lambda context: [Intake(context)], drain=drain)

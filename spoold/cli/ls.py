@@ -84,7 +84,7 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
             "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),
             "status": str(found["status"]),
             "asked": int(found["asked"]),
-            "expires_at": request.timestamp(request.moment(found["approval"]["expires_at"])),
+            "expires_at": request.timestamp(request.parse_time(found["approval"]["expires_at"])),
             "attempts": len(found["attempts"]),
             "result": found["result"] and str(found["result"]["code"]),
         }
@@ -93,7 +93,7 @@ def _about(app: App, place: Place, name: str) -> dict[str, Any]:
 
 
 def _moment(text: str | None) -> str | None:
-    return text and request.timestamp(request.moment(text))
+    return text and request.timestamp(request.parse_time(text))
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -103,12 +103,12 @@ def _line(row: dict[str, Any]) -> str:
     if row.get("attempts"):
         notes.append(f"attempt {row['attempts']}")
     if row.get("heard_at"):
-        silent = time.time() - request.moment(row["heard_at"]).timestamp()
+        silent = time.time() - request.parse_time(row["heard_at"]).timestamp()
         notes.append(f"heard of {age(silent)} ago")
     if row.get("result") or row.get("code"):
         notes.append(str(row.get("code") or row["result"]))
     if row["folder"] == "awaiting-approval" and "expires_at" in row:
-        left = request.moment(row["expires_at"]).timestamp() - time.time()
+        left = request.parse_time(row["expires_at"]).timestamp() - time.time()
         notes.append(f"expires in {age(left)}")
     is_request = row["id"].startswith("dispatch-")
     line = _COLUMNS.format(

@@ -11,4 +11,4 @@ from spoold.stages.report import Report
 @pass_app
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Tell the inboxes of format `report` of every request that has changed its state."""
-    run(app, lambda around: [Report(around)], drain=drain)
+    run(app, lambda context: [Report(context)], drain=drain)

@@ -20,13 +20,13 @@ from spoold.stages.sweep import Sweep
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Run every stage with one command."""
 
-    def make(around: StageContext) -> Sequence[Stage]:
+    def make(context: StageContext) -> Sequence[Stage]:
         # A drain steps through the stages in turn, so they share one wake-up.
         def each() -> StageContext:
-            return around if drain else around.for_stage()
+            return context if drain else context.for_stage()
 
-        executors = [Execute(each(), name) for name in around.routing.executors]
-        reports = [Report(each())] if inboxes_of(around) else []
+        executors = [Execute(each(), name) for name in context.routing.executors]
+        reports = [Report(each())] if inboxes_of(context) else []
         return [Intake(each()), Sweep(each()), Gate(each()), *executors, *reports]
 
     run_stages(app, make, drain=drain)

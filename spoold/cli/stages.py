@@ -35,11 +35,11 @@ def run(app: App, make: Callable[[StageContext], Sequence[Stage]], *, drain: boo
             "`systemctl start spoold.target`"
         )
     Path(app.config.root).mkdir(parents=True, exist_ok=True)
-    around = StageContext(app.routing)
-    if around.spool(Role.PERSON).on_hold:
+    context = StageContext(app.routing)
+    if context.spool(Role.PERSON).on_hold:
         log.warning("HOLD is set: nothing passes the gate, and nothing starts, until it is removed")
-    stages = make(around)
+    stages = make(context)
     must_be_usable(stages[0].spool)
-    loop.handle_signals(around, [around.wake, *(stage.around.wake for stage in stages)])
-    code = drained(stages, around) if drain else loop.serve(stages, around, app.load)
+    loop.handle_signals(context, [context.wake, *(stage.context.wake for stage in stages)])
+    code = drained(stages, context) if drain else loop.serve(stages, context, app.load)
     click.get_current_context().exit(code)

@@ -11,4 +11,4 @@ from spoold.stages.sweep import Sweep
 @pass_app
 def command(app: App, drain: bool) -> None:  # noqa: FBT001
     """Move what only time moves: deferred → queued, awaiting-approval → expired."""
-    run(app, lambda around: [Sweep(around)], drain=drain)
+    run(app, lambda context: [Sweep(context)], drain=drain)

@@ -252,7 +252,7 @@ class RouteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Configuration:
     """All that the files say, typed, but with no expression compiled and no executor loaded."""
 
     document: Document
@@ -280,7 +280,7 @@ def load(
     *,
     with_routes: bool = True,
     drafts: Mapping[Path, bytes] = MappingProxyType({}),
-) -> Config:
+) -> Configuration:
     """Read `spoold.toml`, and the routes beside it unless they are of no interest.
 
     Args:
@@ -319,7 +319,7 @@ def load(
         routes.append(RouteFile(found, table))
     if problems or settings is None:
         raise ConfigError("\n".join(problems))
-    return Config(document, settings, tuple(routes))
+    return Configuration(document, settings, tuple(routes))
 
 
 _M = TypeVar("_M", bound=BaseModel)

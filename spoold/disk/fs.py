@@ -188,7 +188,7 @@ def exists(path: str) -> bool:
     return os.access(path, os.F_OK, follow_symlinks=False)
 
 
-def moment(seconds: float) -> datetime:
+def utc(seconds: float) -> datetime:
     """A file system time as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 

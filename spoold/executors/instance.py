@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from spoold import executors
-from spoold.config.settings import Config, Retry
+from spoold.config.settings import Configuration, Retry
 from spoold.config.toml import complaints
 from spoold.errors import BadInput
 
@@ -114,7 +114,7 @@ class Instance:
         return params
 
 
-def configure(config: Config, problems: list[str]) -> dict[str, Instance]:
+def configure(config: Configuration, problems: list[str]) -> dict[str, Instance]:
     """All executors of a configuration. A line for every mistake is added to `problems`."""
     found: dict[str, Instance] = {}
     for name, table in config.settings.executors.items():
@@ -137,7 +137,7 @@ def configure(config: Config, problems: list[str]) -> dict[str, Instance]:
     return found
 
 
-def preflight(config: Config, problems: list[str]) -> Instance | None:
+def preflight(config: Configuration, problems: list[str]) -> Instance | None:
     """`[preflight]`: an instance of `command` that runs what routes name in `preflight`."""
     module = executors.load("command")
     raw = {"programs": [], **config.settings.preflight}

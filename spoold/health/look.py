@@ -73,14 +73,14 @@ class Health:
     """One look at all containers of one executor.
 
     Args:
-        around: the configuration, the time.
+        context: the configuration, the time.
         instance: an executor of kind `container`.
     """
 
-    def __init__(self, around: StageContext, instance: Instance) -> None:
-        self.around = around
-        self.table: HealthTable = around.routing.config.settings.health
-        self.spool = health_spool(around)
+    def __init__(self, context: StageContext, instance: Instance) -> None:
+        self.context = context
+        self.table: HealthTable = context.routing.config.settings.health
+        self.spool = health_spool(context)
         self._instance = instance
         self._file = f"{instance.name}.json"
         self._drops: list[tuple[str, Place, str]] = []
@@ -91,7 +91,7 @@ class Health:
         Raises:
             ExecutionError: the engine cannot be asked; then nothing is known, and nothing changes.
         """
-        now = self.around.clock()
+        now = self.context.clock()
         before = self._before()
         found = [self._judged(check, before, now) for check in self._checks()]
         there = {one.name for one in found}
@@ -108,7 +108,7 @@ class Health:
     def _checks(self) -> list[JsonObject]:
         params = self._instance.complete({"action": "health-check"}, {})
         try:
-            outcome: Result | ExecutionError = look_once(self._instance, self.around, params)
+            outcome: Result | ExecutionError = look_once(self._instance, self.context, params)
         except ExecutionError as error:
             if "checks" not in error.details:
                 raise
@@ -162,7 +162,7 @@ class Health:
     def _has_another_deleted(self, known: Watched) -> bool:
         """Whether another executor has since removed what it, too, has under that name."""
         mine = self._last_done.get(known.customer, NEVER)
-        for one in containers(self.around):
+        for one in containers(self.context):
             last = self._ended.get(one.name, {}).get(known.customer, NEVER)
             if last.action == "delete" and last > mine and last.container in ("", known.name):
                 return True
@@ -272,17 +272,17 @@ class Health:
 def _was_started_since(at: str, check: JsonObject) -> bool:
     """Whether it was started after a restart was asked for, or nobody can say."""
     started = check.get("startedAt")
-    return not isinstance(started, str) or request.moment(started) > request.moment(at)
+    return not isinstance(started, str) or request.parse_time(started) > request.parse_time(at)
 
 
-def health_spool(around: StageContext) -> Spool:
+def health_spool(context: StageContext) -> Spool:
     """The spool in the hands of whoever looks."""
-    return around.spool(Role.HEALTH)
+    return context.spool(Role.HEALTH)
 
 
-def containers(around: StageContext) -> Iterator[Instance]:
+def containers(context: StageContext) -> Iterator[Instance]:
     """The executors that have containers to look at."""
-    for instance in around.routing.executors.values():
+    for instance in context.routing.executors.values():
         if instance.kind == "container":
             yield instance
 

@@ -14,7 +14,7 @@ _PATIENCE = 10.0
 _POLL = 0.02
 
 
-def drain(stages: Sequence[Stage], around: StageContext) -> int:
+def drain(stages: Sequence[Stage], context: StageContext) -> int:
     """Step through the stages until nothing more can move now; wait for what runs.
 
     What waits for a stage that another process runs is waited for too, as long as that gets on.
@@ -24,8 +24,8 @@ def drain(stages: Sequence[Stage], around: StageContext) -> int:
     """
     failed: list[int] = []
     with ExitStack() as closing:
-        waiting = _Drain(stages, around, closing)
-        while not failed and not around.stop.is_set() and waiting.goes_on:
+        waiting = _Drain(stages, context, closing)
+        while not failed and not context.stop.is_set() and waiting.goes_on:
             for stage in stages:
                 guard(stage.name, lambda stage=stage: waiting.visit(stage), failed)  # type: ignore[misc]
                 if failed:
@@ -33,17 +33,17 @@ def drain(stages: Sequence[Stage], around: StageContext) -> int:
             else:
                 guard("drain", waiting.rest, failed)
         if failed:
-            around.stop.set()
+            context.stop.set()
     return failed[0] if failed else os.EX_OK
 
 
 class _Drain:
     """What a drain has in its hands, and whether there is more to do."""
 
-    def __init__(self, stages: Sequence[Stage], around: StageContext, closing: ExitStack) -> None:
+    def __init__(self, stages: Sequence[Stage], context: StageContext, closing: ExitStack) -> None:
         self.goes_on = True
         self._stages = stages
-        self._around = around
+        self._context = context
         self._closing = closing
         self._own: list[Stage] = []
         self._steps: list[Step] = []
@@ -72,7 +72,7 @@ class _Drain:
             self._since = time.monotonic()
             return
         due = earliest(*(step.due for step in steps))
-        wake = self._around.wake
+        wake = self._context.wake
         if due is not None:
             wake.wait(seconds_until(due, 1.0))
         elif any(step.busy for step in steps):
@@ -84,7 +84,7 @@ class _Drain:
         wake.clear()
 
     def _wait_for(self, foreign: Sequence[Stage]) -> None:
-        places = [(stage.spool, place) for stage in foreign for place in stage.hands()]
+        places = [(stage.spool, place) for stage in foreign for place in stage.unfinished()]
         picture = [set(spool.scan(place)) for spool, place in places]
         # Whoever has the lock is alive, so what it runs is running, however long that takes.
         runs = any(place.folder == "running" and names
@@ -100,4 +100,4 @@ class _Drain:
 def _has_work(stage: Stage) -> bool:
     """Whether files wait for a stage that another process runs; with HOLD none of them moves."""
     held = stage.spool.on_hold and stage.name != "intake"
-    return not held and any(True for place in stage.hands() for _ in stage.spool.scan(place))
+    return not held and any(True for place in stage.unfinished() for _ in stage.spool.scan(place))

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from spoold import __version__, request
-from spoold.config.settings import Config
+from spoold.config.settings import Configuration
 from spoold.disk import fs
 from spoold.disk.peek import json_object
 from spoold.linux.systemd import Notifier
@@ -74,7 +74,7 @@ class Pulse:
 
     def counts(self) -> dict[str, Any]:
         """What it has done, in numbers."""
-        counts, arrivals = self.stage.spool.counts, self.stage.around.arrivals
+        counts, arrivals = self.stage.spool.counts, self.stage.context.arrivals
         if self.stage.name == "intake":
             counts.total("events-missed", arrivals.missed)
         return counts.as_json()
@@ -96,7 +96,7 @@ class Board:
         config: says where.
     """
 
-    def __init__(self, stages: Sequence[Stage], config: Config) -> None:
+    def __init__(self, stages: Sequence[Stage], config: Configuration) -> None:
         self.pulses = [Pulse(stage) for stage in stages]
         self.note = ""
         self._notifier = Notifier()
@@ -112,7 +112,7 @@ class Board:
             self._is_stopping = True
             self._notifier.stopping()
             # Which may be longer than what the unit says.
-            grace = max(p.stage.around.routing.config.settings.stop_grace for p in self.pulses)
+            grace = max(p.stage.context.routing.config.settings.stop_grace for p in self.pulses)
             self._notifier.more_time(grace + _TO_END)
         for pulse in self.pulses if stopping else ():
             pulse.state = "stopping"
@@ -233,7 +233,7 @@ class Seen:
     counts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def look(config: Config) -> Iterator[Seen]:
+def look(config: Configuration) -> Iterator[Seen]:
     """How each stage does that the configuration has."""
     settings = config.settings
     stages = ["intake", "gate", *(f"execute {name}" for name in settings.executors), "sweep"]
@@ -266,4 +266,4 @@ def _seen(runtime: str, stage: str) -> Seen:
 
 
 def _seconds_since(stamp: object) -> float:
-    return (datetime.now(UTC) - request.moment(str(stamp))).total_seconds()
+    return (datetime.now(UTC) - request.parse_time(str(stamp))).total_seconds()

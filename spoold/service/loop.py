@@ -34,13 +34,13 @@ _TICK = 0.5
 
 
 def serve(
-    stages: Sequence[Stage], around: StageContext, load: Callable[[], Routing] | None = None
+    stages: Sequence[Stage], context: StageContext, load: Callable[[], Routing] | None = None
 ) -> int:
     """Run stages until told to stop, each in a thread of its own.
 
     Args:
         stages: the stages.
-        around: what they share.
+        context: what they share.
         load: reads the configuration again, on SIGHUP.
 
     Returns:
@@ -50,11 +50,11 @@ def serve(
     watched: dict[str, list[threading.Event]] = {}
     for stage in stages:
         for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
-            watched.setdefault(folder, []).append(stage.around.wake)
-    watcher = Watcher(watched, around.arrivals)
+            watched.setdefault(folder, []).append(stage.context.wake)
+    watcher = Watcher(watched, context.arrivals)
     tell = _Tell(stages)
-    board = Board(stages, around.routing.config)
-    reload = Reload(stages, around, board, load)
+    board = Board(stages, context.routing.config)
+    reload = Reload(stages, context, board, load)
 
     def run(pulse: Pulse) -> None:
         stage = pulse.stage
@@ -62,9 +62,9 @@ def serve(
             guard(stage.name, lambda: _serve_one(pulse, watcher, tell), failed)
         finally:
             if failed:
-                around.stop.set()
+                context.stop.set()
                 for other in stages:
-                    other.around.wake.set()
+                    other.context.wake.set()
 
     threads = [
         threading.Thread(target=run, args=(pulse,), name=pulse.stage.name) for pulse in board.pulses
@@ -72,7 +72,7 @@ def serve(
     for thread in threads:
         thread.start()
     while alive := [thread for thread in threads if thread.is_alive()]:
-        board.publish(stopping=around.stop.is_set())
+        board.publish(stopping=context.stop.is_set())
         reload.look()
         alive[0].join(_TICK)
     board.publish(stopping=True)
@@ -111,7 +111,7 @@ class _Tell:
         self._wake: dict[Place, list[threading.Event]] = {}
         for stage in stages:
             for place in stage.inputs():
-                self._wake.setdefault(place, []).append(stage.around.wake)
+                self._wake.setdefault(place, []).append(stage.context.wake)
 
     def after(self, stage: Stage) -> None:
         touched, stage.spool.touched = stage.spool.touched, set()
@@ -122,7 +122,7 @@ class _Tell:
 
 def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
     stage = pulse.stage
-    around = stage.around
+    context = stage.context
     if not _stand_by(pulse):
         return
     folders = [stage.spool.path(place) for place in stage.inputs()]
@@ -131,8 +131,8 @@ def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
         closing.callback(stage.close)
         watcher.check()
         work = _Work(pulse)
-        while not around.stop.is_set():
-            around.wake.clear()
+        while not context.stop.is_set():
+            context.wake.clear()
             pulse.beat()
             _take_on(stage)
             _mend(stage, folders)
@@ -141,13 +141,13 @@ def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
             step = work.step()
             tell.after(stage)
             if step is None:
-                around.stop.wait(_SCARCE_PAUSE)
+                context.stop.wait(_SCARCE_PAUSE)
                 continue
             if step.moved:
                 continue
-            around.stop.wait(_REST * (time.monotonic() - begun))
-            rescan = around.routing.config.settings.rescan
-            pulse.wait(around.wake, seconds_until(earliest(step.due, step.look_again), rescan))
+            context.stop.wait(_REST * (time.monotonic() - begun))
+            rescan = context.routing.config.settings.rescan
+            pulse.wait(context.wake, seconds_until(earliest(step.due, step.look_again), rescan))
 
 
 class _Work:
@@ -192,9 +192,9 @@ class _Work:
 
 def _take_on(stage: Stage) -> None:
     """The configuration as it was read again, if it was."""
-    around = stage.around
-    if around.offered:
-        around.routing, around.offered = around.offered, None
+    context = stage.context
+    if context.offered:
+        context.routing, context.offered = context.offered, None
         stage.adopt()
 
 
@@ -213,7 +213,7 @@ def _mend(stage: Stage, folders: Sequence[str]) -> None:
 def _stand_by(pulse: Pulse) -> bool:
     """Wait for the lock; False if told to stop first."""
     stage = pulse.stage
-    while not stage.around.stop.is_set():
+    while not stage.context.stop.is_set():
         try:
             stage.lock.acquire()
         except TryLater:
@@ -222,20 +222,20 @@ def _stand_by(pulse: Pulse) -> bool:
                 log.warning("%s runs here already; standing by", stage.name)
             pulse.beat()
             _take_on(stage)
-            stage.around.stop.wait(0.2)
+            stage.context.stop.wait(0.2)
         else:
             pulse.say("starting")
             return True
     return False
 
 
-def handle_signals(around: StageContext, wake: Sequence[threading.Event]) -> None:
+def handle_signals(context: StageContext, wake: Sequence[threading.Event]) -> None:
     """SIGTERM and SIGINT stop claiming and let what runs finish; the second one stops that too."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        if around.stop.is_set():
-            around.stop_now.set()
-        around.stop.set()
+        if context.stop.is_set():
+            context.stop_now.set()
+        context.stop.set()
         for event in wake:
             event.set()
 

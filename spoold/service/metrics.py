@@ -25,7 +25,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold.config.settings import Config
+from spoold.config.settings import Configuration
 from spoold.disk import filenames as names
 from spoold.disk import fs
 from spoold.service import heartbeat
@@ -76,7 +76,7 @@ class Metrics:
         config: where the spool and the heartbeats are.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Configuration) -> None:
         settings = config.settings
         self._config = config
         self._spool = Spool(str(config.root), Role.REPORT, settings.sources, settings.executors)

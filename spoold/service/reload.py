@@ -19,12 +19,12 @@ class Reload:
     def __init__(
         self,
         stages: Sequence[Stage],
-        around: StageContext,
+        context: StageContext,
         board: Board,
         load: Callable[[], Routing] | None,
     ) -> None:
         self._stages = stages
-        self._around = around
+        self._context = context
         self._board = board
         self._load = load
         self._wanted = threading.Event()
@@ -35,7 +35,7 @@ class Reload:
     def look(self) -> None:
         """Begin what was asked for; end it when every stage has taken it on."""
         if self._offered:
-            if not any(stage.around.offered for stage in self._stages):
+            if not any(stage.context.offered for stage in self._stages):
                 self._offered = False
                 self._board.reloaded()
                 log.info("the configuration was read again")
@@ -47,15 +47,15 @@ class Reload:
     def _offer(self, load: Callable[[], Routing]) -> None:
         try:
             fresh = load()
-            _must_fit(self._around.routing, fresh)
+            _must_fit(self._context.routing, fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old one stays
             log.error("the old configuration stays, for the new one is refused: %s", error)  # noqa: TRY400
             first = str(error).partition("\n")[0]
             self._board.reloaded(f"the old configuration stays: {first}")
             return
         for stage in self._stages:
-            stage.around.offered = fresh
-            stage.around.wake.set()
+            stage.context.offered = fresh
+            stage.context.wake.set()
         self._offered = True
 
 

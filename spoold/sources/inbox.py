@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from spoold import sources
-from spoold.config.settings import Config, SourceTable
+from spoold.config.settings import Configuration, SourceTable
 from spoold.config.toml import complaints
 from spoold.errors import BadInput
 from spoold.identity import LONGEST_KEY
@@ -34,7 +34,7 @@ class Inbox:
         return found
 
 
-def configure(config: Config, problems: list[str]) -> dict[str, Inbox]:
+def configure(config: Configuration, problems: list[str]) -> dict[str, Inbox]:
     """All inboxes of a configuration. A line for every mistake is added to `problems`."""
     found: dict[str, Inbox] = {}
     for name, table in config.settings.sources.items():

@@ -25,5 +25,5 @@ def came_at(spool: Spool, place: Place, name: str) -> float:
     if place.folder == "running":
         found = json_object(path, request.MAX_BYTES) or {}
         with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
-            return request.moment(found["attempts"][-1]["started_at"]).timestamp()
+            return request.parse_time(found["attempts"][-1]["started_at"]).timestamp()
     return changed

@@ -44,7 +44,7 @@ def ticket(issue_id: str) -> str:
     return f"plane.issue:{issue_id}"
 
 
-def moment(text: str | None) -> float | None:
+def seconds_of(text: str | None) -> float | None:
     """Seconds since 1970 of an ISO time, which is in UTC unless it says otherwise."""
     try:
         time = datetime.fromisoformat(text or "")
@@ -72,7 +72,7 @@ def _looks(record: Record) -> list[tuple[bytes, float]]:
         return [(digest(record.source, decision(one)), 0.0) for one in sorted(ids) if one]
     if record.type == "plane.issue":
         key = ticket(record.facts["issue_id"])
-        return [(digest(record.source, key), moment(record.occurred_at) or 0.0)]
+        return [(digest(record.source, key), seconds_of(record.occurred_at) or 0.0)]
     return []
 
 

@@ -52,9 +52,9 @@ class Gate:
 
     name = "gate"
 
-    def __init__(self, around: StageContext) -> None:
-        self.around = around
-        self.spool = around.spool(Role.GATE)
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.spool = context.spool(Role.GATE)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("checking"))
         self._key = self.spool.seal_key()
@@ -66,7 +66,7 @@ class Gate:
         """Both doors."""
         return list(_DOORS)
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Both doors, and what it has claimed."""
         return [*_DOORS, *_DOORS.values()]
 
@@ -84,7 +84,7 @@ class Gate:
         moved = 0
         for door in _DOORS:
             for names in batches(self.spool.names(door)):
-                if self.spool.on_hold or self.around.stop.is_set():
+                if self.spool.on_hold or self.context.stop.is_set():
                     return Step(moved)
                 claims = [claim for name in names if (claim := self._claim(door, name))]
                 self._check(claims)
@@ -124,7 +124,7 @@ class Gate:
                     problem.code,
                     problem.what,
                     problem.advice,
-                    self.around.clock(),
+                    self.context.clock(),
                     came_from=str(claim.door),
                 )
                 held.append((claim, problem.to_keep(), why))
@@ -143,7 +143,7 @@ class Gate:
         self.spool.sync()
         for claim, checked, _ in passed:
             queued = Place("queued", checked.executor)
-            if self.spool.move_or_hold(claim.place, queued, claim.name, self.around.clock()):
+            if self.spool.move_or_hold(claim.place, queued, claim.name, self.context.clock()):
                 fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
                 log.info("passed to %s", checked.executor, extra=fields)
         for claim, found, why, name in setting_aside:
@@ -188,14 +188,14 @@ class Gate:
             raise BadInput("replayed", "A person has put it on hold.")
 
     def _may_run(self, claim: _Claim, found: Request) -> None:
-        if found.executor not in self.around.routing.executors:
+        if found.executor not in self.context.routing.executors:
             raise BadInput("unknown-executor", f"No executor {found.executor!r} is configured.")
-        if request.moment(found.approval.expires_at) <= self.around.clock():
+        if request.parse_time(found.approval.expires_at) <= self.context.clock():
             raise BadInput("expired-approval", f"It expired at {found.approval.expires_at}.")
         if found.approval.policy != ("move" if found.requires_approval else "none"):
             raise BadInput("unknown-policy", f"Its policy is {found.approval.policy!r}.")
         if not found.requires_approval:
-            route = self.around.routing.named(found.route)
+            route = self.context.routing.named(found.route)
             if route is None or route.table.requires_approval:
                 raise BadInput("not-pre-approved", f"Route {found.route!r} asks for a yes now.")
             made_by = (route.table.executor, route.table.source)
@@ -206,12 +206,12 @@ class Gate:
             raise BadInput("not-pre-approved", "It needs a yes, and nobody gave one.")
 
     def _with_approval(self, claim: _Claim, found: Request) -> Request:
-        now = self.around.clock()
+        now = self.context.clock()
         by_hand = found.requires_approval
         said = slip_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
         yes = Approval(
             policy=found.approval.policy,
-            at=request.timestamp(fs.moment(claim.moved_at) if claim.moved_at else now),
+            at=request.timestamp(fs.utc(claim.moved_at) if claim.moved_at else now),
             by=said.by if said else None,
             note=said.note if said else None,
             checked_at=request.timestamp(now),

@@ -38,9 +38,9 @@ _REPORTS = Place("reports")
 _SUMMARY = 500
 
 
-def inboxes_of(around: StageContext) -> list[Inbox]:
+def inboxes_of(context: StageContext) -> list[Inbox]:
     """The inboxes that are told of changes."""
-    return [one for one in around.routing.inboxes.values() if one.table.format == "report"]
+    return [one for one in context.routing.inboxes.values() if one.table.format == "report"]
 
 
 class Report:
@@ -48,9 +48,9 @@ class Report:
 
     name = "report"
 
-    def __init__(self, around: StageContext) -> None:
-        self.around = around
-        self.spool = around.spool(Role.REPORT)
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.spool = context.spool(Role.REPORT)
         self.spool.lay_out()
         self.lock = self.spool.lock(_REPORTS)
         self._path = self.spool.path(_REPORTS, _MARK)
@@ -62,7 +62,7 @@ class Report:
 
     def adopt(self) -> None:
         """Take on who is told of what; what had come to a state before is old."""
-        self._inboxes = inboxes_of(self.around)
+        self._inboxes = inboxes_of(self.context)
         wanted = {state for inbox in self._inboxes for state in _states(inbox)}
         self._places = self.spool.places(*sorted(wanted)) if wanted else []
         for place in self._places:
@@ -72,7 +72,7 @@ class Report:
         """The states that somebody wants to be told of."""
         return self._places
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Nothing."""
         return []
 
@@ -180,7 +180,7 @@ class Report:
         fields = {
             "type": "spoold.state",
             "id": f"{name.removesuffix('.json')}.{place.folder}.{number}",
-            "at": request.timestamp(fs.moment(at)),
+            "at": request.timestamp(fs.utc(at)),
             "state": place.folder,
             **{
                 key: found.get(key)

@@ -72,18 +72,18 @@ class Stage(Protocol):
     name: str
     spool: Spool
     lock: FolderLock
-    around: StageContext
+    context: StageContext
 
     def inputs(self) -> list[Place]:
         """The folders whose changes wake it."""
         ...
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Where files lie that it has to move before a drain may end."""
         ...
 
     def adopt(self) -> None:
-        """Take on what `around.routing` says now; also called when it is made."""
+        """Take on what `context.routing` says now; also called when it is made."""
         ...
 
     def recover(self) -> None:

@@ -40,9 +40,9 @@ class Sweep:
 
     name = "sweep"
 
-    def __init__(self, around: StageContext) -> None:
-        self.around = around
-        self.spool = around.spool(Role.SWEEP)
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.spool = context.spool(Role.SWEEP)
         self.spool.lay_out()
         self.lock = self.spool.lock(_EXPIRED)
         self._expiry: dict[str, float] = {}
@@ -58,7 +58,7 @@ class Sweep:
         """Where something may become due."""
         return [*self.spool.places("deferred"), _AWAITING]
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Nothing: what only time moves keeps no drain waiting."""
         return []
 
@@ -75,7 +75,7 @@ class Sweep:
     def _explain(self) -> None:
         """What a dead run had expired without a reason gets one."""
         here = {entry.name for entry in fs.entries(self.spool.path(_EXPIRED))}
-        now = self.around.clock().timestamp()
+        now = self.context.clock().timestamp()
         for name in here:
             explained = name.endswith(REASON_SUFFIX) or name + REASON_SUFFIX in here
             if not explained and self._expires_at(_EXPIRED, name) <= now:
@@ -97,7 +97,7 @@ class Sweep:
 
     def _requeue(self) -> tuple[int, float | None]:
         moved, coming = 0, None
-        now = self.around.clock().timestamp()
+        now = self.context.clock().timestamp()
         for place in self.spool.places("deferred"):
             for name in self.spool.names(place):
                 try:
@@ -108,7 +108,7 @@ class Sweep:
                     coming = earliest(coming, not_before)
                     continue
                 queued = Place("queued", place.key)
-                is_queued = self.spool.move_or_hold(place, queued, name, self.around.clock())
+                is_queued = self.spool.move_or_hold(place, queued, name, self.context.clock())
                 moved += not self.spool.exists(place, name)
                 if is_queued:
                     log.info("queued again", extra={"dispatch_id": shown(name[:-5])})
@@ -119,7 +119,7 @@ class Sweep:
         self._look()
         self._read()
         self.spool.counts.set("swept", value=time.time())
-        now = self.around.clock().timestamp()
+        now = self.context.clock().timestamp()
         if self._first > now:
             return 0
         late = [name for name, at in self._expiry.items() if at <= now]
@@ -153,7 +153,7 @@ class Sweep:
         """Seconds since the epoch; never for a file that is no request: the gate deals with it."""
         found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
         try:
-            return request.moment(found["approval"]["expires_at"]).timestamp()
+            return request.parse_time(found["approval"]["expires_at"]).timestamp()
         except (KeyError, TypeError, ValueError):
             return _NEVER
 
@@ -170,7 +170,7 @@ class Sweep:
         for name, draft in zip(names, drafts, strict=True):
             del self._expiry[name]
             # A person may decide at this very moment: the one rename that wins decides.
-            if self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.around.clock()):
+            if self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.context.clock()):
                 self.spool.add_reason(draft, _EXPIRED, name)
                 log.info("expired", extra={"dispatch_id": shown(name[:-5])})
                 moved += 1
@@ -181,10 +181,10 @@ class Sweep:
 
     def _why(self) -> bytes:
         what = "Nobody decided before `expires_at`."
-        return request.reason("expired", what, ADVICE["expired"], self.around.clock())
+        return request.reason("expired", what, ADVICE["expired"], self.context.clock())
 
     def _age(self, path: str) -> float:
         try:
-            return self.around.age(fs.status(path).st_ctime)
+            return self.context.age(fs.status(path).st_ctime)
         except FileNotFoundError:
             return 0.0

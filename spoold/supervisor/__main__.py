@@ -28,7 +28,7 @@ from spoold.disk import fs
 from spoold.linux import safe_open as below
 from spoold.linux.processes import Identity, adopt_orphans, die_with_parent, identify
 from spoold.supervisor.agent import Agent, Job, kill_all
-from spoold.supervisor.watch import Watch, moment
+from spoold.supervisor.watch import Watch, as_text
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
@@ -57,7 +57,7 @@ def supervise(job: Job, files: str) -> None:
         _write_private(prompt_file, job.prompt)
     agent = Agent(job, prompt_file)
     before = below.mark(job.cwd, job.evidence) if job.evidence else None
-    facts = {"started_at": moment(datetime.now(UTC)), "before": before}
+    facts = {"started_at": as_text(datetime.now(UTC)), "before": before}
     said: dict[str, Any] = {"pid": agent.pid, **facts}
     try:
         _claim(files, agent, facts)
@@ -79,7 +79,7 @@ def supervise(job: Job, files: str) -> None:
     if prompt_file:
         fs.remove(prompt_file)
     fs.remove(f"{files}.beat.json")
-    _record(files, said | {"ended_at": moment(datetime.now(UTC))})
+    _record(files, said | {"ended_at": as_text(datetime.now(UTC))})
 
 
 def _begin(agent: Agent, files: str) -> int:
@@ -104,7 +104,7 @@ def _watched(job: Job, agent: Agent, files: str, told: Wish) -> dict[str, Any]:
         "exit_code": exit_code,
         "signal": killed_by,
         "seconds": round(time.monotonic() - started, 3),
-        "last_output_at": watch.last_output and moment(watch.last_output),
+        "last_output_at": watch.last_output and as_text(watch.last_output),
         "stdout": watch.out.facts(),
         "stderr": watch.err.facts(),
         "cost_usd": watch.usage.cost,

@@ -166,7 +166,7 @@ class Watch:
     def _beat(self) -> None:
         facts = {
             "pid": self._agent.pid,
-            "last_output_at": self.last_output and moment(self.last_output),
+            "last_output_at": self.last_output and as_text(self.last_output),
             "stdout_bytes": self.out.seen,
             "stderr_bytes": self.err.seen,
             "cost_usd": self.usage.cost,
@@ -179,6 +179,6 @@ class Watch:
             fs.replace(draft, f"{self._files}.beat.json")
 
 
-def moment(when: datetime) -> str:
+def as_text(when: datetime) -> str:
     """ISO 8601, UTC, microseconds."""
     return when.isoformat(timespec="microseconds")

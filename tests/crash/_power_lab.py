@@ -145,7 +145,7 @@ class Play:
         self.lab.clock.advance(1)
         self.mark("clock", at=self.lab.clock.now.isoformat())
         chosen = [s for s in self.lab.stages() if not stages or s.name in stages]
-        code = drain(chosen, self.lab.around)
+        code = drain(chosen, self.lab.context)
         if code:
             sys.exit(code)
         self.mark("acknowledged")

@@ -133,9 +133,9 @@ class World:
         self.sound = True
 
     def _fresh(self, name: str) -> Stage:
-        around = StageContext(self.lab.routing, self.lab.clock)
+        context = StageContext(self.lab.routing, self.lab.clock)
         kind, _, executor = name.partition(" ")
-        return Execute(around, executor) if executor else _KINDS[kind](around)
+        return Execute(context, executor) if executor else _KINDS[kind](context)
 
     def _started(self, name: str) -> Stage:
         if name not in self.running:
@@ -169,7 +169,7 @@ class World:
             self.finish(call.id, "done")
         if name in self.running:
             stage = self.running[name]
-            stage.around.stop.set()
+            stage.context.stop.set()
             self._watched(name, STAGES[name], stage.close, 0, None)
             del self.running[name]
             stage.lock.release()

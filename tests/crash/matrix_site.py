@@ -172,7 +172,7 @@ class Site:
     def step(self, stage: str) -> None:
         """Let one stage do what it can, in this process."""
         found = [one for one in self.lab.stages() if one.name == stage]
-        assert drain(found, self.lab.around) == 0
+        assert drain(found, self.lab.context) == 0
 
     def move(self, target: str, *names: str, copy: bool = False) -> None:
         """`mv` (or `cp`) the requests of records into a folder."""

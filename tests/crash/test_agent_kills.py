@@ -106,8 +106,8 @@ class Bench:
 
     def drain(self, *kinds: Callable[[StageContext], Stage]) -> None:
         """Let stages of this process do what they can."""
-        around = StageContext(self.lab.routing)
-        assert drain([kind(around) for kind in kinds], around) == 0
+        context = StageContext(self.lab.routing)
+        assert drain([kind(context) for kind in kinds], context) == 0
 
     def execute(self) -> None:
         """One run of the executor, which may be killed."""
@@ -121,7 +121,7 @@ class Bench:
         """Start everything again until nothing moves; where the request is then."""
         self.plan("")
         for _ in range(5):
-            self.drain(lambda around: Execute(around, "agents"), Sweep)
+            self.drain(lambda context: Execute(context, "agents"), Sweep)
             places = [p for p in STATES if self.lab.files(p)]
             if not {"deferred", "queued", "running"} & set(places):
                 break

@@ -113,8 +113,8 @@ class Desk:
         clock = Clock()
         # Ahead of every file's time, so that nothing has to settle.
         clock.advance(3600)
-        self.around = StageContext(self.routing, clock)
-        self.intake = Intake(self.around)
+        self.context = StageContext(self.routing, clock)
+        self.intake = Intake(self.context)
         self.intake.lock.acquire()
         self.intake.recover()
         self.key = self.intake.spool.seal_key()
@@ -206,8 +206,8 @@ def test_the_whole_spool_keeps_every_law(desk):
     desk.work()
     desk.intake.close()
     desk.intake.lock.release()
-    again = Intake(desk.around)
-    assert drain([again], desk.around) == 0
+    again = Intake(desk.context)
+    assert drain([again], desk.context) == 0
     assert violations(desk.root, desk.dropped) == []
     codes = {orjson.loads(path.read_bytes())["code"] for path in desk.root.rglob("*.reason.json")}
     assert len(codes) >= 8, codes

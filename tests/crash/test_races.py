@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spoold.request import moment
+from spoold.request import parse_time
 from tests.crash import MEMORY
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, decision, hook, read, route, until
@@ -176,7 +176,7 @@ def test_approve_reject_and_expiry_race(site, chance):
     sweep = site.start("sweep")
     made = waiting(site, 300, chance)
     first = min(read(path)["approval"]["expires_at"] for path in site.files("awaiting-approval"))
-    time.sleep(max(0.0, moment(first).timestamp() - time.time() - 0.4))
+    time.sleep(max(0.0, parse_time(first).timestamp() - time.time() - 0.4))
     yes.give(made)
     no.give(made)
     said_yes, said_no = yes.won(), no.won()

@@ -326,9 +326,9 @@ class _Hanging:
 
     name = "gate"
 
-    def __init__(self, around):
-        self.around = around
-        self.spool = around.spool(Role.GATE)
+    def __init__(self, context):
+        self.context = context
+        self.spool = context.spool(Role.GATE)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("checking"))
         self.let_go = threading.Event()
@@ -357,9 +357,9 @@ def test_a_stage_that_hangs_is_seen_although_its_process_lives(lab, tmp_path, mo
     monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setattr(heartbeat, "EVERY", 0.1)
-    around = StageContext(lab.routing)
-    stage = _Hanging(around)
-    thread = threading.Thread(target=loop.serve, args=([stage], around))
+    context = StageContext(lab.routing)
+    stage = _Hanging(context)
+    thread = threading.Thread(target=loop.serve, args=([stage], context))
     thread.start()
     manager.heard("STATUS=gate hangs")
     count = len(manager.said)
@@ -370,7 +370,7 @@ def test_a_stage_that_hangs_is_seen_although_its_process_lives(lab, tmp_path, mo
     assert silent["written_at"] > silent["heard_at"]
     stage.let_go.set()
     manager.heard("WATCHDOG=1", after=count)
-    around.stop.set()
-    around.wake.set()
+    context.stop.set()
+    context.wake.set()
     thread.join(10)
     assert not thread.is_alive()

@@ -267,7 +267,7 @@ STRAYS = [
 
 
 def test_a_folder_that_somebody_left_stops_no_stage(running):
-    """Folders that no stage can rename, where their users may leave them, are walked around."""
+    """Folders that no stage can rename, where their users may leave them, are walked context."""
     for user, path in STRAYS:
         running.run(f"mkdir -m 755 {path} && touch -d yesterday {path}", user)
     running.drop("one")

@@ -38,8 +38,8 @@ class Scene:
         self.lab = lab
         self.spool = lab.root
         self._patch = monkeypatch
-        self.stages = [Intake(lab.around), Sweep(lab.around), Gate(lab.around),
-                       Execute(lab.around, "rec")]  # fmt: skip
+        self.stages = [Intake(lab.context), Sweep(lab.context), Gate(lab.context),
+                       Execute(lab.context, "rec")]  # fmt: skip
         self.board = Board(self.stages, lab.routing.config)
         for pulse in self.board.pulses:
             pulse.say("ready")
@@ -57,7 +57,7 @@ class Scene:
         """Let these very stages do what there is to do."""
         from spoold.service.drain import drain
 
-        assert drain(self.stages, self.lab.around) == 0
+        assert drain(self.stages, self.lab.context) == 0
 
     def show(self):
         """Write the heartbeats."""
@@ -156,7 +156,7 @@ def not_taken(scene):
 
 
 def unannounced(scene):
-    scene.stages[0].around.arrivals.missed += 1
+    scene.stages[0].context.arrivals.missed += 1
     scene.show()
 
 

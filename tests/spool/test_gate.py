@@ -252,10 +252,10 @@ def test_an_executor_takes_only_what_the_gate_or_itself_has_written(lab):
     lab.drain()
     for path in lab.files("awaiting-approval"):
         path.rename(lab.root / "approved" / path.name)
-    assert drain([Gate(lab.around)], lab.around) == 0
+    assert drain([Gate(lab.context)], lab.context) == 0
     foreign, own = sorted(lab.files("queued"))
     os.chown(foreign, 54321, -1)
-    assert drain([Execute(lab.around, "rec")], lab.around) == 0
+    assert drain([Execute(lab.context, "rec")], lab.context) == 0
     assert [path.name for path in lab.files("held")] == [foreign.name]
     assert "user uid-54321" in lab.reason(lab.files("held")[0])["what"]
     assert [path.name for path in lab.files("done")] == [own.name]
@@ -269,11 +269,11 @@ def test_an_executor_cannot_add_to_its_own_queue(lab):
     lab.drop("decisions", "a.json", CUTOVER)
     lab.drain()
     lab.approve()
-    assert drain([Gate(lab.around)], lab.around) == 0
+    assert drain([Gate(lab.context)], lab.context) == 0
     (queued,) = lab.files("queued")
     # The gate is somebody else, and the file is ours.
     os.chown(lab.root / "checking", 54321, -1)
-    assert drain([Execute(lab.around, "rec")], lab.around) == 0
+    assert drain([Execute(lab.context, "rec")], lab.context) == 0
     assert [path.name for path in lab.files("held")] == [queued.name]
     assert lab.recorder.calls == []
 
@@ -300,10 +300,10 @@ def test_a_pre_approved_request_is_what_its_route_is_about(make_lab):
     two = '[executors.other]\nkind = "recorder"\n'
     lab = make_lab(route(more="requires_approval = false"), toml=Lab.SETTINGS + two)
     lab.drop("decisions", "a.json", CUTOVER)
-    assert drain([Intake(lab.around)], lab.around) == 0
+    assert drain([Intake(lab.context)], lab.context) == 0
     path = lab.only("pre-approved")
     forged = parse(path.read_bytes()).with_(executor="other")
-    path.write_bytes(forged.sealed(Intake(lab.around).spool.seal_key()).to_bytes())
+    path.write_bytes(forged.sealed(Intake(lab.context).spool.seal_key()).to_bytes())
     lab.drain()
     assert lab.reason(lab.only("held"))["code"] == "not-pre-approved"
     assert lab.recorder.calls == []

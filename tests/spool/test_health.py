@@ -108,9 +108,9 @@ def look(lab, times=1):
     """Look, and give what the last look found, by customer."""
     found = []
     for _ in range(times):
-        around = StageContext(lab.routing, lab.clock)
-        (instance,) = containers(around)
-        found = Health(around, instance).look()
+        context = StageContext(lab.routing, lab.clock)
+        (instance,) = containers(context)
+        found = Health(context, instance).look()
         lab.clock.advance(30)
     return {one.customer: one for one in found}
 
@@ -499,8 +499,8 @@ def test_a_delete_by_another_executor_counts(lab, engine, deleted):
     lab.drain()
     run(lab, ask(lab, "2.json", "delete" if deleted else "restart"))
     engine.world = {}
-    around = StageContext(lab.routing, lab.clock)
-    found = Health(around, next(containers(around))).look()
+    context = StageContext(lab.routing, lab.clock)
+    found = Health(context, next(containers(context))).look()
     assert [one.customer for one in found] == ([] if deleted else ["a"])
 
 

@@ -177,7 +177,7 @@ def spoil_index(lab, spoold):
 
 def rebuild_index(lab, spoold):
     index = Index(index_path(str(lab.root)))
-    reindex(lab.around.spool(Role.INTAKE), index)
+    reindex(lab.context.spool(Role.INTAKE), index)
     index.close()
 
 
@@ -297,7 +297,7 @@ def test_a_damaged_import_is_never_half_believed(lab, spoold, old, change):
         rebuild_index(lab, spoold)
     lose_index(lab, spoold)
     with pytest.raises(StorageError, match="is not as"):
-        Intake(lab.around).recover()
+        Intake(lab.context).recover()
 
 
 # Routes
@@ -545,7 +545,7 @@ def test_intake_must_be_stopped(lab, spoold, old):
     bring(spoold, old)
     (file,) = written(lab)
     old.write(["other"], ["d-2"])
-    intake = Intake(lab.around)
+    intake = Intake(lab.context)
     intake.lock.acquire()
     before = picture(lab)
     assert "intake runs" in bring(spoold, old, code=75)

@@ -40,7 +40,7 @@ def samples(text):
 def stages(lab):
     """The stages of a lab, and a board that shows them."""
     made: list[Stage] = [
-        Intake(lab.around), Sweep(lab.around), Gate(lab.around), Execute(lab.around, "rec"),
+        Intake(lab.context), Sweep(lab.context), Gate(lab.context), Execute(lab.context, "rec"),
     ]  # fmt: skip
     return made
 
@@ -58,7 +58,7 @@ def drained(lab, stages):
     """Let these very stages do what there is to do."""
     from spoold.service.drain import drain
 
-    assert drain(stages, lab.around) == 0
+    assert drain(stages, lab.context) == 0
 
 
 def test_each_move_and_attempt_is_counted_once(lab, stages):
@@ -145,7 +145,7 @@ def test_a_request_that_runs_is_as_old_as_its_attempt(lab, stages):
     began = json.loads(done.read_bytes())["attempts"][-1]["started_at"]
     here = Place("running", "rec")
     done.rename(stages[0].spool.path(here, done.name))
-    assert came_at(stages[0].spool, here, done.name) == request.moment(began).timestamp()
+    assert came_at(stages[0].spool, here, done.name) == request.parse_time(began).timestamp()
     for odd in (b"{}", b'{"attempts": []}', b'{"attempts": [{"started_at": 1}]}', b"no"):
         path = Path(stages[0].spool.path(here, "odd.json"))
         path.write_bytes(odd)

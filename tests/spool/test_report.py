@@ -135,11 +135,11 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
     """A report stage that was down for a while misses nothing, and repeats nothing."""
     drop(lab, "one")
     lab.approve()
-    around = StageContext(lab.routing, lab.clock)
+    context = StageContext(lab.routing, lab.clock)
     stages = [stage for stage in lab.stages() if stage.name != "report"]
     from spoold.service.drain import drain
 
-    drain(stages, stages[0].around)
+    drain(stages, stages[0].context)
     before = len(lab.recorder.told)
     lab.drain()
     assert lab.recorder.told[before:] == ["done work ok"]
@@ -147,7 +147,7 @@ def test_what_changed_while_nobody_looked_is_told_at_the_next_start(lab):
     (lab.root / "reports/until.json").unlink()
     lab.drain()
     assert len(lab.recorder.told) == before + 1
-    assert Report(around).name == "report"
+    assert Report(context).name == "report"
 
 
 def test_a_mark_that_is_older_tells_nothing_twice(lab):

@@ -172,7 +172,7 @@ def mounted(monkeypatch):
 def test_a_mount_inside_is_refused_only_if_a_rename_into_it_fails(lab, mounted, monkeypatch):
     """The list of mounts says where to try; it also lists what lies hidden below another mount."""
     lab.drain()
-    spool = lab.around.spool(Role.GATE)
+    spool = lab.context.spool(Role.GATE)
     mounted("/", lab.root, f"{lab.root}/queued/rec", f"{lab.root}/elsewhere", f"{lab.root}-2/done")
     must_be_usable(spool)
     refusing(monkeypatch, "rename_new", apart("queued/rec"), errno.EXDEV)

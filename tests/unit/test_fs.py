@@ -624,7 +624,7 @@ def test_a_time_of_the_file_system_is_in_utc(tmp_path):
     """The same moment, whatever the time zone of the machine is."""
     path = tmp_path / "x"
     path.touch()
-    found = fs.moment(path.stat().st_mtime)
+    found = fs.utc(path.stat().st_mtime)
     assert found.utcoffset().total_seconds() == 0
     assert found.timestamp() == pytest.approx(path.stat().st_mtime)
 

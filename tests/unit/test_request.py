@@ -21,8 +21,8 @@ from spoold.request import (
     Result,
     Source,
     latest,
-    moment,
     parse,
+    parse_time,
     timestamp,
 )
 
@@ -408,8 +408,8 @@ def test_a_time_survives_being_written(when):
     """A time is written in UTC to the microsecond, and read as the same time."""
     text = timestamp(when)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", text)
-    assert moment(text) == when
-    assert timestamp(moment(text)) == text
+    assert parse_time(text) == when
+    assert timestamp(parse_time(text)) == text
 
 
 @settings(max_examples=50)
@@ -421,7 +421,7 @@ def test_an_id_has_its_form(when, route, event):
     assert found
     assert found[2] == route
     assert found[3] == event.hex()[:8]
-    assert moment(found[1]) == when.replace(microsecond=0).astimezone(UTC)
+    assert parse_time(found[1]) == when.replace(microsecond=0).astimezone(UTC)
     assert len(f"{made}.json") <= 200
 
 
@@ -478,5 +478,5 @@ def test_a_reason_can_be_written_about_any_name(what):
 
 def test_a_reason_keeps_what_it_is_told_and_omits_what_is_not_known():
     """Extra fields follow the four that are always there; those without a value are left out."""
-    text = request.reason("empty", "w", "a", moment(AT), file="f.json", sha256=None)
+    text = request.reason("empty", "w", "a", parse_time(AT), file="f.json", sha256=None)
     assert list(orjson.loads(text).items())[3:] == [("at", AT), ("file", "f.json")]

@@ -154,10 +154,10 @@ def test_a_closed_watcher_ends_its_thread(tmp_path):
 class Fake:
     """A stage that does as it is told; its lock is a folder's."""
 
-    def __init__(self, around, steps=(), name="fake", folder="archive", inputs=()):
+    def __init__(self, context, steps=(), name="fake", folder="archive", inputs=()):
         self.name = name
-        self.around = around
-        self.spool = Spool(str(around.routing.config.root), Role.INTAKE)
+        self.context = context
+        self.spool = Spool(str(context.routing.config.root), Role.INTAKE)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("tmp") if folder == "archive" else Place(folder))
         self.steps = list(steps)
@@ -185,7 +185,7 @@ class Fake:
 
 
 @pytest.fixture
-def around(lab):
+def context(lab):
     """StageContext with a rescan that is soon."""
     return StageContext(lab.routing)
 
@@ -202,12 +202,12 @@ FAILURES = [
 
 @pytest.mark.parametrize("way", [drain.drain, loop.serve])
 @pytest.mark.parametrize(("error", "code"), FAILURES)
-def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, way):
+def test_a_stage_that_fails_ends_the_process_with_its_code(context, error, code, way):
     """The exit code says what kind of failure it was; the lock is given back, the rest stopped."""
-    stage = Fake(around, [Step(1), error])
-    assert way([stage], around) == code
+    stage = Fake(context, [Step(1), error])
+    assert way([stage], context) == code
     assert stage.said == ["recover", "step", "step", "close"]
-    assert around.stop.is_set()
+    assert context.stop.is_set()
     again = locks.FolderLock(stage.spool.path(Place("tmp")))
     again.acquire()
     again.release()
@@ -215,18 +215,18 @@ def test_a_stage_that_fails_ends_the_process_with_its_code(around, error, code, 
 
 def test_one_stage_that_fails_stops_all_others(lab):
     """Half a service looks like a whole one, so the others end as well, and are closed."""
-    around = StageContext(lab.routing)
-    good = Fake(around.for_stage(), folder="held")
-    bad = Fake(around.for_stage(), [Step(1), StorageError("the disk")], name="bad")
+    context = StageContext(lab.routing)
+    good = Fake(context.for_stage(), folder="held")
+    bad = Fake(context.for_stage(), [Step(1), StorageError("the disk")], name="bad")
     start = time.monotonic()
 
     def nudge():
-        while not around.stop.is_set():
+        while not context.stop.is_set():
             time.sleep(0.01)
-        good.around.wake.set()
+        good.context.wake.set()
 
     threading.Thread(target=nudge).start()
-    assert loop.serve([good, bad], around) == os.EX_IOERR
+    assert loop.serve([good, bad], context) == os.EX_IOERR
     assert good.said[-1] == "close"
     assert time.monotonic() - start < 5
 
@@ -234,46 +234,46 @@ def test_one_stage_that_fails_stops_all_others(lab):
 def test_a_stage_that_waits_is_stopped_at_once_when_another_fails(make_lab):
     """A failure does not wait for the next rescan of the stages that have nothing to do."""
     lab = make_lab(route(), toml='rescan = "4s"\n' + Lab.SETTINGS)
-    around = StageContext(lab.routing)
-    good = Fake(around.for_stage(), folder="held")
-    bad = Fake(around.for_stage(), [Step(), StorageError("the disk")], name="bad")
-    threading.Timer(0.3, bad.around.wake.set).start()
+    context = StageContext(lab.routing)
+    good = Fake(context.for_stage(), folder="held")
+    bad = Fake(context.for_stage(), [Step(), StorageError("the disk")], name="bad")
+    threading.Timer(0.3, bad.context.wake.set).start()
     start = time.monotonic()
-    assert loop.serve([good, bad], around) == os.EX_IOERR
+    assert loop.serve([good, bad], context) == os.EX_IOERR
     assert time.monotonic() - start < 3
 
 
 def test_a_failure_is_logged_with_the_name_of_the_stage_that_failed(lab, logged):
     """Who reads the log is sent to the stage that failed, not to the first one of the list."""
-    around = StageContext(lab.routing)
-    stages = [Fake(around, name="one", folder="held"),
-              Fake(around, [StorageError("the disk")], name="two")]  # fmt: skip
-    drain.drain(stages, around)
+    context = StageContext(lab.routing)
+    stages = [Fake(context, name="one", folder="held"),
+              Fake(context, [StorageError("the disk")], name="two")]  # fmt: skip
+    drain.drain(stages, context)
     (line,) = [line for line in logged() if line["level"] == "CRITICAL"]
     assert line["message"].startswith("two stops: ")
 
 
-def test_a_drain_goes_on_while_anything_moves(around):
+def test_a_drain_goes_on_while_anything_moves(context):
     """It ends after the first pass in which nothing moved, nothing runs and nothing is due."""
-    stage = Fake(around, [Step(3), Step(1), Step(busy=2), Step(due=time.time() + 0.05), Step(1)])
-    threading.Timer(0.05, around.wake.set).start()
-    assert drain.drain([stage], around) == 0
+    stage = Fake(context, [Step(3), Step(1), Step(busy=2), Step(due=time.time() + 0.05), Step(1)])
+    threading.Timer(0.05, context.wake.set).start()
+    assert drain.drain([stage], context) == 0
     assert stage.said == ["recover", *["step"] * 6, "close"]
 
 
-def test_a_drain_does_not_wait_for_what_is_only_worth_another_look(around):
+def test_a_drain_does_not_wait_for_what_is_only_worth_another_look(context):
     """What may come later (a deferred file, a request's expiry) keeps no drain waiting."""
-    stage = Fake(around, [Step(look_again=time.time() + 3600)])
+    stage = Fake(context, [Step(look_again=time.time() + 3600)])
     start = time.monotonic()
-    assert drain.drain([stage], around) == 0
+    assert drain.drain([stage], context) == 0
     assert time.monotonic() - start < 30
 
 
-def test_a_drain_stops_when_it_is_told_to(around):
+def test_a_drain_stops_when_it_is_told_to(context):
     """A drain whose stages would move for ever ends when the process is stopped."""
-    stage = Fake(around, [Step(1)] * 1_000_000)
-    threading.Timer(0.1, around.stop.set).start()
-    assert drain.drain([stage], around) == 0
+    stage = Fake(context, [Step(1)] * 1_000_000)
+    threading.Timer(0.1, context.stop.set).start()
+    assert drain.drain([stage], context) == 0
     assert stage.said[-1] == "close"
 
 
@@ -330,19 +330,19 @@ def test_with_hold_a_drain_waits_for_nobody(lab, impatient):
     other.release()
 
 
-def test_a_service_stands_by_until_the_other_one_is_gone(around):
+def test_a_service_stands_by_until_the_other_one_is_gone(context):
     """A second instance starts nothing, and takes over when the lock is free."""
-    stage = Fake(around)
+    stage = Fake(context)
     other = locks.FolderLock(stage.spool.path(Place("tmp")))
     other.acquire()
-    thread = threading.Thread(target=loop.serve, args=([stage], around))
+    thread = threading.Thread(target=loop.serve, args=([stage], context))
     thread.start()
     time.sleep(0.4)
     assert stage.said == []
     other.release()
     until(lambda: "step" in stage.said)
-    around.stop.set()
-    around.wake.set()
+    context.stop.set()
+    context.wake.set()
     thread.join(5)
     assert not thread.is_alive()
     assert stage.said[-1] == "close"
@@ -358,10 +358,10 @@ def until(true, seconds=3.0):
 
 def test_a_service_makes_a_lost_folder_again(lab):
     """A folder that somebody removed while the service runs is there again, and is watched."""
-    around = StageContext(lab.routing)
+    context = StageContext(lab.routing)
     place = Place("held")
-    stage = Fake(around, inputs=[place])
-    thread = threading.Thread(target=loop.serve, args=([stage], around))
+    stage = Fake(context, inputs=[place])
+    thread = threading.Thread(target=loop.serve, args=([stage], context))
     thread.start()
     until(lambda: "step" in stage.said)
     time.sleep(0.2)
@@ -371,8 +371,8 @@ def test_a_service_makes_a_lost_folder_again(lab):
     time.sleep(0.2)
     Path(stage.spool.path(place), "x.json").touch()
     until(lambda: len(stage.said) > seen)
-    around.stop.set()
-    around.wake.set()
+    context.stop.set()
+    context.wake.set()
     thread.join(5)
 
 
@@ -586,24 +586,24 @@ def test_nobody_sleeps_longer_than_allowed_or_less_than_nothing():
 def test_a_time_far_in_the_future_counts_as_long_ago(lab):
     """A file from a clock that was wrong is not left alone until that time comes."""
     now = lab.clock().timestamp()
-    assert lab.around.age(now - 5) == pytest.approx(5, abs=0.01)
-    assert lab.around.age(now + 5) == pytest.approx(-5, abs=0.01)
-    assert lab.around.age(now + 3600) == float("inf")
+    assert lab.context.age(now - 5) == pytest.approx(5, abs=0.01)
+    assert lab.context.age(now + 5) == pytest.approx(-5, abs=0.01)
+    assert lab.context.age(now + 3600) == float("inf")
 
 
 def test_the_first_signal_lets_things_finish_and_the_second_does_not(lab):
     """SIGTERM sets `stop` and wakes everybody; another one sets `stop_now`."""
-    around, wake = StageContext(lab.routing), threading.Event()
+    context, wake = StageContext(lab.routing), threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGIO)
     before = {number: signal.getsignal(number) for number in numbers}
     try:
-        loop.handle_signals(around, [wake])
+        loop.handle_signals(context, [wake])
         signal.raise_signal(signal.SIGTERM)
-        assert (around.stop.is_set(), around.stop_now.is_set(), wake.is_set()) == (
+        assert (context.stop.is_set(), context.stop_now.is_set(), wake.is_set()) == (
             True, False, True,
         )  # fmt: skip
         signal.raise_signal(signal.SIGINT)
-        assert around.stop_now.is_set()
+        assert context.stop_now.is_set()
         signal.raise_signal(signal.SIGIO)
     finally:
         for number, handler in before.items():

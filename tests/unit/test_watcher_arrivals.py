@@ -138,7 +138,7 @@ def test_a_line_a_second_says_how_many_in_all(arrivals, said, monkeypatch):
 
 def test_intake_says_what_is_new_and_nothing_of_a_backlog(lab, arrivals):
     """However many drops lay there before it started, only those that came later are compared."""
-    made = lab.around.for_stage()
+    made = lab.context.for_stage()
     object.__setattr__(made, "arrivals", arrivals)
     for number in range(20):
         lab.drop("decisions", f"{number}.json", {"decision_id": f"{number}"})
@@ -158,7 +158,7 @@ def test_intake_says_what_is_new_and_nothing_of_a_backlog(lab, arrivals):
 
 def test_a_half_written_drop_that_waits_is_missed_at_most_once(lab, arrivals):
     """A file that many scans find before it is taken is compared when it is new, not later."""
-    made = lab.around.for_stage()
+    made = lab.context.for_stage()
     object.__setattr__(made, "arrivals", arrivals)
     intake = Intake(made)
     intake.recover()

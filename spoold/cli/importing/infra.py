@@ -173,7 +173,7 @@ def _dealt_with(plan: Plan, state: str) -> None:
     for issue_id, fingerprint in tickets.items():
         if not isinstance(fingerprint, str):
             raise wrong(state, issue_id, fingerprint, "a text")
-        until = imports.moment(fingerprint.partition(":")[2].rsplit(":", 2)[0])
+        until = imports.seconds_of(fingerprint.partition(":")[2].rsplit(":", 2)[0])
         if until is None:
             timeless.append(issue_id)
         plan.lines.append({

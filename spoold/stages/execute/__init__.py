@@ -37,26 +37,26 @@ _ENDED = ("unknown", "done", "failed")
 class Execute:
     """Carries out what one executor's queue holds, several at a time, one at a time per lane."""
 
-    def __init__(self, around: StageContext, executor: str) -> None:
-        self.around = around
+    def __init__(self, context: StageContext, executor: str) -> None:
+        self.context = context
         self.name = f"execute {executor}"
-        self.spool = around.spool(Role.EXECUTE, executor)
+        self.spool = context.spool(Role.EXECUTE, executor)
         self.spool.lay_out()
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
-        self._wishes = Wishes(self.spool, executor, around.clock)
+        self._wishes = Wishes(self.spool, executor, context.clock)
         self._handed_back: dict[str, str | None] = {}
         self._cancel = Place("cancel", executor)
         self.lock = self.spool.lock(self._running)
         self._key: bytes | None = None
-        self._crew = Crew(self.name, around.wake.set)
+        self._crew = Crew(self.name, context.wake.set)
         self.adopt()
 
     def adopt(self) -> None:
         """Take on the executor's settings; what runs goes on with those it was started with."""
-        routing, executor = self.around.routing, self._queued.key
+        routing, executor = self.context.routing, self._queued.key
         self._instance = routing.executors[executor]
-        self._attempts = Attempts(self._instance, self.around, self.spool)
+        self._attempts = Attempts(self._instance, self.context, self.spool)
         in_use = self._instance.has_lanes or any(
             "lane" in route.keys and route.executor.name == executor for route in routing.routes
         )
@@ -66,7 +66,7 @@ class Execute:
         """Its queue, and where people say that something is to be stopped."""
         return [self._queued, self._cancel]
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Its queue, and what runs."""
         return [self._queued, self._running]
 
@@ -179,7 +179,7 @@ class Execute:
 
     @property
     def _may_start(self) -> bool:
-        return not self.spool.on_hold and not self.around.stop.is_set()
+        return not self.spool.on_hold and not self.context.stop.is_set()
 
     def close(self) -> None:
         """Let what runs finish; after the grace period tell it to stop; record what came of it."""
@@ -187,9 +187,9 @@ class Execute:
         if not self.spool.broken:
             if self._instance.outlives:
                 self._crew.stop()
-            self._wait(self.around.routing.config.settings.stop_grace)
+            self._wait(self.context.routing.config.settings.stop_grace)
             if self._crew.jobs:
-                self.around.stop_now.set()
+                self.context.stop_now.set()
                 self._wait(5.0)
             self.spool.sync()
         for name in self._crew.jobs:
@@ -198,12 +198,12 @@ class Execute:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while self._crew.jobs and time.monotonic() < until:
-            if self.around.stop_now.is_set():
+            if self.context.stop_now.is_set():
                 self._crew.stop()
                 time.sleep(0.05)
             else:
-                self.around.wake.wait(0.1)
-                self.around.wake.clear()
+                self.context.wake.wait(0.1)
+                self.context.wake.clear()
             try:
                 self.step()
             except Exception as error:
@@ -239,7 +239,7 @@ class Execute:
 
     def _claim(self, name: str) -> bool:
         try:
-            return self.spool.move_or_hold(self._queued, self._running, name, self.around.clock())
+            return self.spool.move_or_hold(self._queued, self._running, name, self.context.clock())
         except PermissionError as error:
             log.error("cannot take %s: %s", shown(name), error.strerror, extra=named(name))  # noqa: TRY400
             return False
@@ -277,7 +277,7 @@ class Execute:
     def _begin(self, found: Request) -> Request:
         if found.attempts and found.attempts[-1].outcome == "handed-back":
             self._handed_back[found.name] = found.attempts[-1].code
-        attempts = begun(found, self.around.clock())
+        attempts = begun(found, self.context.clock())
         return found.with_(status="running", attempts=attempts, result=None)
 
     # Ending
@@ -291,7 +291,7 @@ class Execute:
 
     def _hand_back(self, name: str) -> None:
         """What has not started goes back to the queue as it is."""
-        self.spool.move_or_hold(self._running, self._queued, name, self.around.clock())
+        self.spool.move_or_hold(self._running, self._queued, name, self.context.clock())
         self._forget(name)
         self.spool.sync()
 
@@ -303,7 +303,7 @@ class Execute:
     def _judged(
         self, found: Request, outcome: Result | ExecutionError, *, cancelled: bool
     ) -> Verdict:
-        retry, now = self._instance.retry, self.around.clock()
+        retry, now = self._instance.retry, self.context.clock()
         return judge(found, outcome, retry, now, cancelled=cancelled)
 
     def _draft(self, found: Request, mtime: float | None = None) -> str:
@@ -315,12 +315,12 @@ class Execute:
     def _draft_why(self, verdict: Verdict) -> str | None:
         if not (problem := verdict.held_for):
             return None
-        now = self.around.clock()
+        now = self.context.clock()
         return self.spool.draft(request.reason(problem.code, problem.what, problem.advice, now))
 
     def _move_on(self, verdict: Verdict) -> None:
         name, last = verdict.request.name, verdict.request.attempts[-1]
-        self.spool.move_or_hold(self._running, verdict.target, name, self.around.clock())
+        self.spool.move_or_hold(self._running, verdict.target, name, self.context.clock())
         # That something is still away was said when it was so for the first time.
         still = last.outcome == "handed-back" and self._handed_back.get(name) == last.code
         self._forget(name)
@@ -333,7 +333,7 @@ class Execute:
 
     def _hold(self, name: str, problem: BadInput) -> None:
         """A file that is not as the gate passes them on is set aside as it is."""
-        self.spool.hold(self._running, name, problem, self.around.clock())
+        self.spool.hold(self._running, name, problem, self.context.clock())
 
 
 def _about(found: Request) -> dict[str, str]:

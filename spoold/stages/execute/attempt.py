@@ -11,7 +11,7 @@ from typing import Any
 
 from spoold import request
 from spoold.config.secrets import SecretMissing, read_secret
-from spoold.config.settings import Config, SecretRef
+from spoold.config.settings import Configuration, SecretRef
 from spoold.disk import fs
 from spoold.disk.capped_file import Capture
 from spoold.disk.free_space import ran_out
@@ -41,7 +41,7 @@ class Attempts:
     """What an executor's attempts have in common."""
 
     instance: Instance
-    around: StageContext
+    context: StageContext
     spool: Spool
 
     def prepare(self, found: Request) -> None:
@@ -86,7 +86,7 @@ class Attempts:
     def preflight(self, found: Request, control: Control) -> ExecutionError | None:
         """Run the preflight commands; None if the action may start, or is not to start now."""
         number = len(found.attempts) + 1
-        runner = replace(self, instance=self.around.routing.preflight)
+        runner = replace(self, instance=self.context.routing.preflight)
         for place, command in enumerate(found.preflight, 1):
             prefix = f"preflight-{number}.{place}"
             asked = found.with_(params=command)
@@ -165,7 +165,7 @@ class Attempts:
     def _context(
         self, found: Request, control: Control, folder: str, prefix: str, outputs: ExitStack
     ) -> Context:
-        around, config = self.around, self.instance.config
+        context, config = self.context, self.instance.config
         cap = getattr(config, "max_output", _OUTPUT_BYTES)
         number = len(found.attempts) or 1
         if prefix in ("attempt", "probe"):
@@ -183,7 +183,7 @@ class Attempts:
             outputs.callback(capture.close)
             return capture
 
-        now = request.timestamp(around.clock())
+        now = request.timestamp(context.clock())
         first, last = (
             (found.attempts[0].started_at, found.attempts[-1].started_at)
             if found.attempts
@@ -192,11 +192,11 @@ class Attempts:
         return Context(
             dispatch_id=found.dispatch_id,
             number=number,
-            first_started=request.moment(first),
-            started=request.moment(last),
+            first_started=request.parse_time(first),
+            started=request.parse_time(last),
             config=config,
             open_output=open_output,
-            secret=secrets_of(around.routing.config),
+            secret=secrets_of(context.routing.config),
             files=os.path.join(folder, f"attempt-{number}"),
             stopping=control.stopping,
             cancelled=control.cancelled,
@@ -206,30 +206,30 @@ class Attempts:
         )
 
 
-def look_once(instance: Instance, around: StageContext, params: dict[str, Any]) -> Result:
+def look_once(instance: Instance, context: StageContext, params: dict[str, Any]) -> Result:
     """What a kind says when it is run without a request, for an action that changes nothing.
 
     Raises:
         ExecutionError: as the kind raises it.
     """
-    now, control = around.clock(), Control(lambda: None)
+    now, control = context.clock(), Control(lambda: None)
     nowhere = Path(os.devnull)
-    context = Context(
+    attempt = Context(
         dispatch_id="",
         number=1,
         first_started=now,
         started=now,
         config=instance.config,
         open_output=lambda _stream: Capture(nowhere, 0),
-        secret=secrets_of(around.routing.config),
+        secret=secrets_of(context.routing.config),
         files=os.devnull,
         stopping=control.stopping,
         cancelled=control.cancelled,
     )
-    return instance.module.run(instance.module.Params.model_validate(params), context)
+    return instance.module.run(instance.module.Params.model_validate(params), attempt)
 
 
-def secrets_of(config: Config) -> Callable[[SecretRef], str]:
+def secrets_of(config: Configuration) -> Callable[[SecretRef], str]:
     """Reads secrets by reference; raises `Transient` that says what is missing."""
 
     def secret(ref: SecretRef) -> str:

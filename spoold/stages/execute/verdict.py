@@ -64,7 +64,7 @@ class Verdict:
         if last.outcome == "handed-back":
             return
         if last.ended_at:
-            took = request.moment(last.ended_at) - request.moment(last.started_at)
+            took = request.parse_time(last.ended_at) - request.parse_time(last.started_at)
             labels = (self.request.executor, outcome)
             counts.observe("attempt", *labels, seconds=took.total_seconds())
         if outcome != "done":

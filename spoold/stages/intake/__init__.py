@@ -40,9 +40,9 @@ class Intake:
 
     name = "intake"
 
-    def __init__(self, around: StageContext) -> None:
-        self.around = around
-        self.spool = around.spool(Role.INTAKE)
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.spool = context.spool(Role.INTAKE)
         self.spool.lay_out()
         self.lock = self.spool.lock(Place("archive"))
         self._key = self.spool.seal_key()
@@ -54,7 +54,7 @@ class Intake:
 
     def adopt(self) -> None:
         """Take on the formats, the routes and the room to leave."""
-        routing = self.around.routing
+        routing = self.context.routing
         self._inboxes = routing.inboxes
         self._floor = Floor(self.spool.root, routing.config.settings.min_free)
 
@@ -62,7 +62,7 @@ class Intake:
         """Every inbox."""
         return self.spool.places("inbox")
 
-    def hands(self) -> list[Place]:
+    def unfinished(self) -> list[Place]:
         """Every inbox, and what it has claimed."""
         return self.spool.places("inbox", "taking")
 
@@ -97,11 +97,11 @@ class Intake:
                 moved += len(claims)
                 # Where its originals went becomes durable with the next group, or with the last.
                 self._answer_for(claims)
-                if self.around.stop.is_set():
+                if self.context.stop.is_set():
                     break
             due = earliest(due, self._due)
             look_again = earliest(look_again, self._look_again)
-            if self.around.stop.is_set():
+            if self.context.stop.is_set():
                 break
         self.spool.sync()
         return Step(moved, due=due, look_again=look_again)
@@ -116,7 +116,7 @@ class Intake:
         while claims:
             index = self._index = self._index or self._open_index()
             try:
-                batch = Batch(self.around, self.spool, index, self._key, after_crash=after_crash)
+                batch = Batch(self.context, self.spool, index, self._key, after_crash=after_crash)
                 batch.add(claims)
                 claims = batch.commit()
             except IndexDamaged:
@@ -157,7 +157,7 @@ class Intake:
 
     def _by_age(self, place: Place, wanted: Callable[[str], bool] = bool) -> list[tuple[str, bool]]:
         """Names, oldest first, and whether they are regular files."""
-        folder, arrivals = self.spool.path(place), self.around.arrivals
+        folder, arrivals = self.spool.path(place), self.context.arrivals
         since = arrivals.scanning(folder)
         found, news, oldest = [], [], math.inf
         for entry in fs.entries(folder):
@@ -211,7 +211,7 @@ class Intake:
         return self._claimed(inbox, name, found)
 
     def _claimed(self, inbox: Inbox, name: str, drop: Drop) -> Claim:
-        kept, now = readable_name(name), self.around.clock()
+        kept, now = readable_name(name), self.context.clock()
         claim = claimed(inbox, name, kept, now, drop)
         if fs.exists(f"{self.spool.root}/{claim.archived}"):
             return claimed(inbox, name, another(kept), now, drop)
@@ -231,10 +231,10 @@ class Intake:
         if written_to is None:
             settle *= _UNASKABLE
         if written_to:
-            again = self.around.clock().timestamp() + settle
+            again = self.context.clock().timestamp() + settle
             self._look_again = earliest(self._look_again, again)
             return None
-        if self.around.age(changed) < settle:
+        if self.context.age(changed) < settle:
             self._due = earliest(self._due, changed + settle)
             return None
         return found
@@ -263,7 +263,7 @@ class Intake:
         """A file that may not be moved stays where it is, said once, with a reason to be seen."""
         with suppress(FileNotFoundError):
             self._stuck[inbox.name, name] = fs.status(path).st_ino
-        quarantine, now = Place("quarantine", inbox.name), self.around.clock()
+        quarantine, now = Place("quarantine", inbox.name), self.context.clock()
         problem = BadInput("unreadable", f"Cannot take it from the inbox: {error.strerror}.")
         text = reason(problem.code, problem.what, problem.advice, now, file=shown(name))
         draft = self.spool.draft(text)

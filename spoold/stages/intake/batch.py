@@ -43,14 +43,14 @@ class Batch:
     """Plans a group with `add`, carries it out with `commit`.
 
     Args:
-        around: the configuration and the clock.
+        context: the configuration and the clock.
         spool: the spool, in intake's hands.
         index: what was seen before.
         key: of the seals.
         after_crash: whether the claims were left by a dead run, which may have published already.
     """
 
-    around: StageContext
+    context: StageContext
     spool: Spool
     index: Index
     key: bytes
@@ -80,7 +80,7 @@ class Batch:
 
     def _routed(self, claim: Claim) -> Routed | None:
         try:
-            return route(claim, self.around.routing)
+            return route(claim, self.context.routing)
         except BadInput as problem:
             self._set_aside(claim, problem)
             return None
@@ -98,7 +98,7 @@ class Batch:
 
     def _set_aside(self, claim: Claim, problem: BadInput) -> None:
         place, kept = Place("quarantine", claim.inbox.name), problem.to_keep()
-        why = claim.reason(problem.code, problem.what, self.around.clock())
+        why = claim.reason(problem.code, problem.what, self.context.clock())
 
         def say() -> None:
             self.spool.counts.add("errors", kept.code)
@@ -112,7 +112,7 @@ class Batch:
         claim = found.claim
         self._events[found.event] = known
         what = f"The same delivery made {known} before."
-        why = claim.reason("repeat", what, self.around.clock(), dispatch_id=known,
+        why = claim.reason("repeat", what, self.context.clock(), dispatch_id=known,
                            event_key=found.action.event_key)  # fmt: skip
 
         def say() -> None:
@@ -124,7 +124,7 @@ class Batch:
     def _dealt_with(self, found: Routed, file: str) -> None:
         claim = found.claim
         what = f"The dispatcher before spoold had dealt with it, says {file}."
-        why = claim.reason("imported", what, self.around.clock(), imported=file)
+        why = claim.reason("imported", what, self.context.clock(), imported=file)
 
         def say() -> None:
             log.info("%s is in %s", claim.shown, file, extra=claim.log_fields(code="imported"))
@@ -176,7 +176,7 @@ class Batch:
         self._plan(self._new if same in self._new else self._folded, waiting)
         self._events[found.event] = same
         what = f"{same} still waits and asks for the same; it was asked {waiting.asked} times now."
-        why = claim.reason("folded", what, self.around.clock(), dispatch_id=same,
+        why = claim.reason("folded", what, self.context.clock(), dispatch_id=same,
                            event_key=action.event_key)  # fmt: skip
 
         def say() -> None:
@@ -236,7 +236,7 @@ class Batch:
         # Sealing a file that somebody had changed would make the change ours.
         if waiting is None or not waiting.seal_holds(self.key):
             return None
-        late = request.moment(waiting.approval.expires_at) <= self.around.clock()
+        late = request.parse_time(waiting.approval.expires_at) <= self.context.clock()
         return None if late else waiting
 
     # What a dead run had finished
@@ -313,7 +313,7 @@ class Batch:
             self.spool.publish(draft, target, made.name)
         except FileExistsError:
             problem = BadInput("not-a-request", "It has the name of a request, but is another's.")
-            self.spool.hold(target, made.name, problem, self.around.clock())
+            self.spool.hold(target, made.name, problem, self.context.clock())
             self.spool.publish(draft, target, made.name)
 
     def _explain(self, ending: Ending, why: str | None, *, void: bool) -> None:
@@ -336,12 +336,12 @@ class Batch:
         """Take what a request supersedes out of the way, unless somebody has decided about it."""
         for old in newer.supersedes:
             name = f"{old}.json"
-            moved = self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.around.clock())
+            moved = self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.context.clock())
             said = self.spool.exists(_EXPIRED, name + REASON_SUFFIX)
             if moved or (self.spool.exists(_EXPIRED, name) and not said):
                 what = f"{newer.dispatch_id} replaced it."
                 why = request.reason("superseded", what, ADVICE["superseded"],
-                                     self.around.clock(), by=newer.dispatch_id)  # fmt: skip
+                                     self.context.clock(), by=newer.dispatch_id)  # fmt: skip
                 draft = self.spool.draft(why)
                 self.spool.sync()
                 self.spool.add_reason(draft, _EXPIRED, name)
