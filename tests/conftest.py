@@ -6,8 +6,16 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from spoold.testing import Lab
+
+# How long an example takes says how busy the machine is, so that is no reason to fail.
+hypothesis_settings.register_profile(
+    "spoold", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("spoold")
 
 ROUTE = """
 name = "{name}"

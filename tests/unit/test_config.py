@@ -558,7 +558,7 @@ def first_mention(where, path):
     return min(number for known, number in where.items() if known[: len(path)] == path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(documents())
 def test_every_key_has_its_line(document):
     """Whatever lies between, also values over several lines, a key is found where it is set."""
@@ -567,7 +567,7 @@ def test_every_key_has_its_line(document):
         assert line_of(text, path) == first_mention(where, path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(documents(), st.lists(KEYS, min_size=1, max_size=2))
 def test_what_a_table_lacks_is_told_at_the_table(document, below):
     """A key that is not there is told at the nearest one around it, or without a line."""

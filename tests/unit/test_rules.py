@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spoold.cel.explain import Explanation, explain
@@ -174,7 +174,6 @@ class TestValues:
         texts = [value(f"duration('{text}')") for text in ("3.5s", "-3.5s", "4h", "0s", "1ms")]
         assert texts == ["3.5s", "-3.5s", "14400s", "0s", "0.001s"]
 
-    @settings(deadline=None)
     @given(st.dictionaries(st.text("abcdef", max_size=4), st.integers(-5, 5), max_size=12))
     def test_order_is_determined(self, data: dict[str, int]) -> None:
         """Objects come back sorted, however deep and in whatever order they went in."""
@@ -354,7 +353,6 @@ class TestTemplates:
             ("body", "escaped"),
         ]
 
-    @settings(deadline=None)
     @given(st.text().filter(lambda text: not text.startswith("=")))
     def test_literal_text_is_untouched(self, text: str) -> None:
         """No literal, whatever it looks like, is changed."""
@@ -553,7 +551,6 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(CONDITIONS, RECORDS)
 def test_explanations_agree_with_evaluation(text: str, record: dict[str, Any]) -> None:
     """For any condition and record, explain gives its outcome and parts that agree."""
@@ -571,7 +568,6 @@ def test_explanations_agree_with_evaluation(text: str, record: dict[str, Any]) -
     assert {leaf.outcome for leaf in found.decisive} <= same
 
 
-@settings(deadline=None)
 @given(st.text("recod.ab[]()'\"\\&|!?:=<> \n/1,", max_size=40))
 def test_any_text_is_an_expression_or_a_rule_error(text: str) -> None:
     """Loading raises nothing but RuleError, and explaining what loads raises nothing."""

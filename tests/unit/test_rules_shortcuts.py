@@ -51,7 +51,7 @@ def result(expression: Expression, scope: Scope) -> Any:
         return f"error: {error}"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(STEPS, RECORDS)
 @example([".a"], {"a": {"b": 1, "a": [None]}})
 @example([".a"], {"a": "\ud800"})
@@ -113,7 +113,7 @@ def test_a_copy_shares_nothing_with_the_record() -> None:
     assert record == {"a": {"list": [{}]}}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(PARTS, min_size=1, max_size=3), RECORDS)
 def test_what_no_expression_names_need_not_be_shown_to_cel(
     texts: list[str], record: dict[str, Any]

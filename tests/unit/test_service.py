@@ -348,7 +348,7 @@ def test_a_service_stands_by_until_the_other_one_is_gone(context):
     assert stage.said[-1] == "close"
 
 
-def until(true, seconds=3.0):
+def until(true, seconds=20.0):
     """Wait until something is true; fail if it does not become so."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -374,6 +374,29 @@ def test_a_service_makes_a_lost_folder_again(lab):
     context.stop.set()
     context.wake.set()
     thread.join(5)
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_a_service_stops_when_its_locked_folder_is_another_one(context, how, said):
+    """The lock is on a folder, not on its name: without that folder a second instance could run."""
+    stage = Fake(context, folder="held")
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(loop.serve([stage], context)))
+    thread.start()
+    until(lambda: "step" in stage.said)
+    locked = Path(stage.spool.path(Place("held")))
+    locked.rename(locked.with_name("moved"))
+    if how == "replaced":
+        locked.mkdir()
+    context.wake.set()
+    thread.join(10)
+    ended = not thread.is_alive()
+    context.stop.set()
+    context.wake.set()
+    thread.join(10)
+    assert ended
+    assert codes == [os.EX_IOERR]
+    assert "fake has locked was moved or removed" in said[-1].getMessage()
 
 
 # Whatever lies in a folder that a person can write to
