@@ -1,0 +1,75 @@
+"""A spool that an earlier version wrote goes on under this one, without any step in between."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Written by the version that names it, stopped in mid-work with kill -9.
+TREE = Path(__file__).parents[1] / "trees/version-0.1.0"
+#: What is decided or set aside stays as it is, to the byte.
+SETTLED = ("done", "failed", "rejected", "expired", "held", "archive", "approvals", "quarantine")
+
+
+def files(root):
+    """Each file below a folder that is no folder's lock or index, with its bytes."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*.json"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A copy of the tree, as it lay on the disk: the key readable by its owner alone."""
+    shutil.copytree(TREE, tmp_path / "ops")
+    os.chmod(tmp_path / "ops/spool/.seal.key", 0o600)
+    return tmp_path / "ops"
+
+
+def spoold(site, *words):
+    """What one call of the command line prints."""
+    command = [sys.executable, "-m", "spoold", "--config", str(site / "config/spoold.toml")]
+    ended = subprocess.run([*command, *words], capture_output=True, timeout=100, check=True)
+    return ended.stdout.decode()
+
+
+def test_every_request_goes_on_from_where_it_was(site):
+    """What waited, was approved, queued, tried or running is dealt with as if it had been ours."""
+    before = files(site / "spool")
+    spoold(site, "run", "--drain")
+    rows = map(json.loads, spoold(site, "--json", "ls").splitlines())
+    where = {row["target"].partition("/")[2]: row for row in rows if "target" in row}
+    assert where["unknown"]["folder"] == "unknown", "an attempt whose end is not known"
+    assert where["waiting"]["folder"] == "awaiting-approval"
+    assert where["waiting"]["asked"] == 2
+    assert where["last"]["folder"] == "awaiting-approval", "a drop that nobody had taken"
+    assert where["call"]["folder"] in ("deferred/hook", "queued/hook")
+    assert where["call"]["attempts"] == 2, "its time had come"
+    done = map(json.loads, spoold(site, "--json", "ls", "done").splitlines())
+    assert {"done", "approved", "queued"} <= {row["target"].partition("/")[2] for row in done}
+    after = files(site / "spool")
+    settled = {name: data for name, data in before.items() if name.startswith(SETTLED)}
+    assert {name: after.get(name) for name in settled} == settled
+
+
+def test_what_it_knew_is_known(site):
+    """A delivery that the earlier version had seen makes no second request."""
+    known = json.dumps({"id": "done", "kind": "run", "ref": "done", "why": "a drill",
+                        "script": "echo done"}, separators=(",", ":"))  # fmt: skip
+    (site / "spool/inbox/tasks/once-more.json").write_text(known)
+    spoold(site, "intake", "--drain")
+    rows = map(json.loads, spoold(site, "--json", "ls", "awaiting-approval").splitlines())
+    assert {row["target"].partition("/")[2] for row in rows} == {"waiting", "last"}
+    (found,) = (site / "spool/archive/tasks").rglob("once-more.json.reason.json")
+    assert json.loads(found.read_bytes())["code"] == "repeat"
+    waiting = next((site / "spool/awaiting-approval").glob("*-6e3c6cc8.json"))
+    spoold(site, "approve", waiting.name, "--reason", "as ever")
+    spoold(site, "run", "--drain")
+    (ended,) = (site / "spool/done").glob(waiting.name)
+    assert json.loads(ended.read_bytes())["approvals"][0]["note"] == "as ever"
