@@ -10,7 +10,7 @@ import orjson
 
 from spoold import executors, request
 from spoold.cli.app import App
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.errors import ADVICE, BadInput, NotPossible, SpooldError, StorageError
 from spoold.record import JsonObject
 from spoold.spool.decisions import correct_slip, publish_slip, user_name
@@ -229,7 +229,7 @@ class Beside:
 
     def _inode(self) -> int | None:
         try:
-            return fs.status(self._path).st_ino
+            return reading.status(self._path).st_ino
         except OSError:  # also where the name of a stranger's file leaves no room for it
             return None
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import click
 
 from spoold.cli.app import App, pass_app
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.disk.free_space import Floor
 from spoold.errors import ExecutionError, NoRoom, SpooldError
 from spoold.executors import Finding
@@ -92,8 +92,8 @@ def _disk(app: App, root: str) -> Finding:
 
 def _clock(root: str | None) -> Finding:
     """A clock that was set back lets retries wait and approvals live too long."""
-    entries = fs.entries(root) if root else ()
-    ahead = max((fs.status(e.path).st_mtime for e in entries), default=0) - time.time()
+    entries = reading.entries(root) if root else ()
+    ahead = max((reading.status(e.path).st_mtime for e in entries), default=0) - time.time()
     if ahead > _FUTURE:
         what = f"the spool was changed {ahead:.0f} s in the future: the clock was set back"
         return Finding("clock", ok=False, detail=what)

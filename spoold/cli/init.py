@@ -101,7 +101,7 @@ def _at_home(app: App, file: Path) -> None:
     text = re.sub(
         r"^root .*$", lambda _: lines, file.read_text(encoding="utf-8"), flags=re.MULTILINE
     )
-    fs.show(str(file), text.encode())
+    fs.publish(str(file), text.encode())
     unit = file.parents[1] / "systemd/user/spoold.service"
     if unit.exists():
         app.row({"kept": str(unit)}, f"{unit} is there already, and kept")

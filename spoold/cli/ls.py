@@ -8,7 +8,7 @@ import click
 
 from spoold import request
 from spoold.cli.app import App, age, pass_app
-from spoold.disk.peek import json_object
+from spoold.disk.reading import json_object
 from spoold.errors import UsageError
 from spoold.spool.entered import came_at
 from spoold.spool.spool import Place

@@ -7,7 +7,7 @@ import orjson
 
 from spoold import request
 from spoold.cli.app import App, pass_app
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.errors import NotPossible
 from spoold.states import STATES
 from spoold.text import printable, shown
@@ -22,7 +22,7 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         found = find(app.spool, part, (*STATES, "quarantine"))
         path = app.spool.path(found.place, found.name)
         try:
-            data = fs.read_regular(path, request.MAX_BYTES).data
+            data = reading.read_regular(path, request.MAX_BYTES).data
         except FileNotFoundError:
             raise NotPossible(f"{found.id} has just been moved; look again") from None
         why = app.spool.reason(found.place, found.name)

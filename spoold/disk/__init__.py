@@ -1,5 +1,5 @@
-"""Files, changed safely: the one module that renames and syncs, and what stands on it.
+"""Files, changed safely and read safely; `fs` alone renames, syncs and removes.
 
-Knows nothing of spoold but its errors: no folder of a spool, no request, no stage. Whatever touches
-a spool goes through here; nothing else in the package renames, syncs or removes.
+Knows nothing of spoold but its errors and how text is shown: no folder of a spool, no request, no
+stage. Whatever changes a spool goes through here.
 """

@@ -1,6 +1,6 @@
-"""What one stage has written and moved and must become durable: synced in groups.
+"""Writes and renames of one stage → durable, synced in groups.
 
-Data before the renames that show it, folders after.
+Data is synced before the renames that show it, and folders after them.
 """
 
 import itertools
@@ -12,40 +12,43 @@ from dataclasses import dataclass, field
 from spoold.disk import fs
 from spoold.errors import StorageError
 
-#: From this many files and folders on, one `syncfs` is cheaper than an `fsync` each. Where others
-#: write a lot to the same disk it waits for them, which one request need not.
+#: From so many files and folders on, one `syncfs` is cheaper than an `fsync` each. With fewer it is
+#: not: it waits for all that other programs have written to the same disk.
 _SYNCFS_FROM = 4
 
 
 @dataclass(slots=True)
 class Unsynced:
-    """What one stage has written and moved since its last `flush`.
+    """The files that one stage has written and moved since its last `flush`.
 
     Attributes:
-        broken: how a sync failed, if one did; from then on nothing is written or synced.
+        root: a folder on their file system.
+        broken: the error of the first sync that failed; from then on nothing is written or synced.
     """
 
     root: str
     broken: StorageError | None = None
     _stamp: str = field(default_factory=lambda: f"{os.getpid()}.{secrets.token_hex(3)}")
     _count: Iterator[int] = field(default_factory=itertools.count)
+    #: Path and open descriptor of each file that is written and not yet synced.
     _drafts: dict[str, int] = field(default_factory=dict)
+    #: An ordered set: the folders to sync, in this order.
     _folders: dict[str, None] = field(default_factory=dict)
 
     def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
         """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
-        self.must_be_sound()
+        self.raise_if_broken()
         path = f"{folder}/{prefix}.{self._stamp}{next(self._count):06x}"
-        self._drafts[path] = fs.begin(path, data, mtime)
+        self._drafts[path] = fs.write_draft(path, data, mtime)
         return path
 
-    def renamed(self, source: str, target: str, *, temporary: bool = False) -> None:
-        """Note that a name moved; the folder it came to is synced before the one it left.
+    def note_rename(self, source: str, target: str, *, temporary: bool = False) -> None:
+        """Note that a file was renamed: the folder it came to is synced before the one it left.
 
         Args:
             source: the old path.
             target: the new path.
-            temporary: the old name was nobody's state, so that it need not be durably gone.
+            temporary: the old name was that of a draft, which may come back after a power cut.
         """
         if source in self._drafts:
             raise RuntimeError(f"{source} was renamed before its data was synced")
@@ -61,28 +64,36 @@ class Unsynced:
         Raises:
             StorageError: a sync failed. Never retried: the stage must stop.
         """
-        self.must_be_sound()
+        self.raise_if_broken()
         try:
-            self._flush()
+            self._sync_drafts()
+            self._sync_folders()
         except StorageError as error:
             self.broken = error
             raise
 
-    def must_be_sound(self) -> None:
-        """Return if no sync has failed yet: after one, nothing may count as durable any more.
+    def raise_if_broken(self) -> None:
+        """Refuse to go on after a failed sync.
 
         Raises:
-            StorageError: what the failed sync said.
+            StorageError: that of the sync that failed.
         """
         if self.broken:
             raise self.broken
 
-    def _flush(self) -> None:
+    def discard_drafts(self) -> None:
+        """After an error, remove what was written and not yet synced; renames stay to be synced."""
+        drafts, self._drafts = self._drafts, {}
+        for path, descriptor in drafts.items():
+            os.close(descriptor)
+            fs.remove(path)
+
+    def _sync_drafts(self) -> None:
         drafts, self._drafts = self._drafts, {}
         try:
             if len(drafts) + len(self._folders) >= _SYNCFS_FROM:
-                fs.sync_all(self.root)
-                # It wrote the folders out too.
+                fs.sync_file_system(self.root)
+                # That has synced the folders too.
                 self._folders.clear()
             else:
                 for path, descriptor in drafts.items():
@@ -90,18 +101,13 @@ class Unsynced:
         finally:
             for descriptor in drafts.values():
                 os.close(descriptor)
+
+    def _sync_folders(self) -> None:
         while self._folders:
             folder = next(iter(self._folders))
             try:
                 fs.sync_folder(folder)
             except PermissionError:
-                # It may be written to, but not opened: an inbox, for all but intake.
-                fs.sync_all(self.root)
+                # An inbox: stages other than intake may write into it, and not open it.
+                fs.sync_file_system(self.root)
             del self._folders[folder]
-
-    def abandon(self) -> None:
-        """Throw away what has no name yet, after an error; what moved still has to be synced."""
-        drafts, self._drafts = self._drafts, {}
-        for path, descriptor in drafts.items():
-            os.close(descriptor)
-            fs.remove(path)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from spoold import request
-from spoold.disk.peek import json_object
+from spoold.disk.reading import json_object
 from spoold.spool.spool import Place, Spool
 
 DONE, UNKNOWN = Place("done"), Place("unknown")

@@ -18,7 +18,7 @@ import orjson
 
 from spoold import request
 from spoold.config.settings import HealthTable
-from spoold.disk.peek import json_object
+from spoold.disk.reading import json_object
 from spoold.errors import ExecutionError
 from spoold.executors import Result
 from spoold.executors.instance import Instance

@@ -89,7 +89,7 @@ def mend(units: list[Unit]) -> None:
             fs.create(str(unit.path), unit.text.encode(), 0o644)
         elif unit.link is not None:
             fs.make_folder(str(unit.path.parent), 0o755)
-            fs.point(str(unit.path), unit.link)
+            fs.make_link(str(unit.path), unit.link)
 
 
 def _is(unit: Unit) -> str:

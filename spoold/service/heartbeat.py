@@ -19,7 +19,7 @@ import orjson
 from spoold import __version__, request
 from spoold.config.settings import Configuration
 from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk.reading import json_object
 from spoold.linux.systemd import Notifier
 from spoold.stages.stage import Stage
 
@@ -194,7 +194,7 @@ class Board:
         with suppress(OSError):
             folder = self._folder(pulse)
             fs.make_folder(folder, 0o755, durable=False)
-            fs.show(os.path.join(folder, FILE), orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+            fs.publish(os.path.join(folder, FILE), orjson.dumps(facts, option=orjson.OPT_INDENT_2))
 
 
 def folder_of(stage: str) -> str:

@@ -26,9 +26,9 @@ from prometheus_client.core import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoold.config.settings import Configuration
-from spoold.disk import filenames as names
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.service import heartbeat
+from spoold.spool import filenames
 from spoold.spool.counters import BUCKETS
 from spoold.spool.entered import came_at
 from spoold.spool.spool import Place, Spool
@@ -93,7 +93,7 @@ class Metrics:
         wanted = self._config.settings.metrics.textfile
         path = wanted or os.path.join(self._config.runtime, "metrics", _FILE)
         fs.make_folder(os.path.dirname(path), 0o755, durable=False)
-        fs.show(path, self.text())
+        fs.publish(path, self.text())
 
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
@@ -166,7 +166,7 @@ class Metrics:
         for name in sorted(entry.name for entry in self._health_files()):
             path = self._spool.path(Place("health"), name)
             try:
-                text = fs.read_regular(path, _HEALTH_BYTES).data.decode()
+                text = reading.read_regular(path, _HEALTH_BYTES).data.decode()
                 families = list(text_string_to_metric_families(text))
             except (OSError, ValueError):
                 continue
@@ -179,8 +179,8 @@ class Metrics:
 
     def _health_files(self) -> Iterator[os.DirEntry[str]]:
         try:
-            for entry in fs.entries(self._spool.path(Place("health"))):
-                if entry.name.endswith(".prom") and names.is_candidate(f"{entry.name}.json"):
+            for entry in reading.entries(self._spool.path(Place("health"))):
+                if entry.name.endswith(".prom") and filenames.is_candidate(f"{entry.name}.json"):
                     yield entry
         except (FileNotFoundError, PermissionError):
             return

@@ -11,7 +11,7 @@ import watchfiles
 from watchfiles._rust_notify import RustNotify
 from watchfiles.main import FileChange
 
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.stages.arrivals import Arrivals
 
 log = logging.getLogger("spoold.service")
@@ -155,7 +155,7 @@ def _changes(folders: list[str], stop: threading.Event) -> Iterator[set[FileChan
 
 def _identity(folder: str) -> tuple[int, int]:
     try:
-        status = fs.status(folder)
+        status = reading.status(folder)
     except FileNotFoundError:
         return 0, 0
     return status.st_dev, status.st_ino

@@ -10,7 +10,7 @@ from itertools import count
 
 import orjson
 
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.spool.spool import Place, Spool
 
 _APPROVALS = Place("approvals")
@@ -64,7 +64,7 @@ def slip_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:
     for number in range(1, 100):
         try:
             path = spool.path(_APPROVALS, f"{dispatch_id}.{number}.json")
-            read = fs.read_regular(path, _LIMIT)
+            read = reading.read_regular(path, _LIMIT)
             fields = orjson.loads(read.data)
         except FileNotFoundError:
             break

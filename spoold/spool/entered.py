@@ -3,8 +3,7 @@
 from contextlib import suppress
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk import reading
 from spoold.identity import made_at
 from spoold.spool.spool import Place, Spool
 
@@ -19,11 +18,11 @@ def came_at(spool: Spool, place: Place, name: str) -> float:
         FileNotFoundError: it is gone.
     """
     path = spool.path(place, name)
-    changed = fs.status(path).st_ctime
+    changed = reading.status(path).st_ctime
     if place.folder == "awaiting-approval" and (made := made_at(name)):
         return made.timestamp()
     if place.folder == "running":
-        found = json_object(path, request.MAX_BYTES) or {}
+        found = reading.json_object(path, request.MAX_BYTES) or {}
         with suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
             return request.parse_time(found["attempts"][-1]["started_at"]).timestamp()
     return changed

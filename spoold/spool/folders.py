@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.errors import ConfigError
 from spoold.states import FOLDERS, Role, uses
 
@@ -21,7 +21,7 @@ def make(role: Role, folders: Iterable[tuple[str, str]], gates: str) -> None:
         ConfigError: one that this role needs is missing, and it may not create it.
     """
     # With users of their own a folder of root's would shut them all out.
-    shared = os.geteuid() == 0 and fs.owner(gates) not in (0, None)
+    shared = os.geteuid() == 0 and reading.owner(gates) not in (0, None)
     for name, path in folders:
         try:
             if shared and not os.path.isdir(path):

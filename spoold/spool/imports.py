@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.errors import StorageError
 from spoold.identity import digest
 from spoold.record import JsonObject, Record
@@ -85,7 +85,7 @@ def written(header: Mapping[str, Any], lines: Iterable[JsonObject]) -> tuple[str
 
 def files(folder: str) -> list[str]:
     """The names of the imports' files in `archive/SOURCE/`."""
-    return sorted(entry.name for entry in fs.entries(folder) if _NAME.fullmatch(entry.name))
+    return sorted(entry.name for entry in reading.entries(folder) if _NAME.fullmatch(entry.name))
 
 
 def read(path: str) -> Iterator[JsonObject]:
@@ -96,7 +96,7 @@ def read(path: str) -> Iterator[JsonObject]:
     """
     advice = "Restore it from a backup, or take it away and run `spoold import` again."
     try:
-        data = fs.read_regular(path, _MOST).data
+        data = reading.read_regular(path, _MOST).data
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}. {advice}") from error
     if hashlib.sha256(data).hexdigest()[:12] != os.path.basename(path).split(".")[1]:

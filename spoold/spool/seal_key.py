@@ -4,7 +4,7 @@ import os
 import secrets
 from contextlib import suppress
 
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.errors import StorageError
 from spoold.states import SEAL_KEY
 
@@ -33,7 +33,7 @@ def made(root: str) -> bytes:
     path = os.path.join(root, SEAL_KEY)
     while True:
         try:
-            found = fs.read_regular(path, _MOST)
+            found = reading.read_regular(path, _MOST)
         except FileNotFoundError:
             _make(root, path)
             continue
@@ -73,6 +73,6 @@ def readable(root: str) -> bytes | None:
         OSError: it could not be read for another reason, so nothing can be checked now.
     """
     try:
-        return fs.read_regular(os.path.join(root, SEAL_KEY), _MOST).data
+        return reading.read_regular(os.path.join(root, SEAL_KEY), _MOST).data
     except (FileNotFoundError, PermissionError):
         return None

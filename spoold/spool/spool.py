@@ -14,11 +14,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from spoold import request
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.disk.durable import Unsynced
-from spoold.disk.filenames import another, is_candidate, readable_name
 from spoold.disk.locks import FolderLock
-from spoold.disk.peek import json_object
 from spoold.errors import BadInput
 from spoold.identity import named
 from spoold.record import JsonObject
@@ -26,6 +24,7 @@ from spoold.request import Request
 from spoold.spool import folders as layout
 from spoold.spool import seal_key as sealkey
 from spoold.spool.counters import Counts
+from spoold.spool.filenames import another, is_candidate, readable_name
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Role, allowed
 from spoold.text import shown
 
@@ -91,7 +90,7 @@ class Spool:
         names = dict.fromkeys(configured)
         for folder in folders:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                found = fs.entries(os.path.join(self.root, folder))
+                found = reading.entries(os.path.join(self.root, folder))
                 here = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
                 names |= dict.fromkeys(sorted(filter(str.isprintable, here)))
         return list(names)
@@ -113,7 +112,7 @@ class Spool:
 
     def exists(self, place: Place, name: str) -> bool:
         """Whether that name is taken there, by whatever kind of file."""
-        return fs.exists(self.path(place, name))
+        return reading.exists(self.path(place, name))
 
     def names(self, place: Place) -> list[str]:
         """Names of the requests in a place, oldest first: their ids begin with the time."""
@@ -121,7 +120,7 @@ class Spool:
 
     def scan(self, place: Place) -> Iterator[str]:
         """The same in no order, as they are found."""
-        for entry in fs.entries(self.path(place)):
+        for entry in reading.entries(self.path(place)):
             self.active_at = time.monotonic()
             if is_candidate(entry.name) and not entry.name.endswith(REASON_SUFFIX):
                 yield entry.name
@@ -132,7 +131,7 @@ class Spool:
         looks = self._looks.get(order)
         if looks is None:
             looks = self._looks[order] = [(self.path(p) + "/", p) for p in self.places(*order)]
-        return next((place for folder, place in looks if fs.exists(folder + name)), None)
+        return next((place for folder, place in looks if reading.exists(folder + name)), None)
 
     def request(self, place: Place, name: str) -> Request:
         """Read a request.
@@ -143,10 +142,10 @@ class Spool:
             OSError: it could not be read for a reason that says nothing about the file.
         """
         try:
-            data = fs.read_regular(self.path(place, name), request.MAX_BYTES).data
-        except fs.NotRegular as error:
+            data = reading.read_regular(self.path(place, name), request.MAX_BYTES).data
+        except reading.NotRegular as error:
             raise BadInput("not-a-request", f"It is a {error.kind}.") from None
-        except fs.TooLarge as error:
+        except reading.TooLarge as error:
             raise BadInput("not-a-request", f"It has {error.size} bytes.") from None
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
@@ -184,7 +183,7 @@ class Spool:
 
     def remove_drafts(self) -> None:
         """Remove what a dead run of the same stage had begun to write; it was nobody's state."""
-        for entry in fs.entries(self.path(_DRAFTS)):
+        for entry in reading.entries(self.path(_DRAFTS)):
             if entry.name.startswith(f"{self._drafts}.") and entry.is_file(follow_symlinks=False):
                 # Whoever may write there may have given a file of his such a name.
                 with suppress(PermissionError):
@@ -202,7 +201,7 @@ class Spool:
 
     def abandon(self) -> None:
         """Forget the drafts that were not synced, so that a stage can begin anew after an error."""
-        self._unsynced.abandon()
+        self._unsynced.discard_drafts()
 
     def publish(self, draft: str, place: Place, name: str) -> None:
         """Give a draft its name.
@@ -213,7 +212,7 @@ class Spool:
         self._must_be_allowed(_TMP, place.folder)
         target = self.path(place, name)
         fs.rename_new(draft, target)
-        self._unsynced.renamed(draft, target, temporary=True)
+        self._unsynced.note_rename(draft, target, temporary=True)
         self.touched.add(place)
         self.counts.add("moves", _TMP, place.folder)
 
@@ -221,7 +220,7 @@ class Spool:
         """Replace a file's content in a folder that only this role writes to."""
         target = self.path(place, name)
         fs.replace(draft, target)
-        self._unsynced.renamed(draft, target, temporary=True)
+        self._unsynced.note_rename(draft, target, temporary=True)
 
     def swap(self, draft: str, place: Place, name: str) -> bool:
         """Replace the content of a file that a person may move away at any moment.
@@ -238,7 +237,7 @@ class Spool:
         # What somebody else had put there is not ours to remove; the sweep does that.
         with suppress(PermissionError):
             fs.remove(draft)
-        self._unsynced.renamed(draft, target, temporary=True)
+        self._unsynced.note_rename(draft, target, temporary=True)
         return True
 
     def add_reason(self, draft: str, place: Place, name: str) -> None:
@@ -267,7 +266,7 @@ class Spool:
             FileExistsError: the name is taken there; nothing was changed.
         """
         self._must_be_allowed(source.folder, target.folder)
-        self._unsynced.must_be_sound()
+        self._unsynced.raise_if_broken()
         old, new = self.path(source, name), self.path(target, new_name or name)
         try:
             fs.rename_new(old, new)
@@ -279,14 +278,14 @@ class Spool:
             if self._is_stuck(source, name):
                 return False
             raise
-        self._unsynced.renamed(old, new)
+        self._unsynced.note_rename(old, new)
         self.touched.add(target)
         self.counts.add("moves", source.folder, target.folder)
         return True
 
     def reason(self, place: Place, name: str) -> JsonObject | None:
         """What the reason beside a file says; None if there is none that can be read."""
-        return json_object(self.path(place, name + REASON_SUFFIX), _REASON_BYTES)
+        return reading.json_object(self.path(place, name + REASON_SUFFIX), _REASON_BYTES)
 
     def was_held_by_stage(self, name: str) -> bool:
         """Whether the file of that name in held/ was put there by a stage, not by a person."""
@@ -322,7 +321,7 @@ class Spool:
     def _is_stuck(self, place: Place, name: str) -> bool:
         """Whether a folder of somebody else's lies there, which only they or root can take away."""
         path = self.path(place, name)
-        if not fs.is_stuck(path):
+        if not reading.is_fixed_folder(path):
             return False
         if path not in self._stuck:
             self._stuck.add(path)

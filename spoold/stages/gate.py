@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from spoold import request
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.errors import BadInput
 from spoold.identity import named
 from spoold.request import Approval, Request
@@ -97,7 +97,7 @@ class Gate:
     def _claim(self, door: Place, name: str) -> _Claim | None:
         try:
             # A rename changes ctime and nothing else, so this is when the person moved it.
-            claim = _Claim(name, door, fs.status(self.spool.path(door, name)).st_ctime)
+            claim = _Claim(name, door, reading.status(self.spool.path(door, name)).st_ctime)
             return claim if self.spool.move(door, claim.place, name) else None
         except FileNotFoundError:
             return None
@@ -211,7 +211,7 @@ class Gate:
         said = slip_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
         yes = Approval(
             policy=found.approval.policy,
-            at=request.timestamp(fs.utc(claim.moved_at) if claim.moved_at else now),
+            at=request.timestamp(reading.utc(claim.moved_at) if claim.moved_at else now),
             by=said.by if said else None,
             note=said.note if said else None,
             checked_at=request.timestamp(now),

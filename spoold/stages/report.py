@@ -15,8 +15,7 @@ from collections.abc import Iterator
 import orjson
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk import fs, reading
 from spoold.record import JsonObject
 from spoold.sources import report
 from spoold.sources.inbox import Inbox
@@ -81,7 +80,7 @@ class Report:
         self.spool.remove_drafts()
         self._known.clear()
         self._looked.clear()
-        said = (json_object(self._path, 1 << 16) or {}).get("until")
+        said = (reading.json_object(self._path, 1 << 16) or {}).get("until")
         marks = said if isinstance(said, dict) else {}
         now = time.time()  # as the file system sees it
         self._until = {
@@ -109,13 +108,13 @@ class Report:
         """Nothing runs between two steps."""
 
     def _has_changed(self, place: Place) -> bool:
-        changed = fs.status(self.spool.path(place)).st_mtime
+        changed = reading.status(self.spool.path(place)).st_mtime
         return changed != self._looked.get(place) or abs(time.time() - changed) < _TICK
 
     def _new(self, place: Place) -> list[str]:
         """What has come to a folder since the last look at it."""
         begun = time.monotonic()
-        changed = fs.status(self.spool.path(place)).st_mtime
+        changed = reading.status(self.spool.path(place)).st_mtime
         if changed == self._looked.get(place) and abs(time.time() - changed) > _COARSE:
             return []
         self._looked[place], now = changed, time.time()
@@ -133,14 +132,14 @@ class Report:
         return sorted(fresh)
 
     def _entries(self, place: Place) -> Iterator[tuple[str, int]]:
-        for entry in fs.entries(self.spool.path(place)):
+        for entry in reading.entries(self.spool.path(place)):
             if entry.name.endswith(".json") and not entry.name.endswith(REASON_SUFFIX):
                 # What waits is asked for again under the same name, and is no news then.
                 yield entry.name, 0 if place.folder == "awaiting-approval" else entry.inode()
 
     def _came_at(self, place: Place, name: str) -> float:
         try:
-            return fs.status(self.spool.path(place, name)).st_ctime
+            return reading.status(self.spool.path(place, name)).st_ctime
         except FileNotFoundError:
             return 0.0
 
@@ -166,7 +165,7 @@ class Report:
 
     def _record(self, place: Place, name: str) -> JsonObject | None:
         """What is told; nothing of what is gone, is no request, or is itself a report."""
-        found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
+        found = reading.json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
         source, at = found.get("source"), self._came_at(place, name)
         inbox = source.get("inbox") if isinstance(source, dict) else None
         if not at or inbox is None or inbox in {inbox.name for inbox in self._inboxes}:
@@ -180,7 +179,7 @@ class Report:
         fields = {
             "type": "spoold.state",
             "id": f"{name.removesuffix('.json')}.{place.folder}.{number}",
-            "at": request.timestamp(fs.utc(at)),
+            "at": request.timestamp(reading.utc(at)),
             "state": place.folder,
             **{
                 key: found.get(key)

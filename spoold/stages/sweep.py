@@ -10,8 +10,7 @@ import re
 import time
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk import fs, reading
 from spoold.errors import ADVICE
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches, earliest
@@ -66,7 +65,7 @@ class Sweep:
         """Remove the drafts of dead runs, say why of what they had moved; look at all anew."""
         self._seen = 0.0
         self.spool.remove_drafts()
-        for entry in fs.entries(self.spool.path(_TMP)):
+        for entry in reading.entries(self.spool.path(_TMP)):
             ours = _DRAFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
             if ours and self._age(entry.path) > _STALE:
                 fs.remove(entry.path)
@@ -74,7 +73,7 @@ class Sweep:
 
     def _explain(self) -> None:
         """What a dead run had expired without a reason gets one."""
-        here = {entry.name for entry in fs.entries(self.spool.path(_EXPIRED))}
+        here = {entry.name for entry in reading.entries(self.spool.path(_EXPIRED))}
         now = self.context.clock().timestamp()
         for name in here:
             explained = name.endswith(REASON_SUFFIX) or name + REASON_SUFFIX in here
@@ -101,7 +100,7 @@ class Sweep:
         for place in self.spool.places("deferred"):
             for name in self.spool.names(place):
                 try:
-                    not_before = fs.status(self.spool.path(place, name)).st_mtime
+                    not_before = reading.status(self.spool.path(place, name)).st_mtime
                 except FileNotFoundError:
                     continue
                 if not_before > now:
@@ -133,7 +132,7 @@ class Sweep:
         if begun < self._rests_until:
             return
         self._rests_until = 0.0
-        changed = fs.status(self.spool.path(_AWAITING)).st_mtime
+        changed = reading.status(self.spool.path(_AWAITING)).st_mtime
         if changed == self._seen and abs(time.time() - changed) > _COARSE:
             return
         self._seen = changed
@@ -151,7 +150,7 @@ class Sweep:
 
     def _expires_at(self, place: Place, name: str) -> float:
         """Seconds since the epoch; never for a file that is no request: the gate deals with it."""
-        found = json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
+        found = reading.json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
         try:
             return request.parse_time(found["approval"]["expires_at"]).timestamp()
         except (KeyError, TypeError, ValueError):
@@ -185,6 +184,6 @@ class Sweep:
 
     def _age(self, path: str) -> float:
         try:
-            return self.context.age(fs.status(path).st_ctime)
+            return self.context.age(reading.status(path).st_ctime)
         except FileNotFoundError:
             return 0.0

@@ -6,7 +6,7 @@ import os
 import orjson
 import pytest
 
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.errors import OutcomeUnknown
 from spoold.spool.spool import Place
 from spoold.testing import Lab, Recorder
@@ -123,7 +123,7 @@ def test_a_seal_key_that_cannot_be_read_now_switches_no_check_off(lab, monkeypat
     path = queue(lab, CUTOVER)
     path.write_bytes(path.read_bytes().replace(b'"say": null', b'"say": "evil"'))
     execute = lab.stages()[3]
-    failed = fail_once(monkeypatch, fs, "read_regular", lambda p, _: p.endswith(".seal.key"))
+    failed = fail_once(monkeypatch, reading, "read_regular", lambda p, _: p.endswith(".seal.key"))
     execute.lock.acquire()
     with pytest.raises(OSError, match="Input/output error"):
         execute.step()
@@ -143,7 +143,7 @@ def test_a_disk_error_while_a_crash_is_mended_parts_no_request_from_its_original
     taking = stage.spool.path(Place("taking", "decisions"), "c.json")
     archived.rename(taking)
     with monkeypatch.context() as patch:
-        failed = fail_once(patch, fs, "read_regular", lambda p, *_: "/.taking/" in p)
+        failed = fail_once(patch, reading, "read_regular", lambda p, *_: "/.taking/" in p)
         assert lab.drain() == os.EX_IOERR
         assert failed
         assert os.path.exists(taking)

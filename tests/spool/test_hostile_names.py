@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from spoold import cli
-from spoold.disk.filenames import is_candidate
 from spoold.service import log_format
+from spoold.spool.filenames import is_candidate
 from spoold.states import FOLDERS, Per
 from tests.conftest import route
 from tests.invariants import violations

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spoold import rights as access
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.errors import ConfigError
 from spoold.host import permissions
 from spoold.rights import ENTER, GROUPS, READ, USERS, WRITE, may
@@ -153,7 +153,7 @@ def refuse(monkeypatch, stray):
         rename(source, target)
 
     monkeypatch.setattr(fs, "rename_new", refusing)
-    monkeypatch.setattr(fs, "is_stuck", lambda path: Path(path) == stray)
+    monkeypatch.setattr(reading, "is_fixed_folder", lambda path: Path(path) == stray)
 
 
 @pytest.mark.parametrize(

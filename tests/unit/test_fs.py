@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold.disk import fs, locks
+from spoold.disk import fs, locks, reading
 from spoold.disk.durable import Unsynced
 from spoold.errors import StorageError, TryLater
 
@@ -163,7 +163,7 @@ def test_a_replacement_is_always_whole(tmp_path):
 
     def read(_):
         while not over.is_set():
-            data = fs.read_regular(str(target), 5000).data
+            data = reading.read_regular(str(target), 5000).data
             assert len(data) == 5000
             assert len(set(data)) == 1
 
@@ -248,12 +248,12 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path_factory, data, limit):
     path = tmp_path_factory.mktemp("f") / "x"
     path.write_bytes(data)
     if len(data) <= limit:
-        read = fs.read_regular(str(path), limit)
+        read = reading.read_regular(str(path), limit)
         assert read.data == data
         assert read.status.st_size == len(data)
     else:
-        with pytest.raises(fs.TooLarge) as error:
-            fs.read_regular(str(path), limit)
+        with pytest.raises(reading.TooLarge) as error:
+            reading.read_regular(str(path), limit)
         assert error.value.size == len(data)
 
 
@@ -276,8 +276,8 @@ def test_only_a_regular_file_is_opened(tmp_path, kind):
             sock.bind(str(path))
         case "device":
             path = Path("/dev/zero")
-    with pytest.raises(fs.NotRegular) as error:
-        fs.read_regular(str(path), 1 << 20)
+    with pytest.raises(reading.NotRegular) as error:
+        reading.read_regular(str(path), 1 << 20)
     sock.close()
     expected = {"folder": "directory", "link": "symlink", "dangling link": "symlink"}
     assert error.value.kind == expected.get(kind, "special-file")
@@ -287,7 +287,7 @@ def test_only_a_regular_file_is_opened(tmp_path, kind):
 def test_a_missing_file_says_so(tmp_path):
     """What is gone is told apart from what may not be read."""
     with pytest.raises(FileNotFoundError):
-        fs.read_regular(str(tmp_path / "x"), 1)
+        reading.read_regular(str(tmp_path / "x"), 1)
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo"])
@@ -306,7 +306,7 @@ def test_a_file_that_is_swapped_at_the_last_moment_is_not_followed(tmp_path, mon
 
     monkeypatch.setattr(os, "lstat", swap)
     with pytest.raises(OSError, match=r"symbolic links|special-file"):
-        fs.read_regular(str(path), 100)
+        reading.read_regular(str(path), 100)
 
 
 @pytest.mark.parametrize("more", [1, 2, 100_000])
@@ -323,8 +323,8 @@ def test_a_file_that_grows_while_it_is_read_stays_within_the_limit(tmp_path, mon
         return status
 
     monkeypatch.setattr(os, "fstat", grow)
-    with pytest.raises(fs.TooLarge):
-        fs.read_regular(str(path), 10)
+    with pytest.raises(reading.TooLarge):
+        reading.read_regular(str(path), 10)
 
 
 def test_reading_leaves_no_descriptor_open(tmp_path):
@@ -334,8 +334,8 @@ def test_reading_leaves_no_descriptor_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     for limit in (5, 10):
         for _ in range(20):
-            with suppress(fs.TooLarge):
-                fs.read_regular(str(path), limit)
+            with suppress(reading.TooLarge):
+                reading.read_regular(str(path), limit)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -381,7 +381,7 @@ def test_names_that_are_not_utf8_are_listed(tmp_path):
     names = [b"a", b"\xff\xfe", "é".encode(), b"x\ny"]
     for name in names:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
-    found = list(fs.entries(str(tmp_path)))
+    found = list(reading.entries(str(tmp_path)))
     assert sorted(os.fsencode(entry.name) for entry in found) == sorted(names)
     assert all(os.path.exists(entry.path) for entry in found)
 
@@ -394,7 +394,7 @@ def test_names_that_are_not_utf8_are_listed(tmp_path):
 def test_a_kind_is_that_of_the_name_itself(tmp_path, make, kind):
     """A link is a link, whatever it leads to."""
     make(tmp_path / "x")
-    assert fs.kind_of(fs.status(str(tmp_path / "x"))) == kind
+    assert reading.kind_of(reading.status(str(tmp_path / "x"))) == kind
 
 
 # One instance
@@ -483,9 +483,9 @@ def test_an_unsynced_draft_gets_no_name(tmp_path):
     unsynced = Unsynced(str(tmp_path))
     draft = unsynced.write(str(tmp_path), "x", b"data")
     with pytest.raises(RuntimeError, match="before its data was synced"):
-        unsynced.renamed(draft, str(tmp_path / "name"), temporary=True)
+        unsynced.note_rename(draft, str(tmp_path / "name"), temporary=True)
     unsynced.flush()
-    unsynced.renamed(draft, str(tmp_path / "name"), temporary=True)
+    unsynced.note_rename(draft, str(tmp_path / "name"), temporary=True)
     unsynced.flush()
 
 
@@ -499,8 +499,8 @@ def test_data_first_then_the_folder_it_came_to_then_the_one_it_left(tmp_path, sy
     unsynced.flush()
     assert synced == [draft]
     synced.clear()
-    unsynced.renamed(draft, str(tmp_path / "a/x"), temporary=True)
-    unsynced.renamed(str(tmp_path / "a/x"), str(tmp_path / "b/x"))
+    unsynced.note_rename(draft, str(tmp_path / "a/x"), temporary=True)
+    unsynced.note_rename(str(tmp_path / "a/x"), str(tmp_path / "b/x"))
     unsynced.flush()
     assert synced == [str(tmp_path / "b"), str(tmp_path / "a")]
 
@@ -511,7 +511,7 @@ def test_a_folder_is_synced_once_for_many_files(tmp_path, synced):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     for number in range(100):
-        unsynced.renamed(str(tmp_path / f"a/{number}"), str(tmp_path / f"b/{number}"))
+        unsynced.note_rename(str(tmp_path / f"a/{number}"), str(tmp_path / f"b/{number}"))
     unsynced.flush()
     assert synced == [str(tmp_path / "b"), str(tmp_path / "a")]
     unsynced.flush()
@@ -534,11 +534,11 @@ unsynced = Unsynced(sys.argv[1])
 drafts = [unsynced.write(sys.argv[1], "x", b"data") for _ in range(int(sys.argv[2]))]
 for number in range(int(sys.argv[3])):
     os.mkdir(f"{sys.argv[1]}/{number}")
-    unsynced.renamed(f"{sys.argv[1]}/x", f"{sys.argv[1]}/{number}/x", temporary=True)
+    unsynced.note_rename(f"{sys.argv[1]}/x", f"{sys.argv[1]}/{number}/x", temporary=True)
 os.write(2, b"flush\\n")
 unsynced.flush()
 for draft in drafts:
-    unsynced.renamed(draft, draft + ".json", temporary=True)
+    unsynced.note_rename(draft, draft + ".json", temporary=True)
 """
     log = tmp_path / "log"
     words = ["strace", "-f", "-o", str(log), "-e", "trace=write,fsync,fdatasync,syncfs,sync"]
@@ -624,7 +624,7 @@ def test_a_time_of_the_file_system_is_in_utc(tmp_path):
     """The same moment, whatever the time zone of the machine is."""
     path = tmp_path / "x"
     path.touch()
-    found = fs.utc(path.stat().st_mtime)
+    found = reading.utc(path.stat().st_mtime)
     assert found.utcoffset().total_seconds() == 0
     assert found.timestamp() == pytest.approx(path.stat().st_mtime)
 

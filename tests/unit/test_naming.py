@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spoold.disk.filenames import is_candidate, is_odd, readable_name
 from spoold.errors import SpooldError
+from spoold.spool.filenames import is_candidate, is_odd, readable_name
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, Role
 

@@ -5,8 +5,7 @@ import re
 from typing import Any
 
 from spoold.cli.importing.plan import Plan, commented, literal, old_json, quoted, table, wrong
-from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk import reading
 from spoold.errors import NotPossible
 from spoold.record import JsonObject
 from spoold.spool import imports
@@ -145,17 +144,19 @@ def _processed(plan: Plan, state: str) -> dict[str, JsonObject]:
 def _requests(plan: Plan, known: dict[str, JsonObject], folder: str, approvals: str) -> None:
     """Tell what is not done there; learn of requests that are not in the state yet."""
     made = {was.get("dispatch_id"): one for one, was in known.items()}
-    consumer: Any = json_object(os.path.join(approvals, "..", "state.json"), _REQUEST_BYTES) or {}
+    consumer: Any = (
+        reading.json_object(os.path.join(approvals, "..", "state.json"), _REQUEST_BYTES) or {}
+    )
     handed_on = set(map(str, consumer.get("processed_request_ids") or ()))
     if not os.path.isdir(approvals):
         plan.warn(f"there is no folder {shown(approvals)}: what was approved there is not told "
                   "from what waits. Name it with --approvals")  # fmt: skip
-    found = fs.entries(folder) if os.path.isdir(folder) else ()
+    found = reading.entries(folder) if os.path.isdir(folder) else ()
     for entry in sorted(found, key=lambda entry: entry.name):
         dispatch_id, suffix = os.path.splitext(entry.name)
         if suffix != ".json":
             continue
-        request = json_object(entry.path, _REQUEST_BYTES) or {}
+        request = reading.json_object(entry.path, _REQUEST_BYTES) or {}
         one = str(request.get("source_decision_id") or made.get(dispatch_id) or "").strip()
         if not one:
             raise NotPossible(

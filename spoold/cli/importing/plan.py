@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.errors import NotPossible, UsageError
 from spoold.record import JsonObject
 from spoold.text import shown
@@ -75,10 +75,10 @@ def old_text(path: str) -> str:
         NotPossible: it is empty, no text, or no file.
     """
     try:
-        data = fs.read_regular(os.path.realpath(path), _MOST).data
+        data = reading.read_regular(os.path.realpath(path), _MOST).data
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"there is no file {shown(path)}") from None
-    except (fs.NotRegular, fs.TooLarge) as error:
+    except (reading.NotRegular, reading.TooLarge) as error:
         raise NotPossible(f"{shown(path)} {error.strerror}") from None
     if not data.strip():
         raise NotPossible(f"{shown(path)} is empty. Take it from a backup")

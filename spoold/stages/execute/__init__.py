@@ -10,7 +10,7 @@ import os
 import time
 
 from spoold import request
-from spoold.disk import fs
+from spoold.disk import reading
 from spoold.disk.free_space import ran_out
 from spoold.errors import ADVICE, BadInput, ExecutionError, Transient
 from spoold.executors import Result
@@ -102,7 +102,7 @@ class Execute:
         last = found.attempts[-1]
         target, not_before, problem = target_of(found), None, None
         if target.folder == "deferred":
-            not_before = fs.status(self.spool.path(self._running, found.name)).st_mtime
+            not_before = reading.status(self.spool.path(self._running, found.name)).st_mtime
         if target == _HELD and last.code and last.code in ADVICE:
             problem = BadInput(last.code, last.summary or "")
         return Verdict(found, target, not_before, problem)
@@ -249,8 +249,8 @@ class Execute:
         if (found.name, found.executor) != (name, self._instance.name) or not found.approvals:
             what = f"It is not what the gate passes to executor {self._instance.name}."
             raise BadInput("not-a-request", what)
-        writer = fs.owner(self.spool.path(self._running, name))
-        gate = fs.owner(self.spool.path(_CHECKING))
+        writer = reading.owner(self.spool.path(self._running, name))
+        gate = reading.owner(self.spool.path(_CHECKING))
         # What this executor has itself written it had begun; anything else is the gate's.
         if writer not in (None, gate) and (writer != os.geteuid() or not found.attempts):
             what = f"Neither the gate nor this executor wrote it, but user {user_name(writer)}."

@@ -12,7 +12,7 @@ from typing import Any
 from spoold import request
 from spoold.config.secrets import SecretMissing, read_secret
 from spoold.config.settings import Configuration, SecretRef
-from spoold.disk import fs
+from spoold.disk import fs, reading
 from spoold.disk.capped_file import Capture
 from spoold.disk.free_space import ran_out
 from spoold.errors import (
@@ -142,7 +142,7 @@ class Attempts:
         folder = self.spool.path(Place("logs"), found.dispatch_id)
         code = "logs-unreadable"
         try:
-            status = fs.status(folder)
+            status = reading.status(folder)
         except FileNotFoundError:
             # What has begun without it is for the kind to judge.
             if begun or not self.instance.outlives:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.peek import json_object
+from spoold.disk import fs, reading
 from spoold.errors import BadInput
 from spoold.request import Request
 from spoold.spool.spool import Place, Spool
@@ -61,11 +60,14 @@ class Wishes:
         """Remove a wish that is fulfilled, or is about nothing; what is no wish is kept."""
         path = self._spool.path(self._place, name)
         try:
-            status = fs.status(path)
+            status = reading.status(path)
         except FileNotFoundError:
             return
-        is_empty = fs.kind_of(status) == "file" and not status.st_size
-        if is_empty or (json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel":
+        is_empty = reading.kind_of(status) == "file" and not status.st_size
+        if (
+            is_empty
+            or (reading.json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel"
+        ):
             fs.remove(path)
             return
         what = "It lies where people say what is to be stopped, and says nothing of the kind."

@@ -3,7 +3,7 @@
 from collections import deque
 
 from spoold import request
-from spoold.disk.peek import json_object
+from spoold.disk.reading import json_object
 from spoold.spool.spool import Place, Spool
 
 

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from spoold.disk import fs
-from spoold.disk.filenames import another, is_candidate, readable_name
+from spoold.disk import reading
 from spoold.disk.free_space import Floor, ran_out
 from spoold.disk.locks import written_to_now
 from spoold.errors import BadInput
 from spoold.request import reason
 from spoold.sources.inbox import Inbox
+from spoold.spool.filenames import another, is_candidate, readable_name
 from spoold.spool.index import Index, IndexDamaged
 from spoold.spool.spool import Place
 from spoold.stages.intake.batch import Batch
@@ -160,14 +160,14 @@ class Intake:
         folder, arrivals = self.spool.path(place), self.context.arrivals
         since = arrivals.scanning(folder)
         found, news, oldest = [], [], math.inf
-        for entry in fs.entries(folder):
+        for entry in reading.entries(folder):
             if not wanted(entry.name):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            found.append((status.st_mtime_ns, entry.name, fs.kind_of(status) == "file"))
+            found.append((status.st_mtime_ns, entry.name, reading.kind_of(status) == "file"))
             oldest = min(oldest, status.st_ctime)
             if status.st_ctime >= since:
                 news.append(entry.name)
@@ -213,7 +213,7 @@ class Intake:
     def _claimed(self, inbox: Inbox, name: str, drop: Drop) -> Claim:
         kept, now = readable_name(name), self.context.clock()
         claim = claimed(inbox, name, kept, now, drop)
-        if fs.exists(f"{self.spool.root}/{claim.archived}"):
+        if reading.exists(f"{self.spool.root}/{claim.archived}"):
             return claimed(inbox, name, another(kept), now, drop)
         return claim
 
@@ -256,13 +256,13 @@ class Intake:
         if not self._stuck:
             return False
         with suppress(FileNotFoundError):
-            return self._stuck.get((inbox.name, name)) == fs.status(path).st_ino
+            return self._stuck.get((inbox.name, name)) == reading.status(path).st_ino
         return True
 
     def _give_up(self, inbox: Inbox, name: str, path: str, error: OSError) -> None:
         """A file that may not be moved stays where it is, said once, with a reason to be seen."""
         with suppress(FileNotFoundError):
-            self._stuck[inbox.name, name] = fs.status(path).st_ino
+            self._stuck[inbox.name, name] = reading.status(path).st_ino
         quarantine, now = Place("quarantine", inbox.name), self.context.clock()
         problem = BadInput("unreadable", f"Cannot take it from the inbox: {error.strerror}.")
         text = reason(problem.code, problem.what, problem.advice, now, file=shown(name))

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.filenames import is_odd
+from spoold.disk import reading
 from spoold.errors import ADVICE, BadInput
 from spoold.identity import event_digest
 from spoold.record import JsonObject, Record, parse
 from spoold.request import Policy, Request, Source
 from spoold.routing import Action, Routing
 from spoold.sources.inbox import Inbox
+from spoold.spool.filenames import is_odd
 from spoold.spool.spool import Place
 from spoold.text import shown
 
@@ -23,22 +23,22 @@ from spoold.text import shown
 class Drop:
     """A file as it lay there, or what is wrong with it."""
 
-    read: fs.Read | None
+    read: reading.Read | None
     document: JsonObject | None
     problem: BadInput | None
 
 
 def look(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
-    """Read and parse a drop within the limits of its inbox; see `fs.read_regular`.
+    """Read and parse a drop within the limits of its inbox; see `reading.read_regular`.
 
     Raises:
         OSError: it is gone, or could not be read.
     """
     try:
-        read = fs.read_regular(path, inbox.table.max_bytes, seen_regular=seen_regular)
-    except fs.NotRegular as error:
+        read = reading.read_regular(path, inbox.table.max_bytes, seen_regular=seen_regular)
+    except reading.NotRegular as error:
         return Drop(None, None, BadInput(error.kind, f"It is a {error.kind}, not a file."))
-    except fs.TooLarge as error:
+    except reading.TooLarge as error:
         what = f"It has {error.size} bytes; {inbox.name} takes {inbox.table.max_bytes}."
         return Drop(None, None, BadInput("too-large", what))
     try:

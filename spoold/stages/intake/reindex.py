@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from spoold import request
-from spoold.disk import fs
-from spoold.disk.filenames import is_odd
-from spoold.disk.peek import json_object
+from spoold.disk import reading
 from spoold.identity import event_digest, intent_digest
 from spoold.spool import imports
+from spoold.spool.filenames import is_odd
 from spoold.spool.index import Entry, Index
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, STATES
@@ -30,7 +29,7 @@ def reindex(spool: Spool, index: Index) -> int:
 def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
     for place in spool.places(*STATES):
         for name in spool.names(place):
-            fields = json_object(spool.path(place, name), request.MAX_BYTES) or {}
+            fields = reading.json_object(spool.path(place, name), request.MAX_BYTES) or {}
             with suppress(KeyError, TypeError, AttributeError):
                 known = str(fields["dispatch_id"])
                 if is_odd(known) or "/" in known:
@@ -39,7 +38,9 @@ def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
                 if place == Place("awaiting-approval") and fields["intent_key"]:
                     intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
     for place in spool.places("archive"):
-        for day in sorted(filter(_is_day, fs.entries(spool.path(place))), key=lambda day: day.name):
+        for day in sorted(
+            filter(_is_day, reading.entries(spool.path(place))), key=lambda day: day.name
+        ):
             yield from _repeats(day.path)
 
 
@@ -49,9 +50,9 @@ def _is_day(entry: os.DirEntry[str]) -> bool:
 
 
 def _repeats(day: str) -> Iterator[Entry]:
-    for entry in fs.entries(day):
+    for entry in reading.entries(day):
         if entry.name.endswith(REASON_SUFFIX):
-            fields = json_object(entry.path, request.MAX_BYTES) or {}
+            fields = reading.json_object(entry.path, request.MAX_BYTES) or {}
             with suppress(KeyError, TypeError):
                 digest = event_digest(fields["source"], fields["event_key"])
                 yield digest, str(fields["dispatch_id"])

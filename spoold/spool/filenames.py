@@ -1,4 +1,4 @@
-"""File names from strangers: which are looked at, and which a person can read and type."""
+"""File names that strangers chose: which drops are looked at, and names a person can type."""
 
 import os
 import secrets
