@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spoold import executors, routing
-from spoold.config import settings
+from spoold.config import configuration
 from spoold.service import loop
 from spoold.service.drain import drain
 from spoold.service.log_format import log_to_stderr
@@ -109,7 +109,7 @@ def main() -> None:
     log_to_stderr(as_json=True)
     recorder = Recorder()
     executors.register("recorder", recorder)
-    context = StageContext(routing.load(settings.load(Path(file))))
+    context = StageContext(routing.load(configuration.load(Path(file))))
     run = {
         "intake": lambda: intake(context),
         "drained": lambda: drained(context),

@@ -12,10 +12,12 @@ from typing import Any
 
 import orjson
 
-from spoold.cel.expression import Expression, RuleError, Scope, Template
+from spoold.cel.expression import Expression, RuleError, Scope
 from spoold.cel.result import EvalError
+from spoold.cel.template import Template
 from spoold.cel.tokens import Needs, all_needs
-from spoold.config.settings import Configuration, RouteFile, RouteTable
+from spoold.config.configuration import Configuration, RouteFile
+from spoold.config.settings import RouteTable
 from spoold.errors import BadInput, ConfigError
 from spoold.executors import instance as _instance
 from spoold.executors.instance import Instance

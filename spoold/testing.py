@@ -10,7 +10,7 @@ import orjson
 from pydantic import JsonValue
 
 from spoold import executors, routing
-from spoold.config import settings
+from spoold.config import configuration
 from spoold.executors import Context, Model, Result
 from spoold.service.drain import drain
 from spoold.stages.execute import Execute
@@ -130,7 +130,7 @@ class Lab:
         self.file.write_text(f'root = "../spool"\n{toml}', encoding="utf-8")
         for name, text in routes.items():
             (where / name).write_text(text, encoding="utf-8")
-        self.routing = routing.load(settings.load(self.file))
+        self.routing = routing.load(configuration.load(self.file))
         self.context = StageContext(self.routing, self.clock)
 
     def stages(self) -> list[Stage]:

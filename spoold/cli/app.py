@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from spoold.config import configuration as config
 from spoold.config import find
-from spoold.config import settings as config
 from spoold.linux.systemd import is_journal
 from spoold.spool.spool import Spool
 from spoold.states import Role

@@ -12,7 +12,7 @@ import orjson
 
 import spoold
 from spoold.cli.app import App, pass_app
-from spoold.config import find, settings
+from spoold.config import configuration, find
 from spoold.disk import fs
 from spoold.errors import NotPossible
 from spoold.spool.spool import Spool
@@ -66,7 +66,7 @@ def command(app: App, folder: str | None, user: bool) -> None:  # noqa: FBT001
     _copy(app, target)
     if user:
         _at_home(app, target / "spoold.toml")
-    made = settings.load(target / "spoold.toml")
+    made = configuration.load(target / "spoold.toml")
     made.root.mkdir(parents=True, exist_ok=True)
     spool = Spool(str(made.root), Role.INTAKE, made.settings.sources, made.settings.executors)
     spool.lay_out()

@@ -3,10 +3,30 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
-from spoold.config.settings import SecretRef
+
+class SecretRef(BaseModel):
+    """Where a secret is: exactly one of a systemd credential, a variable, a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    credential: str | None = None
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(x is not None for x in (self.credential, self.env, self.file)) != 1:
+            raise ValueError("a secret is exactly one of {credential=…}, {env=…}, {file=…}")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, str]:
+        given = {"credential": self.credential, "env": self.env, "file": self.file}
+        return {where: name for where, name in given.items() if name is not None}
 
 
 def references(value: object) -> Iterator[SecretRef]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from spoold.config.settings import SecretRef
+from spoold.config.secrets import SecretRef
 
 
 class Model(BaseModel):

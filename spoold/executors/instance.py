@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from spoold import executors
-from spoold.config.settings import Configuration, Retry
+from spoold.config.configuration import Configuration
+from spoold.config.settings import Retry
 from spoold.config.toml import complaints
 from spoold.errors import BadInput
 

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from spoold import __version__, request
-from spoold.config.settings import Configuration
+from spoold.config.configuration import Configuration
 from spoold.disk import fs
 from spoold.disk.reading import json_object
 from spoold.linux.systemd import Notifier

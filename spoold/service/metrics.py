@@ -25,7 +25,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold.config.settings import Configuration
+from spoold.config.configuration import Configuration
 from spoold.disk import fs, reading
 from spoold.service import heartbeat
 from spoold.spool import filenames

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from spoold import sources
-from spoold.config.settings import Configuration, SourceTable
+from spoold.config.configuration import Configuration
+from spoold.config.settings import SourceTable
 from spoold.config.toml import complaints
 from spoold.errors import BadInput
 from spoold.identity import LONGEST_KEY

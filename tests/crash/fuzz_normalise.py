@@ -17,10 +17,10 @@ import orjson
 with atheris.instrument_imports(include=["spoold.record", "spoold.sources", "spoold.routing"]):
     from spoold import record, routing
     from spoold.cel.expression import Scope
-    from spoold.config import settings
+    from spoold.config import configuration
     from spoold.errors import BadInput
 
-    ROUTING = routing.load(settings.load(Path(sys.argv.pop(1))))
+    ROUTING = routing.load(configuration.load(Path(sys.argv.pop(1))))
 
 from tests.crash.fuzz import mutated, typed, written
 

@@ -25,7 +25,7 @@ importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_point
 
 import spoold  # noqa: E402
 from spoold import cli, routing  # noqa: E402
-from spoold.config import settings  # noqa: E402
+from spoold.config import configuration  # noqa: E402
 from tests.crash import matrix_sabotage  # noqa: E402
 
 
@@ -97,7 +97,7 @@ def main(sabotage: str) -> None:
         if loaded != job["argv"][1]:
             # What loading leaves in memory for the next time need not be made in every fork.
             loaded = job["argv"][1]
-            routing.load(settings.load(Path(loaded)))
+            routing.load(configuration.load(Path(loaded)))
             gc.freeze()
         _run(job)
 

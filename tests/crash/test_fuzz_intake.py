@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spoold import request, routing
-from spoold.config import settings as config
+from spoold.config import configuration as config
 from spoold.errors import ADVICE
 from spoold.service.drain import drain
 from spoold.stages.intake import Intake

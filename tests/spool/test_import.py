@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from spoold import cli, routing
-from spoold.config import settings as config
+from spoold.config import configuration as config
 from spoold.disk import fs
 from spoold.errors import BadInput, StorageError
 from spoold.identity import digest

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoold import request
-from spoold.config import settings
+from spoold.errors import ConfigError
 from spoold.service import heartbeat, metrics
 from spoold.service.heartbeat import Board
 from spoold.spool.counters import BUCKETS, Counts
@@ -240,7 +240,7 @@ def test_they_are_served_where_the_configuration_says(lab, tmp_path, kind):
 )
 def test_no_other_machine_is_served(make_lab, listen):
     """An address that others can reach is a mistake in the configuration."""
-    with pytest.raises(settings.ConfigError, match="listen"):
+    with pytest.raises(ConfigError, match="listen"):
         make_lab(route(), toml=f'[metrics]\nlisten = "{listen}"\n')
 
 

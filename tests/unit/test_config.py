@@ -11,10 +11,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from spoold import routing
+from spoold.config import configuration as config
 from spoold.config import find, secrets
-from spoold.config import settings as config
-from spoold.config.secrets import SecretMissing
-from spoold.config.settings import SecretRef, format_duration, parse_duration
+from spoold.config.quantities import format_duration, parse_duration
+from spoold.config.secrets import SecretMissing, SecretRef
 from spoold.config.toml import line_of
 from spoold.errors import ConfigError
 from tests.contract import CONTRACT, CONTRACT_ROUTE

@@ -15,13 +15,13 @@ import pytest
 from pydantic import BaseModel
 
 from spoold import errors, executors, request, rights, routing, sources
-from spoold.config import settings
+from spoold.config import configuration
+from spoold.config.secrets import SecretRef
 from spoold.config.settings import (
     ExecutorTable,
     HealthTable,
     MetricsTable,
     RouteTable,
-    SecretRef,
     Settings,
     SourceTable,
 )
@@ -263,7 +263,7 @@ def test_the_examples_of_the_pages_work_together(tmp_path):
     (tmp_path / "spoold.toml").write_text(example_of(page(TOML)), encoding="utf-8")
     (tmp_path / "routes.d").mkdir()
     (tmp_path / "routes.d/10.toml").write_text(example_of(page(ROUTES)), encoding="utf-8")
-    loaded = routing.load(settings.load(tmp_path / "spoold.toml"))
+    loaded = routing.load(configuration.load(tmp_path / "spoold.toml"))
     assert [route.table.name for route in loaded.routes] == ["drill"]
 
 

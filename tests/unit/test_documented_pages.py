@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from spoold import rights as access
-from spoold.config.settings import Settings, SourceTable, parse_duration
+from spoold.config.quantities import parse_duration
+from spoold.config.settings import Settings, SourceTable
 from spoold.health import look
 from spoold.request import now
 from spoold.service import metrics

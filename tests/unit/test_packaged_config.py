@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 from spoold import rights, routing, states
-from spoold.config import settings as config
+from spoold.config import configuration as config
 from tests.unit._manual import CHECKOUT
 
 BUILD = (CHECKOUT / "packaging/deb/build").read_text(encoding="utf-8")

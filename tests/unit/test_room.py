@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spoold.config.settings import parse_size
+from spoold.config.quantities import parse_size
 from spoold.disk.free_space import Floor, ran_out
 from spoold.errors import NoRoom, StorageError
 

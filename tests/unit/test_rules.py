@@ -19,8 +19,8 @@ from spoold.cel.expression import (
     NotBoolean,
     RuleError,
     Scope,
-    Template,
 )
+from spoold.cel.template import Template
 
 TICKET = {
     "source": "webhooks",

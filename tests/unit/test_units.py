@@ -11,7 +11,7 @@ import pytest
 
 from spoold import rights, routing
 from spoold.cli import init
-from spoold.config import settings as config
+from spoold.config import configuration as config
 from spoold.host import units
 from tests.unit._manual import CHECKOUT, KINDS, table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from spoold import routing
 from spoold.cli.app import App
 from spoold.cli.importing.plan import Plan
-from spoold.config import settings as config
+from spoold.config import configuration as config
 from spoold.disk import fs
 from spoold.errors import BadInput, ConfigError, NotPossible, TryLater, UsageError
 from spoold.record import JsonObject

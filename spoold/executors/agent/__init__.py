@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from spoold.config.settings import SecretRef
+from spoold.config.secrets import SecretRef
 from spoold.errors import Permanent, Transient
 from spoold.executors import Context, Finding, Result, Running
 from spoold.executors.agent.confinement import confine_again, found_group, scope_for, unenforced

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from spoold.config.settings import Duration, SecretRef
+from spoold.config.quantities import Duration
+from spoold.config.secrets import SecretRef
 from spoold.executors import Model
 from spoold.executors.agent.commands import Command, choose, with_defaults
 from spoold.executors.agent.confinement import Scope

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from spoold.config.settings import Duration, SecretRef
+from spoold.config.quantities import Duration
+from spoold.config.secrets import SecretRef
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Finding, Model, Result, ends_of
 from spoold.executors.child import Ending, begin, supervise

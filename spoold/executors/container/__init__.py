@@ -10,7 +10,7 @@ pruned. Secrets are read when a container is made, and taken out of all that is 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from spoold.config.settings import SecretRef
+from spoold.config.secrets import SecretRef
 from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context, Finding, Result, Running
 from spoold.executors.container.cancel import take_back

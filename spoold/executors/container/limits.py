@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from spoold.config.settings import Duration
+from spoold.config.quantities import Duration
 from spoold.executors import Model
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

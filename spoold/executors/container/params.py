@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from spoold.config.settings import Duration, SecretRef
+from spoold.config.quantities import Duration
+from spoold.config.secrets import SecretRef
 from spoold.executors import Model
 from spoold.executors.container import limits as terms
 from spoold.executors.container.limits import Health, Labels, Limits, Plan

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spoold.config.settings import SecretRef
+from spoold.config.secrets import SecretRef
 from spoold.errors import Transient
 from spoold.executors.container import limits as terms
 from spoold.executors.container.engine import Facts

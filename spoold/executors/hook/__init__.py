@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from spoold import __version__
-from spoold.config.settings import Duration, SecretRef
+from spoold.config.quantities import Duration
+from spoold.config.secrets import SecretRef
 from spoold.errors import ExecutionError, OutcomeUnknown, Transient
 from spoold.executors import Context, Finding, Model, Result
 from spoold.executors.hook import openclaw

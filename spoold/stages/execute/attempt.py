@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from spoold import request
-from spoold.config.secrets import SecretMissing, read_secret
-from spoold.config.settings import Configuration, SecretRef
+from spoold.config.configuration import Configuration
+from spoold.config.secrets import SecretMissing, SecretRef, read_secret
 from spoold.disk import fs, reading
 from spoold.disk.capped_file import Capture
 from spoold.disk.free_space import ran_out
