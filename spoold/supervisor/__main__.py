@@ -25,38 +25,39 @@ from pathlib import Path
 from typing import Any
 
 from spoold.disk import fs
-from spoold.linux import safe_open as below
 from spoold.linux.processes import Identity, adopt_orphans, die_with_parent, identify
-from spoold.supervisor.agent import Agent, Job, kill_all
+from spoold.linux.safe_open import mark
+from spoold.supervisor.agent import Agent, kill_all
+from spoold.supervisor.job import Job
 from spoold.supervisor.watch import Watch, as_text
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
-class Wish:
-    """Whether somebody wants it to end; who that is, only the executor may know."""
+class EndSignal:
+    """Whether a signal has asked for the end; who sent it, only the executor may know."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._came = False
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heard)
+            signal.signal(number, self._note)
 
     def __call__(self) -> bool:
-        """Whether that was said."""
-        return self._told
+        """Whether one came."""
+        return self._came
 
-    def _heard(self, _number: int, _frame: object) -> None:
-        self._told = True
+    def _note(self, _number: int, _frame: object) -> None:
+        self._came = True
 
 
 def supervise(job: Job, files: str) -> None:
     """Start the agent, stay with it, and write down how it ended."""
-    told = Wish()
+    told = EndSignal()
     prompt_file = f"{files}.prompt" if "{prompt_file}" in job.argv else None
     if prompt_file:
         _write_private(prompt_file, job.prompt)
     agent = Agent(job, prompt_file)
-    before = below.mark(job.cwd, job.evidence) if job.evidence else None
+    before = mark(job.cwd, job.evidence) if job.evidence else None
     facts = {"started_at": as_text(datetime.now(UTC)), "before": before}
     said: dict[str, Any] = {"pid": agent.pid, **facts}
     try:
@@ -89,7 +90,7 @@ def _begin(agent: Agent, files: str) -> int:
     return agent.release()
 
 
-def _watched(job: Job, agent: Agent, files: str, told: Wish) -> dict[str, Any]:
+def _watched(job: Job, agent: Agent, files: str, told: EndSignal) -> dict[str, Any]:
     started = time.monotonic()
     watch = Watch(job, agent, files, told)
     why = watch.until_it_ends(started)

@@ -6,55 +6,16 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from spoold.linux import cgroups
 from spoold.linux.processes import children, descendants, die_with_parent, send
+from spoold.supervisor.job import Job
 
 #: Between SIGTERM and SIGKILL (seconds), and for killed processes to be gone.
 _GRACE, _GONE = 2.0, 5.0
 #: Who goes first when the memory of the group is used up: not the supervisor.
 _FIRST = "500"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the executor asks for; JSON with these keys.
-
-    Attributes:
-        parent: the executor's process; if it dies before the agent has begun, nothing begins.
-        program: the absolute path of what is executed.
-        argv: its arguments; `{prompt_file}` stands for the path of a file with the prompt.
-        cwd: where.
-        env: its whole environment.
-        prompt: given on stdin, unless `argv` has a file for it.
-        timeout: seconds for all of it.
-        idle_timeout: seconds without output.
-        max_output: bytes that are kept of each stream.
-        secrets: values that are taken out of the output.
-        key: of the JSON output, see `Usage`.
-        max_cost: US dollars; None for no limit.
-        max_turns: None for no limit.
-        evidence: a file below `cwd`; what it is before the agent begins is written down.
-        group: the name of the control group that the supervisor has for itself, if it has one.
-    """
-
-    parent: int
-    program: str
-    argv: list[str]
-    cwd: str
-    env: dict[str, str]
-    prompt: str
-    timeout: float
-    idle_timeout: float
-    max_output: int
-    secrets: list[str]
-    key: str | None
-    max_cost: float | None
-    max_turns: int | None
-    evidence: str | None = None
-    group: str = ""
 
 
 class Agent:

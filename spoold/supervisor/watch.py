@@ -12,7 +12,8 @@ from typing import Any
 
 from spoold.disk import fs
 from spoold.disk.capped_file import Capture
-from spoold.supervisor.agent import Agent, Job
+from spoold.supervisor.agent import Agent
+from spoold.supervisor.job import Job
 from spoold.supervisor.redact import Redactor
 from spoold.supervisor.usage import Usage
 

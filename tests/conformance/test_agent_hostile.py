@@ -17,7 +17,7 @@ import pytest
 
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Running, agent
-from spoold.executors.agent import launch, watchdog
+from spoold.executors.agent import watchdog
 from spoold.linux.processes import boot_id, identify, with_variable
 from tests.conformance.agents import config, gone, outcome, params
 from tests.contract import FILLS_ITS_INPUT
@@ -188,7 +188,7 @@ def test_orphans_do_not_fill_the_process_table(stage, tmp_path):
 
 @pytest.fixture
 def _impatient(monkeypatch):
-    """The backstop waits for less."""
+    """The watchdog waits for less."""
     monkeypatch.setattr(watchdog, "_GRACE", 0.5)
     monkeypatch.setattr(watchdog, "_SILENT", 1.5)
 
@@ -246,17 +246,17 @@ def test_a_silent_supervisor_without_an_agent_only_waits(stage, tmp_path, monkey
     context = stage.context(config(""))
     left(context)
     with subprocess.Popen(["sleep", "600"]) as silent:
-        backstop = watchdog.Backstop(context.files, identify(silent.pid), -1.0)
-        assert backstop.due() is None
+        watcher = watchdog.Watchdog(identify(silent.pid), -1, context, -1.0)
+        assert watcher.overdue() is None
         silent.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, silent.pid, os.WSTOPPED)
-        assert backstop.due() == "timeout"
+        assert watcher.overdue() == "timeout"
         silent.send_signal(signal.SIGCONT)
-        until(lambda: backstop.due() is None)
+        until(lambda: watcher.overdue() is None)
         claim = json.loads(Path(f"{context.files}.process.json").read_bytes())
         claim["agent"] = identify(silent.pid)._asdict()
         left(context, process=json.dumps(claim))
-        assert backstop.due() == "timeout"
+        assert watcher.overdue() == "timeout"
         silent.kill()
 
 
@@ -324,7 +324,7 @@ def test_nothing_in_the_place_of_what_its_supervisor_leaves_blocks_us(stage, tmp
     with suppress(FileNotFoundError):
         Path(path).unlink()
     put(path)
-    time.sleep(launch._TICK * 1.5)
+    time.sleep(watchdog._TICK * 1.5)
     os.kill(pid, signal.SIGKILL)
     assert type(ended()) is OutcomeUnknown
     probed = outcome(lambda: agent.probe(params(context.config, tmp_path), context))

@@ -13,7 +13,7 @@ import pytest
 
 from spoold.errors import OutcomeUnknown, Transient
 from spoold.executors import Running, agent
-from spoold.executors.agent import confinement, launch
+from spoold.executors.agent import attempt_files, confinement
 from spoold.executors.agent.confinement import Confined, scope_for
 from spoold.linux.processes import Identity, boot_id, identify
 from tests.conformance.agents import config, outcome, params
@@ -172,8 +172,8 @@ def test_a_start_that_did_nothing_may_be_repeated(stage, tmp_path, monkeypatch, 
 
 def test_a_claim_that_cannot_be_read_now_is_no_start_that_did_nothing(stage, tmp_path, monkeypatch):
     """While no descriptor is left the agent has begun all the same: nobody says it may start."""
-    monkeypatch.setattr(launch, "_BEGINS", 2.0)
-    monkeypatch.setattr(launch, "supervisor_of", lambda _: None)
+    monkeypatch.setattr(attempt_files, "CLAIMS_WITHIN", 2.0)
+    monkeypatch.setattr(attempt_files, "supervisor_of", lambda _: None)
     settings = config("import time; time.sleep(600)")
     context = stage.context(settings)
     ended = outcome(lambda: agent.run(params(settings, tmp_path), context))

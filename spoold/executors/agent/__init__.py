@@ -12,21 +12,21 @@ from typing import Any
 from spoold.config.secrets import SecretRef
 from spoold.errors import Permanent, Transient
 from spoold.executors import Context, Finding, Result, Running
-from spoold.executors.agent.confinement import confine_again, found_group, scope_for, unenforced
-from spoold.executors.agent.launch import (
-    follow,
-    has_begun,
-    is_about_to_begin,
-    may_have_begun,
+from spoold.executors.agent.attempt_files import (
+    Start,
+    how_far,
     read,
-    start_supervisor,
     supervisor_of,
+    wait_for_claim,
 )
+from spoold.executors.agent.confinement import confine_again, found_group, scope_for, unenforced
+from spoold.executors.agent.launch import start_supervisor
 from spoold.executors.agent.params import LITERAL, OPTIONAL, Config, Params, check, complete, lane
 from spoold.executors.agent.runtimes import findings
-from spoold.executors.agent.verdict import judge, lost
-from spoold.executors.agent.watchdog import kill_what_is_left, what_is_left
+from spoold.executors.agent.verdict import judge, lost, never_started
+from spoold.executors.agent.watchdog import follow, kill_what_is_left, what_is_left
 from spoold.executors.agent.worktree import fresh_worktree
+from spoold.supervisor.job import Job
 
 __all__ = [
     "LITERAL", "OPTIONAL", "Config", "Params", "check", "complete", "doctor", "lane", "probe",
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def run(params: Params, context: Context) -> Result:
-    """Give it a supervisor, and stay with it to its end."""
+    """Give the agent a supervisor, and stay with it to its end."""
     if context.stopping.is_set():
         raise Transient("interrupted", "The service was stopped before the agent was started.")
     config: Config = context.config
@@ -46,57 +46,53 @@ def run(params: Params, context: Context) -> Result:
             f"There is no executable {params.argv[0]} on this host (path: {config.path}). "
             "`spoold doctor` says what is missing.",
         )
-    values = {
+    variables = {
         name: value if isinstance(value, str) else context.secret(value)
         for name, value in params.env.items()
     }
-    cwd = params.cwd
-    if params.worktree:
-        cwd = fresh_worktree(cwd, context, params.timeout)
-    job = {
-        "program": program,
-        "argv": params.argv,
-        "cwd": cwd,
-        "env": {
+    cwd = fresh_worktree(params.cwd, context, params.timeout) if params.worktree else params.cwd
+    scope = scope_for(config.scope, context, params.memory, params.cpus)
+    job = Job(
+        parent=os.getpid(),
+        program=program,
+        argv=params.argv,
+        cwd=cwd,
+        env={
             **_inherited(config),
             "PATH": config.path,
-            **values,
+            **variables,
             "SPOOLD_DISPATCH_ID": context.dispatch_id,
             "SPOOLD_ATTEMPT": str(context.number),
         },
-        "prompt": params.prompt,
-        "timeout": params.timeout,
-        "idle_timeout": params.idle_timeout,
-        "max_output": config.max_output,
-        "secrets": [values[n] for n, value in params.env.items() if not isinstance(value, str)],
-        "key": params.evidence.get("json"),
-        "max_cost": params.max_cost,
-        "max_turns": params.max_turns,
-        "evidence": params.evidence.get("file"),
-    }
-    start_supervisor(
-        job, context.files, scope_for(config.scope, context, params.memory, params.cpus)
+        prompt=params.prompt,
+        timeout=params.timeout,
+        idle_timeout=params.idle_timeout,
+        max_output=config.max_output,
+        secrets=[variables[n] for n, value in params.env.items() if not isinstance(value, str)],
+        key=_text(params.evidence.get("json")),
+        max_cost=params.max_cost,
+        max_turns=params.max_turns,
+        evidence=_text(params.evidence.get("file")),
+        group=scope.name,
     )
+    start_supervisor(job, context, scope)
     return _stay(params, context)
 
 
 def probe(params: Params, context: Context) -> Result | Running:
     """Look at what its supervisor has left, and whether that still runs."""
-    files = context.files
-    is_there = supervisor_of(files) is not None or is_about_to_begin(files)
-    supervisor = supervisor_of(files)
-    if supervisor is None:
-        if not (is_there or context.heard_of or has_begun(files)):
-            raise Transient("never-started", "Its executor ended before the agent could begin.")
-        return _left(params, context)
-    if supervisor.alive:
+    wait_for_claim(context)
+    supervisor = supervisor_of(context.files)
+    if supervisor and supervisor.alive:
         return Running(f"{params.argv[0]} runs under supervisor {supervisor.pid}.")
-    ended = read(files, "exit")
-    if ended is not None:
+    if supervisor and (ended := read(context.files, "exit")) is not None:
         return judge(params, context, ended)
-    if not (context.heard_of or may_have_begun(files, supervisor)):
-        raise Transient("never-started", "Its supervisor ended before the agent could begin.")
-    return _left(params, context)
+    if how_far(context) is Start.NOT_BEGUN:
+        raise never_started()
+    if pids := what_is_left(context):
+        listed = ", ".join(map(str, pids))
+        return Running(f"{params.argv[0]} has no supervisor any more, but these run: {listed}.")
+    raise lost(params, context, [], [], grouped=True)
 
 
 def resume(params: Params, context: Context) -> Result:
@@ -107,7 +103,7 @@ def resume(params: Params, context: Context) -> Result:
 
 def _stay(params: Params, context: Context) -> Result:
     supervisor = supervisor_of(context.files)
-    ended = follow(context.files, supervisor, context, params.timeout) if supervisor else None
+    ended = follow(supervisor, context, params.timeout) if supervisor else None
     if ended is None:
         grouped = found_group(context) is not None
         raise lost(params, context, *kill_what_is_left(context), grouped=grouped)
@@ -133,13 +129,9 @@ def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
         yield problem
 
 
-def _left(params: Params, context: Context) -> Running:
-    """Its supervisor is gone, and nobody saw the end; what goes on without it is ended next."""
-    if pids := what_is_left(context):
-        listed = ", ".join(map(str, pids))
-        return Running(f"{params.argv[0]} has no supervisor any more, but these run: {listed}.")
-    raise lost(params, context, [], [], grouped=True)
-
-
 def _inherited(config: Config) -> dict[str, str]:
     return {name: os.environ[name] for name in config.inherit_env if name in os.environ}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -6,13 +6,18 @@ from datetime import datetime
 
 from spoold.errors import ExecutionError, NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
+from spoold.executors.agent.attempt_files import Facts, was_cancelled
 from spoold.executors.agent.evidence import look
-from spoold.executors.agent.launch import Facts, is_wished_for
 from spoold.executors.agent.params import Params
 from spoold.executors.agent.worktree import works_in
 
 #: What an operating system is short of, and may have again.
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
+
+
+def never_started() -> Transient:
+    """The attempt has done nothing, and may be repeated."""
+    return Transient("never-started", "Its executor ended before the agent could begin.")
 
 
 def lost(
@@ -95,7 +100,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
     stays = f"after {seconds} s; what it had done by then stays done"
     match why:
         case "never-started":
-            raise Transient("never-started", "Its executor ended before the agent could begin.")
+            raise never_started()
         case "not-started":
             raise _not_started(params, details["cwd"], int(ended.get("errno") or 0))
         case "timeout":
@@ -121,7 +126,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
 
 def _terminated(context: Context, ended: Facts, how: str, details: Facts) -> ExecutionError:
     """Somebody told its supervisor to end."""
-    if is_wished_for(context):
+    if was_cancelled(context):
         what = f"A person cancelled it: {how}{_stuck(ended)}"
         return Permanent("cancelled", what, details)
     if ended.get("begun") is False:
@@ -177,7 +182,7 @@ def _beyond_its_caps(params: Params, ended: Facts) -> str:
 
 def _stuck(ended: Facts) -> str:
     """Said when the supervisor did not do it."""
-    if not ended.get("backstop"):
+    if not ended.get("from_outside"):
         return ""
     return " Its supervisor did not do that in time, as if it had been stopped; it was killed too."
 

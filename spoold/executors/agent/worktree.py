@@ -16,7 +16,7 @@ from pathlib import Path
 from spoold.disk.capped_file import Capture
 from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context
-from spoold.executors.agent.launch import has_begun
+from spoold.executors.agent.attempt_files import Start, how_far
 from spoold.executors.agent.watchdog import kill_what_is_left
 from spoold.executors.child import Ending, begin, supervise
 from spoold.linux.safe_open import read_whole
@@ -65,7 +65,7 @@ def fresh_worktree(repository: str, context: Context, timeout: float) -> str:
     if os.path.lexists(path) and not os.path.lexists(_record(context)):
         # Of an earlier dispatch or another spool; with a note, a next try would remove it.
         raise git.failed(f"{path} is there already, and was left as it is")
-    if not _note(where, context) and not has_begun(context.files):
+    if not _note(where, context) and how_far(context) is Start.NOT_BEGUN:
         # Made, in part, by a try of this attempt that ended with its service.
         git.remove(path, _REMOVED)
     git.ask("worktree", "add", "--detach", "--", path, "HEAD", makes=path)
@@ -135,7 +135,7 @@ class _Git:
         left = self._until - time.monotonic()
         ending, out, err = self._run(argv, left, self._context.stopping)
         # What has left its session; an agent's processes are not to be told from that.
-        if not has_begun(self._context.files):
+        if how_far(self._context) is Start.NOT_BEGUN:
             kill_what_is_left(self._context)
         if ending.why == "exited" and ending.exit_code == 0:
             return out.tail().strip()
