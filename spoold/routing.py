@@ -5,7 +5,7 @@ typed expression, as one JSON value in one place; nothing is pasted into a comma
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -93,8 +93,11 @@ class Route:
             route=self.table.name,
             executor=self.executor.name,
             targets=targets,
-            params=params,
-            preflight=[self.preflight_runner.complete(one, targets) for one in preflight],
+            params=params.model_dump(mode="json"),
+            preflight=[
+                self.preflight_runner.complete(one, targets).model_dump(mode="json")
+                for one in preflight
+            ],
             requires_approval=self.table.requires_approval,
             expires_after=self.expires_after,
             event_key=keys.get("event_key") or default_event_key(record),
@@ -301,7 +304,7 @@ def _parameters(
     file: RouteFile, instance: Instance, given: Any, targets: Template, *key: str | int
 ) -> Template:
     """Compiled parameters; what is wrong with them is found as far as it needs no record."""
-    template = _template(file, given, *key, optional=instance.optional)
+    template = _template(file, given, *key, optional=frozenset(instance.kind.OPTIONAL))
     _must_be_literal(file, instance, template, given, *key)
     _check_early(file, instance, template, targets, *key)
     return template
@@ -311,8 +314,7 @@ def _must_be_literal(
     file: RouteFile, instance: Instance, template: Template, given: Any, *key: str | int
 ) -> None:
     """Refuse an expression where only the route's author may choose, such as a program's name."""
-    literals = getattr(instance.module, "LITERAL", {})
-    for literal, allowed in literals.items():
+    for literal, allowed in instance.kind.LITERAL.items():
         for path in template.expressions():
             both = min(len(path), len(literal))
             if path[:both] == literal[:both]:
@@ -335,11 +337,11 @@ def _check_early(
     file: RouteFile, instance: Instance, template: Template, targets: Template, *key: str | int
 ) -> None:
     """What can be known without a record is an error now, not in the first outage."""
-    known: Iterable[str] = instance.module.Params.model_fields
+    known = instance.kind.Params.model_fields
     is_literal = not [*template.expressions(), *targets.expressions()]
     for name in file.table.params if key == ("params",) else ():
         if name not in known:
-            message = f"params.{name}: executor kind {instance.kind!r} has no such parameter"
+            message = f"params.{name}: executor kind {instance.kind_name!r} has no such parameter"
             raise file.document.error(message, "params", name)
     if is_literal:
         try:

@@ -37,7 +37,7 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-class Recorder:
+class Recorder(executors.Kind):
     """An executor kind that remembers its calls, and ends them as the test says.
 
     Attributes:

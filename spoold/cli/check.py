@@ -61,8 +61,8 @@ def _list(app: App, routing: Routing) -> None:
     for inbox in routing.inboxes.values():
         app.row({"ok": True, "source": inbox.name}, f"ok       source {inbox.name}")
     for instance in routing.executors.values():
-        text = f"ok       executor {instance.name} ({instance.kind})"
-        app.row({"ok": True, "executor": instance.name, "kind": instance.kind}, text)
+        text = f"ok       executor {instance.name} ({instance.kind_name})"
+        app.row({"ok": True, "executor": instance.name, "kind": instance.kind_name}, text)
     for route in routing.routes:
         name, to = route.table.name, route.table.executor
         app.row({"ok": True, "route": name}, f"ok       route {name}: {route.table.source} → {to}")

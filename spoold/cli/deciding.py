@@ -184,7 +184,7 @@ def _is_for_its_executor(app: App, found: Found) -> bool:
     known = _read(app, found)
     if table is None or known is None or not known.attempts:
         return False
-    return in_doubt(known) or hasattr(executors.load(table.kind), "take_back")
+    return in_doubt(known) or executors.load(table.kind).take_back is not None
 
 
 def _read(app: App, found: Found) -> request.Request | None:

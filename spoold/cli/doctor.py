@@ -68,16 +68,14 @@ def _all(app: App) -> Iterator[tuple[str, Finding]]:
 
 def _of_kind(app: App, instance: Instance) -> Iterator[Finding]:
     """What the kind says of itself; one that cannot even look is missing something too."""
-    examine = getattr(instance.module, "doctor", None)
     try:
         for warning in instance.warnings(app.routing.params_of(instance.name)):
             yield Finding("settings", ok=True, warning=True, detail=warning)
-        if examine is not None:
-            yield from examine(instance.config, secrets_of(app.config))
+        yield from instance.kind.doctor(instance.config, secrets_of(app.config))
     except ExecutionError as error:
-        yield Finding(instance.kind, ok=False, detail=error.summary)
+        yield Finding(instance.kind_name, ok=False, detail=error.summary)
     except Exception as error:  # noqa: BLE001 - the others are still to be looked at
-        yield Finding(instance.kind, ok=False, detail=f"{type(error).__name__}: {error}")
+        yield Finding(instance.kind_name, ok=False, detail=f"{type(error).__name__}: {error}")
 
 
 def _disk(app: App, root: str) -> Finding:

@@ -22,24 +22,54 @@ _COMMON = frozenset({"kind", "concurrency", "retry"})
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A named executor: a kind, its settings, its limits."""
+    """A named executor: a kind, its settings, its limits.
+
+    Attributes:
+        defaults: keys of the executor's table that are parameters too.
+    """
 
     name: str
-    kind: str
-    module: executors.Kind
+    kind_name: str
+    kind: executors.Kind
     config: BaseModel
     defaults: dict[str, Any]
     concurrency: int
     retry: Retry
 
-    def complete(self, given: dict[str, Any], targets: Targets) -> dict[str, Any]:
+    def complete(self, given: dict[str, Any], targets: Targets) -> BaseModel:
         """The whole parameters of an action: the route's, else this table's, else the kind's.
 
         Raises:
             BadInput: `params-refused`, with the parameter and what is wrong with it.
         """
+        return self._completed(given, targets)[1]
+
+    def approved(self, sealed: dict[str, Any], targets: Targets) -> BaseModel:
+        """The parameters of an approved request, if the same would be asked for today.
+
+        Raises:
+            BadInput: `params-refused`; the configuration has changed since.
+        """
+        fields, params = self._completed(sealed, targets)
+        if fields != sealed:
+            # A later version may know more parameters, so the models count, and not the fields.
+            now = params.model_dump(mode="json")
+            then = self.kind.Params.model_validate(sealed).model_dump(mode="json")
+            for name in [name for name in now if now[name] != then.get(name)]:
+                raise BadInput(
+                    "params-refused",
+                    f"Executor {self.name} has another {name} now than when this was approved: its "
+                    "configuration has changed.",
+                )
+        return params
+
+    def _completed(
+        self, given: dict[str, Any], targets: Targets
+    ) -> tuple[dict[str, Any], BaseModel]:
         try:
-            params = self._parameters(given, targets)
+            fields = self.kind.complete({**self.defaults, **given}, self.config, targets)
+            params = self.kind.Params.model_validate(fields)
+            self.kind.check(params, self.config)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(["params", *(str(part) for part in problem["loc"])])
@@ -47,44 +77,28 @@ class Instance:
             raise BadInput("params-refused", f"Executor {self.name} refuses {what}.") from None
         except ValueError as error:
             raise BadInput("params-refused", f"Executor {self.name} refuses: {error}.") from None
-        return params.model_dump(mode="json")
+        return fields, params
 
-    def must_still_fit(self, sealed: dict[str, Any], targets: Targets) -> None:
-        """What was approved is what would be asked for today; a later version may know more.
-
-        Raises:
-            BadInput: `params-refused`; the configuration has changed since.
-        """
-        now = self.complete(sealed, targets)
-        as_approved = self.module.Params.model_validate(sealed).model_dump(mode="json")
-        for name in [name for name in now if now[name] != as_approved.get(name)]:
-            raise BadInput(
-                "params-refused",
-                f"Executor {self.name} has another {name} now than when this was approved: its "
-                "configuration has changed.",
-            )
-
-    def lane(self, params: dict[str, Any]) -> str | None:
+    def lane(self, params: BaseModel) -> str | None:
         """The lane that the kind gives a request with these complete parameters."""
-        lane = getattr(self.module, "lane", None)
-        found: str | None = lane(self.module.Params.model_validate(params)) if lane else None
-        return found
+        return self.kind.lane(params) if self.kind.lane else None
 
     def warnings(self, routes: list[Mapping[str, Any]]) -> list[str]:
         """What has no effect here, or is likely a mistake, in the table and routes' parameters."""
-        warnings = getattr(self.module, "warnings", None)
-        return list(warnings(self.config, routes)) if warnings else []
+        return list(self.kind.warnings(self.config, routes))
 
     def values(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-        """What this table and these routes' parameters say, typed, each with where."""
+        """Each setting of this table and of these routes' parameters: where it is, and its value.
+
+        A parameter has the type that the kind gives it; None where only a record determines it.
+        """
         yield from self.config
         for params in routes:
             for key, value in params.items():
                 yield f"params.{key}", self._typed(key, value)
 
     def _typed(self, parameter: str, value: Any) -> Any:
-        """A parameter as it was written; None where only a record makes it what it is to be."""
-        field = self.module.Params.model_fields.get(parameter)
+        field = self.kind.Params.model_fields.get(parameter)
         if field is None or field.annotation is None:
             return None
         with suppress(ValidationError):
@@ -94,25 +108,12 @@ class Instance:
     @property
     def outlives(self) -> bool:
         """Whether what it starts goes on when the service stops, and is found again."""
-        return hasattr(self.module, "resume")
+        return self.kind.resume is not None
 
     @property
     def has_lanes(self) -> bool:
         """Whether the kind gives requests lanes."""
-        return hasattr(self.module, "lane")
-
-    @property
-    def optional(self) -> frozenset[str]:
-        """Parameters that are left out when the record lacks what they name."""
-        return frozenset(getattr(self.module, "OPTIONAL", ()))
-
-    def _parameters(self, given: dict[str, Any], targets: Targets) -> BaseModel:
-        fields = {**self.defaults, **given}
-        if complete := getattr(self.module, "complete", None):
-            fields = complete(fields, self.config, targets)
-        params = self.module.Params.model_validate(fields)
-        self.module.check(params, self.config)
-        return params
+        return self.kind.lane is not None
 
 
 def configure(config: Configuration, problems: list[str]) -> dict[str, Instance]:
@@ -124,28 +125,28 @@ def configure(config: Configuration, problems: list[str]) -> dict[str, Instance]
             message = f"executors.{name}.kind: no executor kind {table.kind!r}; there are: {known}"
             problems.append(str(config.document.error(message, "executors", name, "kind")))
             continue
-        module = executors.load(table.kind)
         raw = {k: v for k, v in config.document.data["executors"][name].items() if k not in _COMMON}
         try:
-            settings = module.Config.model_validate(raw)
+            found[name] = _instance(name, table.kind, raw, table.concurrency, table.retry)
         except ValidationError as error:
             problems += complaints(error, config.document, "executors", name)
-            continue
-        defaults = {k: v for k, v in raw.items() if k in module.Params.model_fields}
-        found[name] = Instance(
-            name, table.kind, module, settings, defaults, table.concurrency, table.retry
-        )
     return found
 
 
 def preflight(config: Configuration, problems: list[str]) -> Instance | None:
     """`[preflight]`: an instance of `command` that runs what routes name in `preflight`."""
-    module = executors.load("command")
     raw = {"programs": [], **config.settings.preflight}
     try:
-        settings = module.Config.model_validate(raw)
+        return _instance("preflight", "command", raw, 1, Retry())
     except ValidationError as error:
         problems += complaints(error, config.document, "preflight")
         return None
-    defaults = {k: v for k, v in raw.items() if k in module.Params.model_fields}
-    return Instance("preflight", "command", module, settings, defaults, 1, Retry())
+
+
+def _instance(
+    name: str, kind_name: str, table: dict[str, Any], concurrency: int, retry: Retry
+) -> Instance:
+    kind = executors.load(kind_name)
+    config = kind.Config.model_validate(table)
+    defaults = {key: value for key, value in table.items() if key in kind.Params.model_fields}
+    return Instance(name, kind_name, kind, config, defaults, concurrency, retry)

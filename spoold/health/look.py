@@ -283,7 +283,7 @@ def health_spool(context: StageContext) -> Spool:
 def containers(context: StageContext) -> Iterator[Instance]:
     """The executors that have containers to look at."""
     for instance in context.routing.executors.values():
-        if instance.kind == "container":
+        if instance.kind_name == "container":
             yield instance
 
 

@@ -39,11 +39,11 @@ def wanted(routing: Routing) -> list[Unit]:
     executors = routing.executors
     for name, instance in executors.items():
         values = [value for _, value in instance.values(routing.params_of(name))]
-        text = _HEAD + _kind(instance.kind) + _credentials(values)
+        text = _HEAD + _kind(instance.kind_name) + _credentials(values)
         found.append(Unit(_UNITS / f"spoold-execute@{name}.service.d" / _NAME, text))
         link = "/usr/lib/systemd/system/spoold-execute@.service"
         found.append(Unit(_wants(name), link=link))
-    containers = [name for name, one in executors.items() if one.kind == "container"]
+    containers = [name for name, one in executors.items() if one.kind_name == "container"]
     health = _UNITS / "spoold-health.service.d" / _NAME
     if containers:
         # Whoever has the engine's socket has all of it, so one may look at all containers.

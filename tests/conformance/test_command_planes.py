@@ -139,7 +139,9 @@ def test_the_person_sees_the_argv_and_exactly_that_runs(make_lab):
     assert waiting["params"]["argv"] == argv
     instance = lab.routing.executors["runner"]
     targets = {name: waiting[name] for name in _TARGET}
-    assert instance.complete(waiting["params"], targets) == waiting["params"]
+    assert (
+        instance.complete(waiting["params"], targets).model_dump(mode="json") == waiting["params"]
+    )
     lab.approve()
     lab.drain()
     assert lab.request("done")["result"]["output"]["stdout_tail"] == f"{' '.join(argv[1:])}\n"
@@ -163,6 +165,6 @@ def test_a_plane_that_was_taken_away_does_not_stop_what_was_approved(make_lab):
     """An approved argv is complete: it needs the plane no more, but its program on the list."""
     lab = _lab(make_lab, '"dr/pg"')
     given = {"argv": ["/usr/bin/printf", "x"]}
-    assert lab.routing.executors["runner"].complete(given, {})["argv"] == given["argv"]
+    assert lab.routing.executors["runner"].complete(given, {}).argv == given["argv"]
     with pytest.raises(BadInput, match="list of programs"):
         lab.routing.executors["runner"].complete({"argv": ["/bin/sh"]}, {})

@@ -30,9 +30,7 @@ def _params(kind: str, given: dict[str, Any] | None = None) -> Any:
     config = EXAMPLES[kind]["config"]
     fields = {key: value for key, value in config.items() if key in module.Params.model_fields}
     fields |= given or EXAMPLES[kind]["params"]
-    if complete := getattr(module, "complete", None):
-        fields = complete(fields, _config(kind), {})
-    return module.Params.model_validate(fields)
+    return module.Params.model_validate(module.complete(fields, _config(kind), {}))
 
 
 def _config(kind: str) -> Any:

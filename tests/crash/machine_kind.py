@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from spoold import executors
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Model, Result
 from tests.crash.machine_files import content
@@ -39,7 +40,7 @@ class Call:
     end: threading.Event = field(default_factory=threading.Event)
 
 
-class Kind:
+class Kind(executors.Kind):
     """Remembers every effect at the moment when it happens.
 
     Attributes:

@@ -109,9 +109,9 @@ def test_what_an_older_version_approved_still_runs(lab):
     instance = lab.routing.executors["agents"]
     sealed = waiting(lab, TICKET)["params"]
     del sealed["max_turns"]
-    instance.must_still_fit(sealed, {})
+    instance.approved(sealed, {})
     with pytest.raises(BadInput, match="another argv"):
-        instance.must_still_fit(sealed | {"argv": ["codex", "--yolo"]}, {})
+        instance.approved(sealed | {"argv": ["codex", "--yolo"]}, {})
 
 
 def test_a_configuration_that_changes_after_the_yes_keeps_the_request_from_running(lab):

@@ -222,7 +222,7 @@ class Execute:
             try:
                 found = self._read(name)
                 self._must_be_alone(found)
-                self._instance.must_still_fit(found.params, found.targets)
+                self._instance.approved(found.params, found.targets)
             except FileNotFoundError:
                 self._say_gone(name)
                 continue

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from spoold import request
 from spoold.config.configuration import Configuration
 from spoold.config.secrets import SecretMissing, SecretRef, read_secret
@@ -57,17 +59,16 @@ class Attempts:
 
     def run(self, found: Request, control: Control) -> Ended:
         """Make the last attempt of a request that is durable as running."""
-        return self._whole(self._guarded(self.instance.module.run, found, control, "attempt"))
+        return self._whole(self._guarded(self.instance.kind.run, found, control, "attempt"))
 
     def find_out(self, found: Request, control: Control) -> Ended:
         """How the last attempt ended whose executor died; one that goes on is watched to its end.
 
         It is for the kind to say: it looks at what it left in the world.
         """
-        module = self.instance.module
-        answer = self._guarded(module.probe, found, control, "probe", begun=True)
-        resume = getattr(module, "resume", None)
-        if isinstance(answer, Running) and resume:
+        kind = self.instance.kind
+        answer = self._guarded(kind.probe, found, control, "probe", begun=True)
+        if isinstance(answer, Running) and (resume := kind.resume):
             log.info("it goes on: %s", answer.summary, extra={"dispatch_id": found.dispatch_id})
             answer = self._guarded(resume, found, control, "attempt", begun=True)
         return self._whole(answer)
@@ -75,12 +76,12 @@ class Attempts:
     @property
     def can_take_back(self) -> bool:
         """Whether the kind looks itself for what is left of a request that was tried."""
-        return hasattr(self.instance.module, "take_back")
+        return self.instance.kind.take_back is not None
 
     def take_back(self, found: Request, control: Control) -> Ended:
         """What is left of a request that was tried, and that a person does not want any more."""
-        module: Any = self.instance.module
-        answer = self._guarded(module.take_back, found, control, "cancel", begun=True)
+        kind: Any = self.instance.kind
+        answer = self._guarded(kind.take_back, found, control, "cancel", begun=True)
         return self._whole(answer)
 
     def preflight(self, found: Request, control: Control) -> ExecutionError | None:
@@ -90,7 +91,7 @@ class Attempts:
         for place, command in enumerate(found.preflight, 1):
             prefix = f"preflight-{number}.{place}"
             asked = found.with_(params=command)
-            outcome = runner._guarded(runner.instance.module.run, asked, control, prefix)  # noqa: SLF001
+            outcome = runner._guarded(runner.instance.kind.run, asked, control, prefix)  # noqa: SLF001
             if control.cancelled.is_set():
                 return Permanent("cancelled", "A person cancelled it before it had started.")
             if control.stopping.is_set():
@@ -114,12 +115,11 @@ class Attempts:
         *,
         begun: bool = False,
     ) -> Ended | Running:
-        module = self.instance.module
         with ExitStack() as outputs:
             try:
                 folder = self._folder(found, begun=begun)
                 context = self._context(found, control, folder, prefix, outputs)
-                outcome = act(module.Params.model_validate(found.params), context)
+                outcome = act(self.instance.kind.Params.model_validate(found.params), context)
                 if not isinstance(outcome, Result | Running):
                     raise TypeError(f"it returned {type(outcome).__name__}")  # noqa: TRY301
             except ExecutionError as error:
@@ -206,7 +206,7 @@ class Attempts:
         )
 
 
-def look_once(instance: Instance, context: StageContext, params: dict[str, Any]) -> Result:
+def look_once(instance: Instance, context: StageContext, params: BaseModel) -> Result:
     """What a kind says when it is run without a request, for an action that changes nothing.
 
     Raises:
@@ -226,7 +226,7 @@ def look_once(instance: Instance, context: StageContext, params: dict[str, Any])
         stopping=control.stopping,
         cancelled=control.cancelled,
     )
-    return instance.module.run(instance.module.Params.model_validate(params), attempt)
+    return instance.kind.run(params, attempt)
 
 
 def secrets_of(config: Configuration) -> Callable[[SecretRef], str]:
@@ -243,7 +243,7 @@ def secrets_of(config: Configuration) -> Callable[[SecretRef], str]:
 
 
 def _bug(instance: Instance, found: Request, error: BaseException) -> OutcomeUnknown:
-    log.error("executor kind %s failed", instance.kind, exc_info=error, extra={
+    log.error("executor kind %s failed", instance.kind_name, exc_info=error, extra={
         "dispatch_id": found.dispatch_id})  # fmt: skip
     return OutcomeUnknown(
         "executor-bug",
