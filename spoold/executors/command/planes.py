@@ -1,4 +1,4 @@
-"""An execution plane and a target → the argument list that applies the one on the other."""
+"""An execution plane and a target → the argument list that applies the target on the plane."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ _REF = re.compile(r"[a-z0-9][a-z0-9._/@-]*[a-z0-9]")
 
 
 def check_template(plane: str, template: list[str], programs: list[str]) -> None:
-    """Refuse a template that could start anything but a listed program, or names what is not known.
+    """Refuse a template that starts a program off the list, or has an unknown placeholder.
 
     Raises:
         ValueError: with one sentence.
@@ -28,8 +28,13 @@ def check_template(plane: str, template: list[str], programs: list[str]) -> None
 def render(planes: Mapping[str, list[str]], targets: Mapping[str, str | None]) -> list[str]:
     """The argument list for a target; each argument of the template stays one argument.
 
+    Args:
+        planes: the template of each plane.
+        targets: the route's `execution_plane`, `target_kind`, `target_ref` and `target_env`.
+
     Raises:
-        ValueError: no such plane, or a target that might be read as something else.
+        ValueError: there is no such plane, or a part of the target could be read as an option or
+            lead out of a folder.
     """
     plane = targets.get("execution_plane")
     if plane is None or plane not in planes:
@@ -43,7 +48,7 @@ def render(planes: Mapping[str, list[str]], targets: Mapping[str, str | None]) -
         "target_env": _env(targets.get("target_env")),
     }
     program, *arguments = planes[plane]
-    # One pass: a value that has braces itself is not looked at again.
+    # In one pass, so that braces in a value are not replaced again.
     return [program, *(_PLACEHOLDER.sub(lambda m: values[m[1]], one) for one in arguments)]
 
 

@@ -1,7 +1,7 @@
 """State files and what they must say → what they say now, read again just before the start.
 
-Security: whoever may write a state file decides whether an action is blocked, not what it does.
-Only a route's author chooses which file is read.
+Security: a program that can write a state file decides whether an action is blocked, not what it
+does. Only a route's author chooses which file is read.
 """
 
 import os
@@ -21,21 +21,20 @@ from pydantic import (
 
 from spoold.errors import NeedsPerson
 from spoold.executors import Model
+from spoold.executors.command.module_state import ModuleState, is_module_state, state_file
 from spoold.executors.command.state_file import Unusable, as_json, find, read, same
 
 #: So many preconditions may a request have.
 MOST = 16
 
-#: A key whose value is nobody's business.
+#: Keys whose values are not shown.
 _SECRET = re.compile(r"pass|secret|token|credential|private|key", re.IGNORECASE)
-_MODULE = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(/[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*")
-_INSTANCE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 Reaction = Literal["block", "warn", "off"]
 
 
 def plain_path(file: object) -> str:
-    """An absolute path that says where it leads.
+    """An absolute path that is written as short as it can be.
 
     Raises:
         ValueError: it is none.
@@ -50,7 +49,7 @@ def plain_path(file: object) -> str:
     return file
 
 
-def _named(keys: Any) -> Any:
+def _keys(keys: Any) -> Any:
     if not all(key.isprintable() and all(key.split(".")) for key in keys):
         raise ValueError("a key is one name, or several with a dot in between")
     return keys
@@ -66,8 +65,8 @@ class Precondition(Model):
     """
 
     file: Annotated[str, AfterValidator(plain_path)]
-    equal: Annotated[dict[str, JsonValue], AfterValidator(_named)] = Field(default_factory=dict)
-    non_empty: Annotated[list[str], AfterValidator(_named)] = Field(default_factory=list)
+    equal: Annotated[dict[str, JsonValue], AfterValidator(_keys)] = Field(default_factory=dict)
+    non_empty: Annotated[list[str], AfterValidator(_keys)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> "Precondition":
@@ -76,90 +75,48 @@ class Precondition(Model):
         return self
 
 
-class ModuleState(Model):
-    """The same in the words of a runtime that keeps a state file for each module it has applied.
-
-    Attributes:
-        state_ref: the module, or `module#instance`.
-        require_status: what `status` must be.
-        outputs_equal: keys below `outputs`, each with the value that it must have.
-        outputs_non_empty: keys below `outputs` that must have a value.
-    """
-
-    state_ref: str
-    require_status: str = "ok"
-    outputs_equal: dict[str, JsonValue] = Field(default_factory=dict)
-    outputs_non_empty: list[str] = Field(default_factory=list)
-
-    def below(self, root: str | None) -> dict[str, Any]:
-        """What that is as a `Precondition`."""
-        equal = {f"outputs.{key}": value for key, value in self.outputs_equal.items()}
-        return {
-            "file": state_file(self.state_ref, root),
-            "equal": {"status": self.require_status, **equal},
-            "non_empty": [f"outputs.{key}" for key in self.outputs_non_empty],
-        }
-
-
-def _form(value: Any) -> str:
-    is_state = isinstance(value, ModuleState) or (isinstance(value, dict) and "state_ref" in value)
-    return "state_ref" if is_state else "file"
-
-
-Either = Annotated[
+#: A precondition as a route or an executor's table may write it; requests have files only.
+FileOrState = Annotated[
     Annotated[Precondition, Tag("file")] | Annotated[ModuleState, Tag("state_ref")],
-    Discriminator(_form),
+    Discriminator(lambda value: "state_ref" if is_module_state(value) else "file"),
 ]
 
 
-def state_file(ref: object, root: str | None) -> str:
-    """Where the state of `module/ref` or `module/ref#instance` is.
-
-    Raises:
-        ValueError: there is no root, or it is no such reference.
-    """
-    if root is None:
-        raise ValueError("a state_ref needs the executor's `state_root`")
-    module, hash_, instance = str(ref).partition("#")
-    if not _MODULE.fullmatch(module) or (hash_ and not _INSTANCE.fullmatch(instance)):
-        raise ValueError(f"{ref!r} is no state_ref; write module/ref or module/ref#instance")
-    name = f"instances/{instance}.json" if hash_ else "latest.json"
-    return f"{root}/modules/{module.replace('/', '__')}/{name}"
-
-
-def _plain(file: object, _: Any) -> None:
+def _allow_path(file: object, _: Any) -> None:
     plain_path(file)
 
 
-def _below_the_root(ref: object, config: Any) -> None:
+def _allow_state_ref(ref: object, config: Any) -> None:
     state_file(ref, config.state_root)
 
 
-def _anything(_: object, __: Any) -> None: ...
+def _allow_any(_: object, __: Any) -> None: ...
 
 
-#: What a record must not choose, whatever its value: which file is read, and whether it counts.
+#: What a record must never choose: which file is read, and whether it counts.
 LITERAL_IN_PRECONDITIONS: dict[tuple[str | int, ...], Callable[[object, Any], None]] = {
-    ("on_failed_precondition",): _anything,
-    **{("preconditions", number, "file"): _plain for number in range(MOST)},
-    **{("preconditions", number, "state_ref"): _below_the_root for number in range(MOST)},
+    ("on_failed_precondition",): _allow_any,
+    **{("preconditions", number, "file"): _allow_path for number in range(MOST)},
+    **{("preconditions", number, "state_ref"): _allow_state_ref for number in range(MOST)},
 }
 
 
-def resolved(given: Any, root: str | None) -> Any:
-    """Preconditions with the file of every `state_ref`; what is none is left for the model.
+def as_files(given: Any, root: str | None) -> Any:
+    """Preconditions with a file in the place of every `state_ref`.
+
+    What is no precondition is returned as it is; the model refuses it with its place.
 
     Raises:
         ValueError: a `state_ref` that is wrong.
     """
     if not isinstance(given, list):
         return given
-    return [_resolved(one, root) if _form(one) == "state_ref" else one for one in given]
+    return [_as_file(one, root) if is_module_state(one) else one for one in given]
 
 
-def _resolved(given: Any, root: str | None) -> dict[str, Any]:
+def _as_file(given: Any, root: str | None) -> dict[str, Any]:
     try:
-        return ModuleState.model_validate(given).below(root)
+        return ModuleState.model_validate(given).in_files(root)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(["preconditions", *map(str, problem["loc"])])
@@ -170,7 +127,7 @@ def look(asked: Iterable[Precondition], reaction: Reaction) -> list[dict[str, An
     """What the files say now, one entry a key.
 
     Raises:
-        NeedsPerson: something does not hold, and that is to block the start.
+        NeedsPerson: something does not hold, and the reaction is `block`.
     """
     if reaction == "off":
         return []
@@ -202,7 +159,7 @@ def _seen(condition: Precondition) -> Iterator[dict[str, Any]]:
     for key in condition.non_empty:
         there, value = find(state, key)
         holds = value not in (None, "", {}, [])
-        # Only that there is a value was asked for; what it is may be a secret.
+        # The value itself may be a secret, and was not asked for.
         found = ("has one" if holds else f"has {as_json(value)}") if there else "does not have it"
         yield _entry(condition.file, key, "with a value", found, holds=holds)
 
@@ -214,7 +171,7 @@ def _entry(
 
 
 def _without_secrets(key: str, value: JsonValue) -> JsonValue:
-    """A state file is full of outputs, and a request file has more readers than that."""
+    """The value with secrets hidden: more people read a request file than a state file."""
     if _SECRET.search(key):
         return "[hidden]"
     if isinstance(value, dict):

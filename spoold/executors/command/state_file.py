@@ -1,4 +1,4 @@
-"""A JSON file that another program replaces now and then → what it says at this moment."""
+"""A JSON file that another program replaces now and then → what it says now."""
 
 import errno
 
@@ -20,19 +20,19 @@ _PROBLEMS = {
 
 
 class Unusable(Exception):
-    """What is wrong with a file, as a phrase that goes on after its name."""
+    """A file cannot be read; the message is a phrase that follows its name."""
 
 
 def read(file: str) -> JsonObject:
     """The object in a regular file of at most 1 MiB.
 
     Raises:
-        Unusable: there is none, or not a whole one.
+        Unusable: there is no such file, or it holds no whole JSON object.
     """
     try:
         return parse(read_whole(file, _LARGEST))
     except BadInput as problem:
-        # Its message quotes the file.
+        # Only the code: the message quotes the file, which may hold secrets.
         raise Unusable(f"is no JSON object ({problem.code})") from None
     except OSError as error:
         found = _PROBLEMS.get(error.errno or 0) or f"cannot be read: {error.strerror}"
@@ -40,9 +40,9 @@ def read(file: str) -> JsonObject:
 
 
 def find(state: JsonValue, key: str) -> tuple[bool, JsonValue]:
-    """Whether there is such a member, and its value.
+    """Whether an object has the member `a.b`, and its value.
 
-    A member may have dots in its name; the longer name is the one that is meant.
+    A name may have dots in it: where `a.b` could mean two members, the longer name wins.
     """
     if not isinstance(state, dict):
         return False, None
@@ -57,7 +57,7 @@ def find(state: JsonValue, key: str) -> tuple[bool, JsonValue]:
 
 
 def same(found: JsonValue, wanted: JsonValue) -> bool:
-    """Equal as JSON: true is not 1, as it is in Python; 1 and 1.0 are one number."""
+    """Whether two values are equal as JSON: 1 equals 1.0; true is not 1, as it is in Python."""
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     if isinstance(found, dict) and isinstance(wanted, dict):
@@ -69,6 +69,6 @@ def same(found: JsonValue, wanted: JsonValue) -> bool:
 
 
 def as_json(value: JsonValue) -> str:
-    """A value on one line, its beginning if it is long."""
+    """A value on one line; of a long one, its beginning."""
     text = escaped(orjson.dumps(value).decode())
     return text if len(text) <= _QUOTED_AT_MOST else text[: _QUOTED_AT_MOST - 1] + "…"
