@@ -9,7 +9,8 @@ import click
 
 from spoold.cli.app import App, pass_app
 from spoold.errors import ExecutionError, SpooldError
-from spoold.health.look import Health, Watched, containers, health_spool
+from spoold.health.check import check_containers, container_executors, health_spool
+from spoold.health.container import Container
 from spoold.service.log_format import log_to_stderr
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext
@@ -27,8 +28,9 @@ class Unhealthy(SpooldError):
 def command(app: App) -> None:
     """Check all managed containers, and ask for a restart of those that fail again and again.
 
-    The wish is a record in the inbox named in [health]. Exit 69 if a container, or an engine, does
-    not answer as it should; a container that a request has stopped is shown, and no failure.
+    The restart is asked for by a record in the inbox named in [health]. Exit 69 if a container, or
+    an engine, does not answer as it should; a container that a request has stopped is shown, and no
+    failure.
     """
     log_to_stderr(as_json=app.as_json or not sys.stderr.isatty())
     context = StageContext(app.routing)
@@ -38,9 +40,9 @@ def command(app: App) -> None:
     lock.acquire()
     failed = 0
     try:
-        for instance in containers(context):
+        for instance in container_executors(context):
             try:
-                found = Health(context, instance).look()
+                found = check_containers(context, instance)
             except ExecutionError as error:
                 failed += 1
                 row = {"executor": instance.name, "error": error.code, "message": error.summary}
@@ -56,7 +58,7 @@ def command(app: App) -> None:
         raise Unhealthy(f"{failed} of what was looked at does not work")
 
 
-def _say(app: App, executor: str, one: Watched) -> None:
+def _say(app: App, executor: str, one: Container) -> None:
     row = {"executor": executor, **asdict(one)}
     if one.passed:
         app.row(row, f"ok       {one.name}")

@@ -1,5 +1,7 @@
 """Finished requests → what was done last for each customer of each executor."""
 
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from spoold import request
@@ -7,7 +9,7 @@ from spoold.disk.reading import json_object
 from spoold.spool.spool import Place, Spool
 
 DONE, UNKNOWN = Place("done"), Place("unknown")
-#: So many finished requests are read to find out who stopped a container.
+#: So many finished requests are read, the latest first.
 _READ = 5000
 
 
@@ -21,6 +23,38 @@ class Ended(NamedTuple):
 
 
 NEVER = Ended()
+
+
+class History:
+    """What ended last, as one executor sees it; read when it is first asked for.
+
+    Args:
+        executor: its name.
+        others: the names of all executors that have containers.
+        spool: where finished requests lie.
+    """
+
+    def __init__(self, executor: str, others: Iterable[str], spool: Spool) -> None:
+        self._executor = executor
+        self._others = tuple(others)
+        self._spool = spool
+
+    @cached_property
+    def _ended(self) -> Mapping[str, Mapping[str, Ended]]:
+        return ended(self._spool)
+
+    def last(self, customer: str) -> Ended:
+        """What this executor has done last for a customer."""
+        return self._ended.get(self._executor, {}).get(customer, NEVER)
+
+    def is_deleted_elsewhere(self, customer: str, container: str) -> bool:
+        """Whether another executor has since removed what it, too, has under that name."""
+        mine = self.last(customer)
+        lasts = (self._ended.get(name, {}).get(customer, NEVER) for name in self._others)
+        return any(
+            last.action == "delete" and last > mine and last.container in ("", container)
+            for last in lasts
+        )
 
 
 def ended(spool: Spool) -> dict[str, dict[str, Ended]]:

@@ -23,10 +23,11 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 from spoold.config.configuration import Configuration
 from spoold.disk import fs, reading
+from spoold.health.metrics import STATE_BYTES, ContainerMetrics
+from spoold.record import JsonObject
 from spoold.service import heartbeat
 from spoold.spool import filenames
 from spoold.spool.counters import BUCKETS
@@ -56,15 +57,7 @@ DURATIONS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
         "spoold_attempt_duration_seconds", ("executor", "outcome"), "How long attempts took.",
     ),
 }  # fmt: skip
-#: What health/*.prom has, written by `spoold health`.
-CONTAINERS = (
-    "spoold_container_known", "spoold_container_up", "spoold_container_stopped",
-    "spoold_container_failures", "spoold_container_restarts_asked",
-    "spoold_health_last_run_timestamp_seconds",
-)  # fmt: skip
-
 _FILE = "spoold.prom"
-_HEALTH_BYTES = 16 << 20
 #: A look at a large folder is followed by a pause of this many times what it took.
 _REST = 50.0
 
@@ -111,7 +104,7 @@ class Metrics:
             self._add_folder(families, place)
         families["hold"].add_metric([], float(self._spool.on_hold))
         yield from families.values()
-        yield from self._containers()
+        yield from ContainerMetrics(self._health()).collect()
 
     def _add_stage(self, families: Mapping[str, Any], seen: heartbeat.Seen) -> None:
         label = [seen.stage]
@@ -160,30 +153,16 @@ class Metrics:
                 oldest = since if oldest is None else min(oldest, since)
         return files, oldest
 
-    def _containers(self) -> Iterator[Metric]:
-        """What `spoold health` has found, family by family over all executors."""
-        found: dict[str, Metric] = {}
-        for name in sorted(entry.name for entry in self._health_files()):
-            path = self._spool.path(Place("health"), name)
-            try:
-                text = reading.read_regular(path, _HEALTH_BYTES).data.decode()
-                families = list(text_string_to_metric_families(text))
-            except (OSError, ValueError):
-                continue
-            for family in families:
-                if family.name in CONTAINERS:
-                    found.setdefault(family.name, family)
-                    if found[family.name] is not family:
-                        found[family.name].samples += family.samples
-        yield from found.values()
-
-    def _health_files(self) -> Iterator[os.DirEntry[str]]:
+    def _health(self) -> Iterator[JsonObject]:
+        """What `spoold health` has found, by executor."""
+        place = Place("health")
         try:
-            for entry in reading.entries(self._spool.path(Place("health"))):
-                if entry.name.endswith(".prom") and filenames.is_candidate(f"{entry.name}.json"):
-                    yield entry
+            names = sorted(name for name in self._spool.scan(place) if filenames.is_candidate(name))
         except (FileNotFoundError, PermissionError):
             return
+        for name in names:
+            if found := reading.json_object(self._spool.path(place, name), STATE_BYTES):
+                yield found
 
 
 def _known(

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from spoold.health import look as health
 from spoold.request import now, timestamp
 from spoold.service import heartbeat, metrics
 from spoold.service.heartbeat import Board
@@ -164,9 +163,15 @@ def on_hold(scene):
     (scene.spool / "HOLD").touch()
 
 
+def checked(scene, **fields):
+    """What `spoold health` has found of one container."""
+    one = {"customer": "c", "name": "customer-c", **fields}
+    state = {"executor": "docker", "checked_at": timestamp(now()), "containers": [one]}
+    (scene.spool / "health/docker.json").write_text(json.dumps(state))
+
+
 def container_down(scene):
-    watched = [health.Watched("c", "customer-c", passed=False)]
-    (scene.spool / "health/docker.prom").write_bytes(health.metrics("docker", watched, now()))
+    checked(scene, passed=False, stopped=False)
 
 
 SITUATIONS = [
@@ -229,14 +234,11 @@ def test_of_an_intake_that_is_stopped_no_inbox_is_seen(scene):
 
 def test_a_container_that_a_request_has_stopped_wakes_nobody(scene):
     """It does not work, and should not."""
-    watched = [health.Watched("c", "customer-c", passed=False, stopped=True)]
-    (scene.spool / "health/docker.prom").write_bytes(health.metrics("docker", watched, now()))
+    checked(scene, passed=False, stopped=True)
     assert scene.firing == {}
 
 
 def test_a_container_of_an_older_version_wakes_somebody(scene):
     """A file of a version that does not tell what was stopped says enough for an alert."""
-    (scene.spool / "health/docker.prom").write_text(
-        '# TYPE spoold_container_up gauge\nspoold_container_up{executor="docker",customer="c"} 0\n'
-    )
+    checked(scene, passed=False)
     assert scene.firing["SpooldContainerDown"] == [{"executor": "docker", "customer": "c"}]

@@ -9,8 +9,8 @@ from spoold.cli.app import App
 from spoold.cli.health import Unhealthy, command
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import Model, Result
-from spoold.health.look import Health, containers
-from spoold.service.metrics import CONTAINERS
+from spoold.health import metrics
+from spoold.health.check import check_containers, container_executors
 from spoold.stages.stage import StageContext
 from spoold.testing import Lab
 
@@ -109,8 +109,8 @@ def look(lab, times=1):
     found = []
     for _ in range(times):
         context = StageContext(lab.routing, lab.clock)
-        (instance,) = containers(context)
-        found = Health(context, instance).look()
+        (instance,) = container_executors(context)
+        found = check_containers(context, instance)
         lab.clock.advance(30)
     return {one.customer: one for one in found}
 
@@ -268,11 +268,11 @@ def test_what_is_not_known_is_told_everywhere(lab, engine):
     seen = orjson.loads((lab.root / "health/docker.json").read_bytes())
     assert [one["passed"] for one in seen["containers"]] == [None, True]
     text = (lab.root / "health/docker.prom").read_text()
-    assert 'spoold_container_known{executor="docker",customer="a"} 0\n' in text
-    assert 'spoold_container_known{executor="docker",customer="b"} 1\n' in text
-    assert 'spoold_container_up{executor="docker",customer="a"}' not in text
+    assert 'spoold_container_known{customer="a",executor="docker"} 0.0\n' in text
+    assert 'spoold_container_known{customer="b",executor="docker"} 1.0\n' in text
+    assert 'spoold_container_up{customer="a",executor="docker"}' not in text
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert families == set(CONTAINERS)
+    assert families == set(metrics.NAMES)
     said = CliRunner().invoke(command, obj=App(str(lab.file)))
     assert isinstance(said.exception, Unhealthy)
     assert f"unknown customer-a: {SILENT}" in said.output
@@ -291,7 +291,7 @@ def test_what_a_request_has_stopped_is_shown_and_no_failure(lab, engine, stopped
     (row,) = CliRunner().invoke(command, obj=App(str(lab.file), as_json=True)).output.splitlines()
     assert (orjson.loads(row)["passed"], orjson.loads(row)["stopped"]) == (False, stopped)
     text = (lab.root / "health/docker.prom").read_text()
-    assert f'spoold_container_stopped{{executor="docker",customer="a"}} {int(stopped)}\n' in text
+    assert f'spoold_container_stopped{{customer="a",executor="docker"}} {int(stopped)}.0\n' in text
     engine.world, engine.facts = {"a": ""}, {"stopped": False}
     assert not look(lab)["a"].stopped
 
@@ -359,8 +359,8 @@ def test_what_was_seen_is_a_file_for_people_and_one_for_prometheus(lab, engine):
         ("a", False), ('b"\n', True),
     ]  # fmt: skip
     text = (lab.root / "health/docker.prom").read_text()
-    assert 'spoold_container_up{executor="docker",customer="a"} 0\n' in text
-    assert 'customer="b\\"\\n"} 1\n' in text
+    assert 'spoold_container_up{customer="a",executor="docker"} 0.0\n' in text
+    assert '{customer="b\\"\\n",executor="docker"} 1.0\n' in text
 
 
 def test_a_wish_that_is_dropped_twice_is_one_request(lab, engine):
@@ -392,7 +392,7 @@ def test_what_somebody_has_removed_is_missed_until_it_is_deleted(lab, engine):
     assert isinstance(said.exception, Unhealthy)
     assert "failed customer-a: it is gone (create it again, or delete it)" in said.output
     text = (lab.root / "health/docker.prom").read_text()
-    assert 'spoold_container_up{executor="docker",customer="a"} 0\n' in text
+    assert 'spoold_container_up{customer="a",executor="docker"} 0.0\n' in text
     run(lab, ask(lab, "1.json", "delete"))
     assert look(lab).keys() == {"b"}
     assert CliRunner().invoke(command, obj=App(str(lab.file))).exit_code == 0
@@ -453,7 +453,7 @@ def test_what_is_missed_for_the_first_time_is_not_known(lab, engine):
     first = look(lab)["a"]
     assert (first.passed, first.failures, first.since, first.gone) == (None, 0, None, True)
     text = (lab.root / "health/docker.prom").read_text()
-    assert 'spoold_container_known{executor="docker",customer="a"} 0\n' in text
+    assert 'spoold_container_known{customer="a",executor="docker"} 0.0\n' in text
     assert "spoold_container_up{" not in text
     second = look(lab)["a"]
     assert (second.passed, second.failures) == (False, 1)
@@ -500,7 +500,7 @@ def test_a_delete_by_another_executor_counts(lab, engine, deleted):
     run(lab, ask(lab, "2.json", "delete" if deleted else "restart"))
     engine.world = {}
     context = StageContext(lab.routing, lab.clock)
-    found = Health(context, next(containers(context))).look()
+    found = check_containers(context, next(container_executors(context)))
     assert [one.customer for one in found] == ([] if deleted else ["a"])
 
 
@@ -511,7 +511,7 @@ def test_under_a_new_prefix_nobody_is_missed(lab, engine, monkeypatch):
     monkeypatch.setattr(engine, "prefix", "new")
     assert [one.name for one in look(lab, 2).values()] == ["new-a"]
     text = (lab.root / "health/docker.prom").read_text()
-    assert text.count('spoold_container_known{executor="docker",customer="a"}') == 1
+    assert text.count('spoold_container_known{customer="a",executor="docker"}') == 1
 
 
 def test_a_broken_memory_is_no_memory(lab, engine):
