@@ -9,6 +9,8 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 # Its commas would end an argument of `call`.
 EVERYTHING := -e '.[dev,bench,fuzz]'
+# Twice as many as processors: tests of processes wait more than they work.
+WORKERS = $$((2 * $$(nproc)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -25,7 +27,7 @@ demo: venv-run ## watch spoold at work in a temporary folder; takes a few second
 	@$(PY) examples/demo/demo.py
 
 test: lint ## lint, then all tests
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -q -n $(WORKERS)
 
 test-crash: venv-all ## kills, faults, power cuts, file systems, hostile input; root and strace
 	$(PY) -m pytest -n 2 tests/crash

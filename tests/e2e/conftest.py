@@ -8,19 +8,20 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.warm import CHECKOUT, SPOOLD, Warm
+
 TOKEN = "t0k3n-5f1d"
 SECRET = "HOOK_TOKEN"
 
@@ -73,8 +74,11 @@ def argv(*words: object) -> str:
     return f"[params]\nargv = {json.dumps([str(word) for word in words])}\n"
 
 
-def until(true: Callable[[], Any], what: object, seconds: float = 15.0) -> Any:
-    """Look again and again until something is true; fail with `what` at the deadline."""
+def until(true: Callable[[], Any], what: object, seconds: float = 60.0) -> Any:
+    """Look again and again until something is true; fail with `what` at the deadline.
+
+    The deadline is far beyond what a loaded machine needs: it costs time only when a test fails.
+    """
     deadline = time.monotonic() + seconds
     while not (found := true()):
         if time.monotonic() > deadline:
@@ -89,10 +93,16 @@ def decision(number: int | str, **more: object) -> dict[str, object]:
 
 
 class Site:
-    """A configuration and a spool in a folder, and the processes that were started on them."""
+    """A configuration and a spool in a folder, and the processes that were started on them.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where all of it lies.
+        popen: what starts a process: `subprocess.Popen`, or `Warm.popen`, which forks it.
+    """
+
+    def __init__(self, folder: Path, popen: Callable[..., Any] = subprocess.Popen) -> None:
         self.folder = folder
+        self.popen = popen
         self.root = folder / "spool"
         self.config = folder / "config" / "spoold.toml"
         self.env = {
@@ -105,7 +115,7 @@ class Site:
             "http_proxy": "http://127.0.0.1:9",
             "ALL_PROXY": "http://127.0.0.1:9",
         }
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Any] = []
 
     def configure(self, toml: str, *routes: str, **settings: str) -> "Site":
         """Write a configuration; `settings` are keys of its first part."""
@@ -121,38 +131,46 @@ class Site:
 
     def words(self, *arguments: object) -> list[str]:
         """A command line for this site."""
-        given = ["--config", str(self.config), *(str(a) for a in arguments)]
-        return [sys.executable, "-m", "spoold", *given]
+        return [*SPOOLD, "--config", str(self.config), *(str(a) for a in arguments)]
 
-    def spoold(self, *arguments: object, ok: bool = True, **more: Any) -> Any:
-        """Run a verb to its end."""
-        words = more.pop("words", None) or self.words(*arguments)
-        options: dict[str, Any] = {
-            "env": self.env, "cwd": self.folder, "stdin": subprocess.DEVNULL,
-            "capture_output": True, "text": True, "timeout": 60,
-        }  # fmt: skip
-        ended = subprocess.run(words, check=False, **{**options, **more})
-        assert "Traceback" not in str(ended.stderr), ended.stderr
-        assert not ok or ended.returncode == 0, (arguments, ended.returncode, ended.stderr)
+    def spoold(
+        self, *arguments: object, ok: bool = True, words: Sequence[str] = (),
+        env: Mapping[str, str] | None = None, cwd: object = None, into: Any = None,
+    ) -> "subprocess.CompletedProcess[str]":  # fmt: skip
+        """Run a verb to its end; `into` is a file that gets all that it prints."""
+        words = words or self.words(*arguments)
+        with TemporaryFile() as out, TemporaryFile() as err:
+            process = self.popen(
+                words, env=env or self.env, cwd=cwd or self.folder, stdin=subprocess.DEVNULL,
+                stdout=into or out, stderr=into or err,
+            )  # fmt: skip
+            try:
+                code = process.wait(60)
+            finally:
+                process.kill()
+            said = [(file.seek(0), file.read().decode())[1] for file in (out, err)]
+        ended = subprocess.CompletedProcess(words, code, *said)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert not ok or code == 0, (words, code, ended.stderr)
         return ended
 
-    def lines(self, *arguments: object) -> list[dict[str, Any]]:
+    def lines(self, *arguments: object, ok: bool = True) -> list[dict[str, Any]]:
         """What a verb prints with `--json`: one object a line, and nothing else."""
-        return [json.loads(line) for line in self.spoold("--json", *arguments).stdout.splitlines()]
+        printed = self.spoold("--json", *arguments, ok=ok).stdout
+        return [json.loads(line) for line in printed.splitlines()]
 
-    def start(self, *arguments: object, ready: int = -1) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: object, ready: int = -1) -> Any:
         """Start a service and wait until its stages (or `ready` of them) say that they are."""
         log = self.folder / f"service-{len(self.processes)}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(
+            process = self.popen(
                 self.words(*arguments), env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out,
             )  # fmt: skip
         self.processes.append(process)
         if ready < 0:
-            executors = len(
-                re.findall(r"^\[executors\.\w+\]", self.config.read_text(), re.MULTILINE)
-            )
+            settings = self.config.read_text()
+            executors = len(re.findall(r"^\[executors\.\w+\]", settings, re.MULTILINE))
             ready = 3 + executors if arguments[0] == "run" else 1
 
         def is_ready() -> bool:
@@ -163,10 +181,10 @@ class Site:
         until(is_ready, f"{arguments} ready")
         return process
 
-    def stop(self, process: subprocess.Popen[bytes], seconds: float = 20) -> int:
+    def stop(self, process: Any) -> int:
         """End a service as systemd does; returns its exit code."""
         process.send_signal(signal.SIGTERM)
-        return process.wait(seconds)
+        return process.wait(60)
 
     def drain(self) -> None:
         """Move all that can move now."""
@@ -175,8 +193,7 @@ class Site:
     def close(self) -> None:
         """Kill what still runs."""
         for process in self.processes:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
             process.wait(60)
 
     def log(self, number: int = -1) -> str:
@@ -221,7 +238,7 @@ class Site:
         assert len(found) == 1, (folder, self.where())
         return found[0]
 
-    def wait_for(self, folder: str, count: int = 1, seconds: float = 15.0) -> list[Path]:
+    def wait_for(self, folder: str, count: int = 1, seconds: float = 60.0) -> list[Path]:
         """The files in a folder, once there are at least that many."""
 
         def there() -> list[Path]:
@@ -284,9 +301,25 @@ def reason(file: Path) -> dict[str, Any]:
     return read(file.with_name(file.name + ".reason.json"))
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """What forks the command lines of all tests."""
+    made = Warm()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, warm: Warm) -> Iterator[Site]:
     """A site without a configuration; what was started on it is killed at the end."""
+    made = Site(tmp_path, warm.popen)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def real_site(tmp_path: Path) -> Iterator[Site]:
+    """The same, on which every process is a Python of its own, where that is the point."""
     made = Site(tmp_path)
     yield made
     made.close()

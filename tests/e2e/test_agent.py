@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.agents import REPORT, ROUTE, gone
-from tests.e2e.conftest import DECISIONS, decision, until
+from tests.e2e import conftest
+from tests.e2e.conftest import DECISIONS, until
 
 AGENTS = """
 [executors.agents]
@@ -39,6 +40,11 @@ def work(tmp_path):
     path = tmp_path / "work"
     path.mkdir()
     return path
+
+
+def decision(number):
+    """A record of this test alone: agents are found by an id made of it and of the second."""
+    return conftest.decision(f"{os.getpid()}-{time.time_ns()}-{number}")
 
 
 def configure(site, work, code, timeout="1m"):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 import tracemalloc
 
@@ -250,11 +249,10 @@ def test_a_doctor_that_is_ended_ends_its_probes(site, tmp_path, number):
     tool(tmp_path / "bin", "one", f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/one\n"
          "sleep 60")  # fmt: skip
     site.configure(DECISIONS + AGENTS.format(path=f"{tmp_path}/bin:/usr/bin:/bin"))
-    words = site.words("doctor")
-    with subprocess.Popen(words, env=site.env, cwd=site.folder, stdout=subprocess.DEVNULL) as asked:
-        until((tmp_path / "one").exists, "asked")
-        asked.send_signal(number)
-        assert asked.wait(10) == 130
+    asked = site.start("doctor", ready=0)
+    until((tmp_path / "one").exists, "asked")
+    asked.send_signal(number)
+    assert asked.wait(60) == 130
     assert gone(int((tmp_path / "one").read_text()), 0.5)
 
 

@@ -88,7 +88,7 @@ def test_sigterm_does_not_wait_for_ever(site, program):
     site.drop_many(1)
     service = site.start("run")
     until(lambda: site.files("running") and site.request("running")["attempts"], "an attempt")
-    assert site.stop(service, 10) == 0
+    assert site.stop(service) == 0
     assert site.where() == {"unknown": 1}
     assert site.request("unknown")["result"]["code"] == "interrupted"
 

@@ -35,7 +35,7 @@ class Manager:
         while data := self._socket.recv(4096):
             self.said.append(data.decode())
 
-    def heard(self, what, after=0, seconds=15):
+    def heard(self, what, after=0, seconds=60):
         """Wait for a message that holds this; its number."""
 
         def there():
@@ -112,7 +112,7 @@ def test_a_bad_file_keeps_the_old_routes_and_is_named(manager, site):
     assert "20.toml:2" in site.log()
     site.drop_many(1)
     site.wait_for("awaiting-approval")
-    (seen,) = [one for one in status_lines(site) if one["stage"] == "intake"]
+    (seen,) = [one for one in site.lines("status", ok=False) if one["stage"] == "intake"]
     assert (seen["state"], "20.toml:2" in seen["detail"]) == ("ready", True)
     site.config.parent.joinpath("routes.d/20.toml").unlink()
     process.send_signal(signal.SIGHUP)
@@ -219,7 +219,7 @@ def journalled(site, *words):
     with path.open("wb") as out:
         status = os.fstat(out.fileno())
         env = {**site.env, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        site.spoold(*words, ok=False, env=env, capture_output=False, stdout=out, stderr=out)
+        site.spoold(*words, ok=False, env=env, into=out)
     lines = path.read_text().splitlines()
     assert lines
     return [(int(line[1]), json.loads(line.partition(">")[2])) for line in lines]
@@ -250,15 +250,9 @@ def test_what_a_check_finds_is_in_the_journal_line_by_line(site):
 # spoold status
 
 
-def status_lines(site):
-    """What `spoold --json status` prints, whatever it ends with."""
-    ended = site.spoold("--json", "status", ok=False)
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
 def status_of(site):
     """The state of each stage."""
-    return {one["stage"]: one["state"] for one in status_lines(site)}
+    return {one["stage"]: one["state"] for one in site.lines("status", ok=False)}
 
 
 def exit_code(site):
