@@ -67,7 +67,7 @@ def _must_fit(old: Routing, new: Routing) -> None:
     """
 
     def shape(routing: Routing) -> dict[str, object]:
-        kinds = {name: one.kind for name, one in routing.executors.items()}
+        kinds = {name: one.kind_name for name, one in routing.executors.items()}
         return {
             "root": routing.config.root,
             "runtime": routing.config.runtime,

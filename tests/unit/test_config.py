@@ -131,7 +131,7 @@ def test_the_example_of_the_contract_says_what_it_says(site, tmp_path):
     assert {name: inbox.table.format for name, inbox in loaded.inboxes.items()} == {
         "decisions": "decision", "webhooks": "webhook", "tasks": "task",
     }  # fmt: skip
-    assert {name: one.kind for name, one in loaded.executors.items()} == {
+    assert {name: one.kind_name for name, one in loaded.executors.items()} == {
         "openclaw": "hook", "runner": "command",
     }  # fmt: skip
     assert loaded.executors["openclaw"].defaults["url"] == "http://127.0.0.1:18789/hooks/agent"
