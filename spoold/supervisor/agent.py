@@ -113,8 +113,8 @@ def kill_all(
 ) -> tuple[list[int], list[int]]:
     """End the agent and all that it has started, wherever they have gone.
 
-    What forks and ends at once is in no list that is read a moment later, but its child is ours
-    as soon as it has ended: only when there is no child left is nothing left.
+    What forks and ends at once is in no list that is read a moment later. But its child becomes
+    ours then: nothing is left only when there is no child left.
 
     Args:
         agent: it.
@@ -123,14 +123,10 @@ def kill_all(
         gently: ask first.
 
     Returns:
-        Those that lived on after the agent itself, and those that could not be killed.
+        The pids of what outlived the agent itself, and of what could not be killed.
     """
-    if gently and not exited():
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(agent.pid, signal.SIGTERM)
-        until = time.monotonic() + _GRACE
-        while not exited() and time.monotonic() < until:
-            turn(0.05)
+    if gently:
+        _ask_to_end(agent, exited, turn)
     me = os.getpid()
     others = [pid for pid in descendants(me) if pid != agent.pid]
     until = time.monotonic() + _GONE
@@ -138,13 +134,11 @@ def kill_all(
     while agent.reap():
         if agent.tree:
             cgroups.kill(agent.tree)
-        for pid in children(me):
-            send(pid, signal.SIGKILL)
+        _send_all(children(me), signal.SIGKILL)
         left = descendants(me)
         # Stopped first, so that none can fork while the others are killed.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in left:
-                send(pid, number)
+        _send_all(left, signal.SIGSTOP)
+        _send_all(left, signal.SIGKILL)
         if time.monotonic() > until:
             return others, left or before or children(me)
         # Nothing new: what was killed takes its time.
@@ -153,3 +147,18 @@ def kill_all(
     if agent.tree:
         cgroups.remove(agent.tree)
     return others, []
+
+
+def _ask_to_end(agent: Agent, exited: Callable[[], bool], turn: Callable[[float], None]) -> None:
+    if exited():
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(agent.pid, signal.SIGTERM)
+    until = time.monotonic() + _GRACE
+    while not exited() and time.monotonic() < until:
+        turn(0.05)
+
+
+def _send_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        send(pid, number)

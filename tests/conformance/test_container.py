@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from spoold.errors import ConfigError, Transient
 from spoold.executors import container
-from spoold.executors.container.limits import PLANS, Plan, parse_memory
 from spoold.executors.container.params import Config, Params, check, complete
+from spoold.executors.container.tables import PLANS, Plan, parse_memory
 from spoold.testing import Lab
 
 #: To the letter.

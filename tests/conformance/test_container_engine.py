@@ -10,11 +10,12 @@ import yaml
 from spoold.errors import Permanent, Transient
 from spoold.executors import container
 from spoold.executors.container import compose_file as compose
-from spoold.executors.container import ports
-from spoold.executors.container import spec as model
+from spoold.executors.container import network, ports
 from spoold.executors.container import wait as ready
-from spoold.executors.container.engine import Engine, Hidden, Refused
+from spoold.executors.container.connection import Hidden, Refused
+from spoold.executors.container.engine import Engine
 from spoold.executors.container.params import Config, Params, complete
+from spoold.executors.container.spec import container_spec, read_secrets
 from spoold.executors.container.world import Found, World
 from tests.conformance.conftest import TOKEN, VERSION
 
@@ -201,12 +202,12 @@ def test_the_lowest_subnet_that_overlaps_nothing_is_given(monkeypatch):
         {"IPAM": {"Config": [{"Subnet": "fd00::/64"}, {"Gateway": "10.213.0.40"}]}},
         {"IPAM": None},
     ]
-    monkeypatch.setattr(ports, "routes", lambda: [ports._Network("10.213.0.32/28")])
-    assert next(ports.free_subnets(world(engine_with(networks=networks)))) == "10.213.0.32/28"
+    monkeypatch.setattr(network, "routes", lambda: [network._Network("10.213.0.32/28")])
+    assert next(network.free_subnets(world(engine_with(networks=networks)))) == "10.213.0.32/28"
     near = world(engine_with(networks=networks, local=True))
-    assert next(ports.free_subnets(near)) == "10.213.0.48/28"
+    assert next(network.free_subnets(near)) == "10.213.0.48/28"
     full = world(engine_with(networks=[{"IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}}]))
-    assert list(ports.free_subnets(full)) == []
+    assert list(network.free_subnets(full)) == []
 
 
 def test_routes_are_read_as_the_kernel_writes_them(tmp_path):
@@ -217,8 +218,8 @@ def test_routes_are_read_as_the_kernel_writes_them(tmp_path):
         "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
         "br-1\t0000D50A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0\n"
     )
-    assert [str(route) for route in ports.routes(table)] == ["10.213.0.0/28"]
-    assert list(ports.routes(tmp_path / "none")) == []
+    assert [str(route) for route in network.routes(table)] == ["10.213.0.0/28"]
+    assert list(network.routes(tmp_path / "none")) == []
 
 
 # What the engine is asked for
@@ -243,12 +244,12 @@ def test_the_engines_first_check_is_never_missed():
     An engine that makes checks soon after the start needs no such patience.
     """
     here = world(config=TABLE)
-    health = model.model(here, 5000, "net", {})["Healthcheck"]
+    health = container_spec(here, 5000, "net", {})["Healthcheck"]
     assert "StartInterval" not in health
     assert ready._first_check(here, found_with(**health)) == 35
     newer = world(config=TABLE)
     newer.engine.version = (1, 44)
-    health = model.model(newer, 5000, "net", {})["Healthcheck"]
+    health = container_spec(newer, 5000, "net", {})["Healthcheck"]
     assert health["StartInterval"] == 1_000_000_000
     assert ready._first_check(newer, found_with(**health)) == 6
     assert ready._first_check(here, found_with()) == 60
@@ -267,8 +268,8 @@ def test_the_compose_file_says_what_runs(tmp_path):
     No value of it is taken for something else: not for a variable, a number, a truth or a comment.
     """
     here = world(config={**TABLE, "compose_dir": str(tmp_path)})
-    secrets = model.read_secrets(here)
-    wanted = model.model(here, 5000, "net", secrets)
+    secrets = read_secrets(here)
+    wanted = container_spec(here, 5000, "net", secrets)
     assert compose.write(here, wanted, "10.213.0.0/28", secrets) is None
     (file,) = tmp_path.iterdir()
     assert file.name == "docker-compose-a1.yml"
@@ -311,7 +312,7 @@ def test_the_compose_file_says_what_runs(tmp_path):
 def test_a_compose_file_that_cannot_be_written_stops_nothing(tmp_path):
     """It is only for people who look: what is wrong with it is told, and no more."""
     here = world(config={**TABLE, "compose_dir": str(tmp_path / "none")})
-    wanted = model.model(here, 5000, "net", {"DB": "x"})
+    wanted = container_spec(here, 5000, "net", {"DB": "x"})
     problem = compose.write(here, wanted, "10.213.0.0/28", {"DB": "x"})
     assert "was not written: No such file" in problem
     assert compose.write(world(), wanted, "10.213.0.0/28", {}) is None

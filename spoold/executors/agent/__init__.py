@@ -39,13 +39,7 @@ def run(params: Params, context: Context) -> Result:
     if context.stopping.is_set():
         raise Transient("interrupted", "The service was stopped before the agent was started.")
     config: Config = context.config
-    program = shutil.which(params.argv[0], path=config.path)
-    if program is None:
-        raise Permanent(
-            "runtime-missing",
-            f"There is no executable {params.argv[0]} on this host (path: {config.path}). "
-            "`spoold doctor` says what is missing.",
-        )
+    program = _program(params.argv[0], config.path)
     variables = {
         name: value if isinstance(value, str) else context.secret(value)
         for name, value in params.env.items()
@@ -127,6 +121,17 @@ def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
     wanted = {key for table in tables for key in ("memory", "cpus") if table.get(key)}
     if problem := unenforced(config.scope, wanted):
         yield problem
+
+
+def _program(name: str, path: str) -> str:
+    program = shutil.which(name, path=path)
+    if program is None:
+        raise Permanent(
+            "runtime-missing",
+            f"There is no executable {name} on this host (path: {path}). "
+            "`spoold doctor` says what is missing.",
+        )
+    return program
 
 
 def _inherited(config: Config) -> dict[str, str]:

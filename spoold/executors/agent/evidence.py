@@ -1,10 +1,10 @@
 """What a route accepts as a sign that an agent has done its work → whether it is there."""
 
+import errno
 import hashlib
 import json
 import os
 import re
-import stat
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from spoold.cel.expression import Expression, RuleError, Scope
 from spoold.cel.result import EvalError
-from spoold.linux.safe_open import Mark, mark_of, open_below, read_ends
+from spoold.linux.safe_open import Mark, mark_of, opened, read_ends
 
 #: A file made just before the clock was read; file systems keep coarse times.
 _COARSE = 2.0
@@ -88,23 +88,21 @@ def look(
 def _look_at_file(
     name: str, folder: str, since: tuple[datetime, Mark | None], found: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
+    began, before = since
     try:
-        descriptor = open_below(folder, name)
+        with opened(name, folder) as (descriptor, status):
+            if not status.st_size:
+                return f"{name} is empty", found
+            if mark_of(status) == before:
+                return f"{name} is what it was before this run", found
+            if status.st_mtime < began.timestamp() - _COARSE:
+                return f"{name} is older than this run", found
+            with open(descriptor, "rb", closefd=False) as file:
+                start = file.read(_HASHED)
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            return f"{name} is no regular file", found
         return f"{name} cannot be read: {os.strerror(error.errno or 0)}", found
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        return f"{name} is no regular file", found
-    with os.fdopen(descriptor, "rb") as file:
-        if not status.st_size:
-            return f"{name} is empty", found
-        began, before = since
-        if mark_of(status) == before:
-            return f"{name} is what it was before this run", found
-        if status.st_mtime < began.timestamp() - _COARSE:
-            return f"{name} is older than this run", found
-        start = file.read(_HASHED)
     said = {"file": name, "bytes": status.st_size}
     said |= {"sha256": hashlib.sha256(start).hexdigest(), "sha256_bytes": len(start)}
     return None, found | said

@@ -14,9 +14,9 @@ from spoold.config.secrets import SecretRef
 from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context, Finding, Result, Running
 from spoold.executors.container.cancel import take_back
-from spoold.executors.container.checks import health_check
 from spoold.executors.container.create import create_container
 from spoold.executors.container.engine import Engine
+from spoold.executors.container.health_check import health_check
 from spoold.executors.container.lifecycle import (
     delete,
     has_policy,

@@ -3,13 +3,15 @@
 What a create has made is removed. What another action has done cannot be undone, only looked at.
 """
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context
-from spoold.executors.container.create import clean_up
+from spoold.executors.container import compose_file as compose
+from spoold.executors.container.connection import Facts, Refused
 from spoold.executors.container.params import Params
-from spoold.executors.container.world import World, looked_at
+from spoold.executors.container.world import Found, World, looked_at
 
 
 def take_back(params: Params, context: Context) -> NoReturn:
@@ -30,6 +32,44 @@ def take_back(params: Params, context: Context) -> NoReturn:
         why = error.summary.partition(";")[0].rstrip(".")
         raise _not_seen(params, why) from None
     raise ended
+
+
+def clean_up(world: World) -> tuple[list[str], list[str]]:
+    """Remove what this request has made; what was removed, and what could not be and why."""
+    removed: list[str] = []
+    left: list[str] = []
+
+    def remove(what: str, how: Callable[[str], None], which: str) -> None:
+        try:
+            how(which)
+            removed.append(what)
+        except Refused as error:
+            left.append(f"{what} ({error.summary})")
+
+    facts = world.engine.container(world.name)
+    found = Found(facts) if facts else None
+    if found and world.made_now(found.labels):
+        remove(f"container {world.name}", world.engine.remove, found.id)
+        compose.remove(world)
+        found = None
+    for network in world.engine.networks():
+        if network["Name"] != world.network_name or not world.made_now(network["Labels"] or {}):
+            continue
+        what = f"network {world.network_name}"
+        if not found or not _is_used(network, found):
+            remove(what, world.engine.remove_network, network["Id"])
+        elif not world.is_ours(found.labels):
+            left.append(f"{what} (a container that spoold did not make is in it)")
+    return removed, left
+
+
+def _is_used(network: Facts, found: Found) -> bool:
+    """Whether a container is in it, or will be when it is started.
+
+    Another request was faster, perhaps, with the network that this one had made for it.
+    """
+    mode = found.facts["HostConfig"]["NetworkMode"]
+    return network["Id"] in (mode, *found.networks.values()) or network["Name"] == mode
 
 
 def _removed(world: World) -> ExecutionError:

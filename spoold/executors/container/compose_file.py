@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any
 
-from spoold.executors.container.engine import Facts
+from spoold.executors.container.connection import Facts
 from spoold.executors.container.world import World
 
 _NANO = 1e9

@@ -6,17 +6,19 @@ engine was away, by another process. What does not come to work is removed, if t
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from spoold.errors import ExecutionError, LeftRunning, Permanent, Transient
 from spoold.executors import Result
 from spoold.executors.container import compose_file as compose
-from spoold.executors.container.engine import Facts, Refused
+from spoold.executors.container import ports
+from spoold.executors.container.cancel import clean_up
+from spoold.executors.container.connection import CONFLICT, Facts, Refused
 from spoold.executors.container.network import have_network
-from spoold.executors.container.placing import Placing
-from spoold.executors.container.spec import limits_of, read_secrets
+from spoold.executors.container.spec import container_spec, limits_of, read_secrets
 from spoold.executors.container.wait import done, halt, until_ready
 from spoold.executors.container.world import Found, World
 
@@ -41,44 +43,6 @@ def create_container(world: World) -> Result:
     if placing.warnings:
         more["warnings"] = placing.warnings
     return done(world, found, "created", f"{world.name} runs{_and_health(found)}.", more)
-
-
-def clean_up(world: World) -> tuple[list[str], list[str]]:
-    """Remove what this request has made; what was removed, and what could not be and why."""
-    removed: list[str] = []
-    left: list[str] = []
-
-    def remove(what: str, how: Callable[[str], None], which: str) -> None:
-        try:
-            how(which)
-            removed.append(what)
-        except Refused as error:
-            left.append(f"{what} ({error.summary})")
-
-    facts = world.engine.container(world.name)
-    found = Found(facts) if facts else None
-    if found and world.made_now(found.labels):
-        remove(f"container {world.name}", world.engine.remove, found.id)
-        compose.remove(world)
-        found = None
-    for network in world.engine.networks():
-        if network["Name"] != world.network_name or not world.made_now(network["Labels"] or {}):
-            continue
-        what = f"network {world.network_name}"
-        if not found or not _is_used(network, found):
-            remove(what, world.engine.remove_network, network["Id"])
-        elif not world.is_ours(found.labels):
-            left.append(f"{what} (a container that spoold did not make is in it)")
-    return removed, left
-
-
-def _is_used(network: Facts, found: Found) -> bool:
-    """Whether a container is in it, or will be when it is started.
-
-    Another request was faster, perhaps, with the network that this one had made for it.
-    """
-    mode = found.facts["HostConfig"]["NetworkMode"]
-    return network["Id"] in (mode, *found.networks.values()) or network["Name"] == mode
 
 
 def _and_health(found: Found) -> str:
@@ -144,9 +108,6 @@ def _clean_up(world: World) -> tuple[list[str], list[str]]:
         return [], [f"container {world.name} and its network, if there are any ({away.summary})"]
 
 
-# The image
-
-
 def _have_image(world: World) -> None:
     name = str(world.params.image)
     if world.engine.image(name):
@@ -165,3 +126,92 @@ def _have_image(world: World) -> None:
     halt(world)
     if not world.engine.image(name):
         raise Transient("pull-failed", f"The image {name} was pulled, but is not there.")
+
+
+@dataclass
+class Placing:
+    """One customer's container on its way to a port.
+
+    Attributes:
+        world: where.
+        network: the id of the customer's network.
+        subnet: its addresses.
+        secrets: the values of variables that are secrets.
+        warnings: what the person who reads the result may want to know.
+    """
+
+    world: World
+    network: str
+    subnet: str
+    secrets: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+    _lost: set[int] = field(default_factory=set)
+
+    def started(self, found: Found | None) -> Found:
+        """The container, running; `found` is what an earlier attempt has made of it.
+
+        Raises:
+            Permanent: `port-taken`, if it was to be that one; `exists`, if others made one now.
+            Transient: `ports-exhausted`, or `network-contended`.
+        """
+        while True:
+            halt(self.world)
+            found = found or self._make()
+            if found is None:
+                continue
+            self._describe(found)
+            if found.status in ("running", "restarting", "paused"):
+                return found
+            if self._is_alone(found) and self._start(found):
+                return self.world.needed()
+            found = None
+
+    def _make(self) -> Found | None:
+        """Make it on a free port; None if somebody else came and went under the same name."""
+        world = self.world
+        with ports.CHOOSING:
+            port = ports.free_port(world, self._lost)
+            wanted = container_spec(world, port, self.network, self.secrets)
+            try:
+                _, self.warnings = world.engine.create(world.name, wanted)
+            except Refused as error:
+                if error.status != CONFLICT:
+                    raise
+        found = world.container()
+        if found and not world.made_now(found.labels):
+            raise Permanent("exists", f"{found.dispatch_id} has just made {world.name}.")
+        return found
+
+    def _describe(self, found: Found) -> None:
+        """Before it starts, so that none runs without; again if it has another port now."""
+        wanted = container_spec(self.world, found.port, self.network, self.secrets)
+        problem = compose.write(self.world, wanted, self.subnet, self.secrets)
+        if problem and problem not in self.warnings:
+            self.warnings.append(problem)
+
+    def _is_alone(self, found: Found) -> bool:
+        """Whether no other container has its port; if one has, it is removed again.
+
+        Two processes that chose at the same time may both give way, but never do both stay: each
+        looks after its own is there, so the later one sees the earlier.
+        """
+        if not ports.others_with(self.world, found.port, found.id):
+            return True
+        self.world.engine.remove(found.id)
+        self.world.context.stopping.wait(ports.pause())
+        return False
+
+    def _start(self, found: Found) -> bool:
+        """Start it; if somebody has taken its port since, it is removed again."""
+        try:
+            self.world.engine.start(found.id)
+        except Refused as error:
+            if error.is_for_network:
+                # Another request for this customer is at it: had made it, or has made a second.
+                raise Transient("network-contended", error.summary) from None
+            if not error.is_for_port:
+                raise
+            self._lost.add(found.port)
+            self.world.engine.remove(found.id)
+            return False
+        return True

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result
 from spoold.executors.container import compose_file as compose
-from spoold.executors.container.engine import CONFLICT, Refused
-from spoold.executors.container.limits import restart_policy
+from spoold.executors.container.connection import CONFLICT, Refused
 from spoold.executors.container.network import reconnect
 from spoold.executors.container.params import PAST
-from spoold.executors.container.placing import has_no_network, is_in_use
+from spoold.executors.container.valid import restart_policy
 from spoold.executors.container.wait import details_of, done, halt, until_ready
 from spoold.executors.container.world import RESTART, SHORT, Details, Found, World
 
@@ -130,10 +129,10 @@ def _explained(world: World, found: Found) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if has_no_network(error):
+        if error.is_for_network:
             # Somebody removed it between the look and the start; the next try makes it again.
             raise Transient("network-contended", error.summary) from None
-        if not is_in_use(error):
+        if not error.is_for_port:
             raise
         port = details_of(world, found).get("port")
         said = f"{world.name} does not run: somebody else has taken its port {port}. Free it first."

@@ -1,14 +1,21 @@
 """A customer → a bridge network that only this customer has, made once."""
 
+import ipaddress
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from spoold.errors import Transient
-from spoold.executors.container import ports
-from spoold.executors.container.engine import CONFLICT, Facts, Refused
+from spoold.executors.container import ports, valid
+from spoold.executors.container.connection import CONFLICT, Facts, Refused
 from spoold.executors.container.params import PAST
 from spoold.executors.container.wait import halt
 from spoold.executors.container.world import DISPATCH, Details, Found, World
 
+# Below `self`: a service that sees nothing but processes in /proc sees this one.
+_ROUTES = Path("/proc/self/net/route")
+_Network = ipaddress.IPv4Network
 _OVERLAP = re.compile(r"overlap", re.IGNORECASE)
 
 
@@ -81,7 +88,7 @@ def _has_one(world: World, found: Found, there: dict[str, str], gone: list[str])
 def _make(world: World) -> str:
     """Make it on the lowest subnet that is free; its id, or nothing if somebody was faster."""
     labels = {world.config.labels.customer: world.customer, DISPATCH: world.context.dispatch_id}
-    for subnet in ports.free_subnets(world):
+    for subnet in free_subnets(world):
         try:
             return world.engine.create_network(world.network_name, subnet, labels)
         except Refused as error:
@@ -96,3 +103,32 @@ def _make(world: World) -> str:
 
 def _subnet_of(network: Facts) -> str:
     return str(network["IPAM"]["Config"][0]["Subnet"])
+
+
+def free_subnets(world: World) -> Iterator[str]:
+    """The subnets of the pool that overlap no network of the engine and no route, lowest first."""
+    taken = [*_subnets_of(world.engine.networks()), *(routes() if world.engine.is_local else [])]
+    params, config = world.params, world.config
+    size = params.subnet_size or config.subnet_size
+    for subnet in valid.pool(params.subnets or config.subnets, size):
+        if not any(subnet.overlaps(other) for other in taken):
+            yield str(subnet)
+
+
+def _subnets_of(networks: Iterable[Facts]) -> Iterator[_Network]:
+    for network in networks:
+        for one in (network.get("IPAM") or {}).get("Config") or []:
+            with suppress(ValueError, KeyError):
+                yield _Network(one["Subnet"], strict=False)
+
+
+def routes(table: Path = _ROUTES) -> Iterator[_Network]:
+    """Where this machine sends packets by more than its default route."""
+    try:
+        lines = table.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for fields in map(str.split, lines):
+        to, mask = (int.from_bytes(bytes.fromhex(fields[n]), "little") for n in (1, 7))
+        if mask:
+            yield _Network((to, mask.bit_count()), strict=False)

@@ -9,8 +9,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from spoold.config.quantities import Duration
 from spoold.config.secrets import SecretRef
 from spoold.executors import Model
-from spoold.executors.container import limits as terms
-from spoold.executors.container.limits import Health, Labels, Limits, Plan
+from spoold.executors.container import valid
+from spoold.executors.container.tables import PLANS, Health, Labels, Limits, Plan
 
 Action = Literal["create", "delete", "restart", "stop", "start", "health-check"]
 
@@ -65,7 +65,7 @@ class Config(Model):
 
     engine: str | None = None
     timeout: Duration = Field(default=30.0, gt=0)
-    plans: dict[str, Plan] = Field(default_factory=lambda: dict(terms.PLANS), min_length=1)
+    plans: dict[str, Plan] = Field(default_factory=lambda: dict(PLANS), min_length=1)
     name_prefix: str = "customer-"
     network_prefix: str = "mission-control-network-"
     labels: Labels = Field(default_factory=Labels)
@@ -93,9 +93,9 @@ class Config(Model):
         if self.compose_dir is not None and not self.compose_dir.startswith("/"):
             raise ValueError(f"compose_dir: {self.compose_dir!r} is no absolute path")
         for prefix in (self.name_prefix, self.network_prefix):
-            terms.must_be_name(f"{prefix}x")
+            valid.must_be_name(f"{prefix}x")
         for plan in self.plans:
-            terms.must_be_name(f"{plan}x")
+            valid.must_be_name(f"{plan}x")
         _must_be_possible(self)
         return self
 
@@ -161,10 +161,10 @@ def _must_be(possible: Callable[[str], object]) -> Callable[[object, Config], No
 LITERAL: Mapping[tuple[str, ...], Callable[[object, Config], None]] = {
     **{(name,): _is_free for name in Params.model_fields if name not in ("action", *OPTIONAL)},
     **{(name,): _follows for name in ("name", "network", "limits")},
-    ("image",): _must_be(terms.must_be_image),
-    ("ports",): _must_be(terms.port_range),
-    ("publish",): _must_be(terms.must_be_address),
-    ("restart",): _must_be(terms.restart_policy),
+    ("image",): _must_be(valid.must_be_image),
+    ("ports",): _must_be(valid.port_range),
+    ("publish",): _must_be(valid.must_be_address),
+    ("restart",): _must_be(valid.restart_policy),
 }
 
 
@@ -206,9 +206,9 @@ def _following(
 def check(params: Params, config: Config) -> None:
     """Refuse ids, names and plans that are none, and a port that is not ours to give."""
     if params.customer is not None:
-        terms.customer_id(params.customer)
-        terms.must_be_name(config.name_prefix + params.customer)
-        terms.must_be_name(config.network_prefix + params.customer)
+        valid.customer_id(params.customer)
+        valid.must_be_name(config.name_prefix + params.customer)
+        valid.must_be_name(config.network_prefix + params.customer)
     elif params.action != "health-check":
         raise ValueError(f"a {params.action} needs a customer")
     _must_be_possible(params)
@@ -223,25 +223,25 @@ def _check_create(params: Params, config: Config) -> None:
     if params.image is None:
         raise ValueError("a create needs an image, from its route or from the executor")
     ports = params.ports or config.ports
-    if params.port is not None and params.port not in terms.port_range(ports):
+    if params.port is not None and params.port not in valid.port_range(ports):
         raise ValueError(f"port {params.port} is not among {ports}")
 
 
 def _must_be_possible(settings: Config | Params) -> None:
     """Refuse what no engine would take, in a configuration and in an action alike."""
     if settings.image is not None:
-        terms.must_be_image(settings.image)
+        valid.must_be_image(settings.image)
     if settings.ports is not None:
-        terms.port_range(settings.ports)
+        valid.port_range(settings.ports)
     if settings.publish is not None:
-        terms.must_be_address(settings.publish)
+        valid.must_be_address(settings.publish)
     if settings.restart is not None:
-        terms.restart_policy(settings.restart)
+        valid.restart_policy(settings.restart)
     if settings.subnets is not None:
-        terms.pool(settings.subnets, settings.subnet_size or 28)
+        valid.pool(settings.subnets, settings.subnet_size or 28)
     if settings.container_port is not None:
-        terms.port_range(f"{settings.container_port}-{settings.container_port}")
-    terms.must_be_variables(settings.environment or ())
+        valid.port_range(f"{settings.container_port}-{settings.container_port}")
+    valid.must_be_variables(settings.environment or ())
     for value in (settings.environment or {}).values():
         if isinstance(value, str) and "\0" in value:
             raise ValueError("a variable contains a NUL")

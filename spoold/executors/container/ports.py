@@ -1,29 +1,24 @@
-"""What runs on an engine and on this machine → the lowest port and the lowest subnet that are free.
+"""What runs on an engine and on this machine → the lowest port that is free.
 
 Nothing is written down: what is taken is what the engine and the machine have now, so nothing can
 be given twice, and what is deleted is free again.
 """
 
 import errno
-import ipaddress
 import random
 import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from spoold.errors import Permanent, Transient
-from spoold.executors.container import limits as terms
-from spoold.executors.container.engine import Engine, Facts
+from spoold.executors.container import valid
+from spoold.executors.container.connection import Facts
+from spoold.executors.container.engine import Engine
 from spoold.executors.container.world import SHORT, World
 
 #: Held from the look for what is free until it is visibly taken, against our own other threads.
 CHOOSING = threading.Lock()
-
-# Below `self`: a service that sees nothing but processes in /proc sees this one.
-_ROUTES = Path("/proc/self/net/route")
-_Network = ipaddress.IPv4Network
 
 
 def free_port(world: World, lost: Iterable[int]) -> int:
@@ -51,7 +46,7 @@ def free_port(world: World, lost: Iterable[int]) -> int:
             )
         return wanted
     ports = world.params.ports or world.config.ports
-    for port in terms.port_range(ports):
+    for port in valid.port_range(ports):
         if port not in taken and (not world.engine.is_local or can_bind(address, port)):
             return port
     raise Transient("ports-exhausted", f"No port of {ports} is free; delete what is not needed.")
@@ -109,32 +104,3 @@ def _bound(engine: Engine, container: str) -> Iterator[int]:
             first, _, last = str(one.get("HostPort") or "-").partition("-")
             with suppress(ValueError):
                 yield from range(int(first), int(last or first) + 1)
-
-
-def free_subnets(world: World) -> Iterator[str]:
-    """The subnets of the pool that overlap no network of the engine and no route, lowest first."""
-    taken = [*_subnets_of(world.engine.networks()), *(routes() if world.engine.is_local else [])]
-    params, config = world.params, world.config
-    size = params.subnet_size or config.subnet_size
-    for subnet in terms.pool(params.subnets or config.subnets, size):
-        if not any(subnet.overlaps(other) for other in taken):
-            yield str(subnet)
-
-
-def _subnets_of(networks: Iterable[Facts]) -> Iterator[_Network]:
-    for network in networks:
-        for one in (network.get("IPAM") or {}).get("Config") or []:
-            with suppress(ValueError, KeyError):
-                yield _Network(one["Subnet"], strict=False)
-
-
-def routes(table: Path = _ROUTES) -> Iterator[_Network]:
-    """Where this machine sends packets by more than its default route."""
-    try:
-        lines = table.read_text(encoding="ascii").splitlines()[1:]
-    except OSError:
-        return
-    for fields in map(str.split, lines):
-        to, mask = (int.from_bytes(bytes.fromhex(fields[n]), "little") for n in (1, 7))
-        if mask:
-            yield _Network((to, mask.bit_count()), strict=False)

@@ -4,9 +4,9 @@ from typing import Any
 
 from spoold.config.secrets import SecretRef
 from spoold.errors import Transient
-from spoold.executors.container import limits as terms
-from spoold.executors.container.engine import Facts
-from spoold.executors.container.limits import SHARES, Health, Limits, parse_memory
+from spoold.executors.container import valid
+from spoold.executors.container.connection import Facts
+from spoold.executors.container.tables import SHARES, Health, Limits, parse_memory
 from spoold.executors.container.wait import START_INTERVAL
 from spoold.executors.container.world import DISPATCH, RESTART, SECRETS, World
 
@@ -28,7 +28,7 @@ def read_secrets(world: World) -> dict[str, str]:
     return values
 
 
-def model(world: World, port: int, network: str, secrets: dict[str, str]) -> Facts:
+def container_spec(world: World, port: int, network: str, secrets: dict[str, str]) -> Facts:
     """The container as the engine is asked for it."""
     params, names = world.params, world.config.labels
     inner = f"{params.container_port}/tcp"
@@ -48,7 +48,7 @@ def model(world: World, port: int, network: str, secrets: dict[str, str]) -> Fac
         "HostConfig": {
             "PortBindings": {inner: [{"HostIp": params.publish, "HostPort": str(port)}]},
             "NetworkMode": network,
-            "RestartPolicy": terms.restart_policy(params.restart or "no"),
+            "RestartPolicy": valid.restart_policy(params.restart or "no"),
             **(limits_of(params.limits) if params.limits else {}),
         },
     }

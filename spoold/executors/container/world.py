@@ -10,7 +10,8 @@ from typing import Any
 
 from spoold.errors import Permanent
 from spoold.executors import Context
-from spoold.executors.container.engine import Engine, Facts
+from spoold.executors.container.connection import Facts
+from spoold.executors.container.engine import Engine
 from spoold.executors.container.params import Config, Params
 
 #: By which a crashed attempt finds what it had made.
