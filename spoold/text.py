@@ -1,6 +1,18 @@
 """Text from strangers → what a person may be shown on a terminal, in a log line, in JSON."""
 
 import json
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+#: What stands in the place of a secret.
+REDACTED = "[redacted]"
+#: So many characters of a secret are hardly ever in a text by chance.
+_ENOUGH = 8
+#: JSON and URLs may write a character that could stand for itself as `\/`, `\u002f` or `%2f`.
+_LONGEST_LETTER = 12
+#: The beginning of such a form, at the end of a text.
+_CUT_LETTER = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,3})?|%[0-9a-fA-F]?)?")
 
 
 def shown(name: str) -> str:
@@ -36,3 +48,57 @@ def spellings(secret: str, shortest: int) -> set[str]:
     lines = [line for line in map(str.strip, secret.splitlines()) if len(line) >= shortest]
     quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     return {secret, *quoted, *lines} - {""}
+
+
+class Redactor:
+    """Takes secrets out of text, also where JSON or a URL spells their characters otherwise.
+
+    Args:
+        secrets: the values; empty ones are ignored.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # The longest first: another may be its beginning.
+        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text with `[redacted]` in the place of each secret."""
+        for secret in self._secrets:
+            # The expression for a long secret takes a while to compile; most texts hold none.
+            if _spelled(secret[:_ENOUGH]).search(text):
+                text = _spelled(secret).sub(REDACTED, text)
+        return text
+
+    def cut(self, text: str) -> str:
+        """The same of a text whose end is missing, and with it perhaps the end of a secret."""
+        text = self.text(text)
+        return text[: min((_cut_at(one, text) for one in self._secrets), default=None)]
+
+
+@lru_cache(maxsize=128)
+def _forms(letter: str) -> tuple[str, ...]:
+    """One character as JSON or a URL may write it, and as itself."""
+    code = f"{ord(letter):04x}"
+    in_url = "".join(f"%{byte:02x}" for byte in letter.encode("utf-8", "replace"))
+    hexa = {f"\\u{code}", f"\\u{code.upper()}", in_url, in_url.upper()}
+    return (*sorted({*hexa, json.dumps(letter)[1:-1]} - {letter}), f"\\{letter}", letter)
+
+
+@lru_cache(maxsize=32)
+def _spelled(secret: str) -> re.Pattern[str]:
+    letters = ("|".join(map(re.escape, _forms(letter))) for letter in secret)
+    return re.compile("".join(f"(?:{letter})" for letter in letters))
+
+
+def _cut_at(secret: str, text: str) -> int:
+    """Where a secret begins that the end of the text cuts off; the text's length if none does."""
+    for start in range(max(0, len(text) - _LONGEST_LETTER * len(secret)), len(text)):
+        reached = {start}
+        for letter in secret:
+            forms = _forms(letter)
+            reached = {n + len(f) for n in reached for f in forms if text.startswith(f, n)}
+            if not reached:
+                break
+            if any(_CUT_LETTER.fullmatch(text, n) for n in reached):
+                return start
+    return len(text)

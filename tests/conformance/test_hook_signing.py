@@ -14,8 +14,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from spoold.errors import ExecutionError, Transient
 from spoold.executors import hook
-from spoold.executors.hook.answer import Redactor
+from spoold.executors.hook.answer import body_of
 from spoold.executors.hook.signing import signed, signing_key
+from spoold.text import Redactor
 
 #: With every character that somebody escapes.
 OLD = "whsec_" + base64.b64encode(bytes.fromhex("fb" * 16 + "ff" * 16)).decode()
@@ -165,7 +166,7 @@ def test_no_part_of_a_secret_survives_a_cut(spelling):
     spelled = _SPELLINGS[spelling](_TOKEN)
     redact = Redactor([_TOKEN, "zzz"])
     for end in range(len(_SPELLINGS[spelling](_TOKEN[0])), len(spelled)):
-        kept = redact.body(f"no: {spelled[:end]}".encode(), cut=True)
+        kept = body_of(f"no: {spelled[:end]}".encode(), redact, cut=True)
         assert kept in ("no: ", "no: [redacted]"), (end, kept)
 
 
@@ -174,15 +175,15 @@ def test_a_secret_that_looks_like_an_escape_is_taken_out(token):
     """A secret is also recognised by its letters where these could be read as an escape."""
     assert Redactor([token]).text(f"x {token} y") == "x [redacted] y"
     for end in range(1, len(token)):
-        assert Redactor([token]).body(f"x {token[:end]}".encode(), cut=True) == "x "
+        assert body_of(f"x {token[:end]}".encode(), Redactor([token]), cut=True) == "x "
 
 
 def test_what_only_looks_like_a_secret_is_kept():
     """An answer is not emptied because it begins like a secret."""
     redact = Redactor(["secret-1", ""])
     assert redact.text("secret-2 sec") == "secret-2 sec"
-    assert redact.body(b"secret-2 tail", cut=True) == "secret-2 tail"
-    assert redact.body(b'{"n": 17, "f": 1.5, "t": true, "z": null}', cut=False) == {
+    assert body_of(b"secret-2 tail", redact, cut=True) == "secret-2 tail"
+    assert body_of(b'{"n": 17, "f": 1.5, "t": true, "z": null}', redact, cut=False) == {
         "n": 17,
         "f": 1.5,
         "t": True,
@@ -192,7 +193,7 @@ def test_what_only_looks_like_a_secret_is_kept():
 
 def test_a_secret_of_digits_is_no_number_either():
     """A secret that a receiver repeats as a number is taken out as well."""
-    assert Redactor(["20261121"]).body(b'{"a": [20261121, 1]}', cut=False) == {
+    assert body_of(b'{"a": [20261121, 1]}', Redactor(["20261121"]), cut=False) == {
         "a": ["[redacted]", 1],
     }
 
@@ -201,7 +202,7 @@ def test_a_long_secret_costs_no_time():
     """A token of kilobytes is looked for in a whole answer within a moment."""
     secret = secrets.token_urlsafe(1500)
     started = time.process_time()
-    text = Redactor([secret]).body((secret[:-1] + "\\" * 60_000).encode(), cut=True)
+    text = body_of((secret[:-1] + "\\" * 60_000).encode(), Redactor([secret]), cut=True)
     assert secret[:20] in text, "the beginning of a secret, but not cut off"
     assert time.process_time() - started < 2
 

@@ -1,17 +1,19 @@
-"""A call of an OpenClaw gateway → what it would refuse, and what its answers mean.
+"""A call of an OpenClaw gateway: what it would refuse, and what its answer will tell.
 
 `/hooks/agent` and `/hooks/wake`, as they are since 2026.2.12; older ones accept the same.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import httpx
 from pydantic import JsonValue
 
-from spoold.errors import OutcomeUnknown, Permanent
-from spoold.executors import Result
+from spoold.executors.hook.address import parse
+from spoold.executors.hook.openclaw_answer import Expected
+from spoold.executors.hook.settings import Config, Dialect, Params
 
-Dialect = Literal["openclaw", "plain"]
 Hook = Literal["agent", "wake"]
 
 #: The field without which there is nothing to do.
@@ -19,39 +21,90 @@ _TEXT: dict[Hook, str] = {"agent": "message", "wake": "text"}
 #: Where a body says when the gateway begins, and the values that it knows.
 _WHEN: dict[Hook, str] = {"agent": "wakeMode", "wake": "mode"}
 _TIMES = ("now", "next-heartbeat")
-_LONGEST_TEXT = 200
 _WAIT = "waitForCompletion"
 
 
-def hook_of(url: httpx.URL, dialect: Dialect | None, body: JsonValue) -> Hook | None:
-    """Which of the two a call is meant for; None if for neither.
+def complete(given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with `wait_for_completion` in the body, unless the body says its own."""
+    body = given.get("body")
+    if given.get("wait_for_completion") is True and isinstance(body, dict) and _WAIT not in body:
+        return {**given, "body": {**body, _WAIT: True}}
+    return given
 
-    Where no dialect is given, the address decides, and the body: another program may have such
-    addresses.
+
+def check(params: Params, config: Config) -> None:
+    """Refuse a call that is meant for a gateway, and that it would refuse or read otherwise.
+
+    Raises:
+        ValueError: with one sentence.
     """
+    hook = _hook_of(parse(params.url), config.dialect, params.body)
+    asked = params.wait_for_completion
+    if asked and hook != "agent":
+        raise ValueError("only a call of OpenClaw's /hooks/agent can wait_for_completion")
+    if hook is None:
+        return
+    if params.method != "POST":
+        raise ValueError(f"OpenClaw answers 405 to a {params.method}")
+    _check_body(hook, params.body, session_key=config.session_key, timeout=params.timeout)
+    if asked is not None and asked != _waits(params.body):
+        raise ValueError("wait_for_completion says one thing, and the body's own another")
+
+
+def expected_answer(params: Params, config: Config) -> Expected | None:
+    """What a good answer to the call tells; None if the call is not for a gateway."""
+    hook = _hook_of(parse(params.url), config.dialect, params.body)
+    if hook is None:
+        return None
+    return "completion" if hook == "agent" and _waits(params.body) else "admission"
+
+
+def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence for each route that calls an OpenClaw address with a body it would refuse."""
+    if config.dialect is not None:
+        return
+    found = []
+    for params in routes:
+        # An address that is made from a record is checked when there is a record.
+        with suppress(ValueError):
+            url = parse(str(params.get("url", config.url)))
+            found.append(_forgotten(url, params.get("body", config.body)))
+    yield from dict.fromkeys(warning for warning in found if warning)
+
+
+def _hook_at(url: httpx.URL) -> tuple[Hook, bool]:
+    """The hook that an address would be, and whether it is the address of one."""
     path = url.path.rstrip("/")
     hook: Hook = "wake" if path.endswith("/wake") else "agent"
+    return hook, path.endswith(f"/hooks/{hook}")
+
+
+def _hook_of(url: httpx.URL, dialect: Dialect | None, body: JsonValue) -> Hook | None:
+    """The hook that a call is meant for; None if for neither.
+
+    Without a `dialect`, address and body decide: another program may have such addresses.
+    """
+    hook, is_address = _hook_at(url)
     if dialect is not None:
         return hook if dialect == "openclaw" else None
-    return hook if path.endswith(f"/hooks/{hook}") and _is_meant(hook, body) else None
+    return hook if is_address and _has_field(hook, body) else None
 
 
-def _is_meant(hook: Hook, body: JsonValue) -> bool:
+def _has_field(hook: Hook, body: object) -> bool:
+    """Whether a body has a field that only a body for this hook has."""
     return isinstance(body, dict) and bool(body.keys() & {_TEXT[hook], "sessionKey"})
 
 
-def forgotten(url: httpx.URL, body: object) -> str | None:
-    """Why a call that is not taken for OpenClaw's may be one all the same; None if it is not.
+def _forgotten(url: httpx.URL, body: object) -> str | None:
+    """A warning if a call is not taken for OpenClaw's only because its body lacks a field.
 
     Args:
         url: where a route calls.
         body: as the route has it; text that begins with `=` may become anything.
     """
-    path = url.path.rstrip("/")
-    hook: Hook = "wake" if path.endswith("/wake") else "agent"
+    hook, is_address = _hook_at(url)
     computed = isinstance(body, str) and body.startswith("=")
-    has = body.keys() if isinstance(body, dict) else ()
-    if not path.endswith(f"/hooks/{hook}") or computed or {_TEXT[hook], "sessionKey"} & {*has}:
+    if not is_address or computed or _has_field(hook, body):
         return None
     return (
         f"a route calls {url} with a body without `{_TEXT[hook]}`; OpenClaw's /hooks/{hook} "
@@ -60,28 +113,13 @@ def forgotten(url: httpx.URL, body: object) -> str | None:
     )
 
 
-def waits(body: JsonValue) -> bool:
+def _waits(body: JsonValue) -> bool:
     """Whether a body asks the gateway to answer only when the run has ended."""
     return isinstance(body, dict) and body.get(_WAIT) is True
 
 
-def waiting(body: Any) -> Any:
-    """The same body, asking for that; what already says something about it is left alone."""
-    return {**body, _WAIT: True} if isinstance(body, dict) and _WAIT not in body else body
-
-
-def check(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> None:
-    """Refuse what the gateway would answer with 400, and what it would silently read otherwise.
-
-    Args:
-        hook: which one.
-        body: what would be sent.
-        session_key: whether the gateway was told to accept one from outside.
-        timeout: of the call, in seconds.
-
-    Raises:
-        ValueError: with one sentence.
-    """
+def _check_body(hook: Hook, body: JsonValue, *, session_key: bool, timeout: float) -> None:
+    """Refuse what the gateway would answer with 400, or would silently read otherwise."""
     text = _TEXT[hook]
     where = f"OpenClaw's /hooks/{hook}"
     if not isinstance(body, dict) or not _is_text(body.get(text)):
@@ -116,7 +154,7 @@ def _check_agent(body: dict[str, JsonValue], timeout: float) -> None:
         raise ValueError("`timeoutSeconds` is a positive number; OpenClaw ignores anything else")
     if type(body.get(_WAIT, False)) is not bool:
         raise ValueError(f"`{_WAIT}` is true or false")
-    if waits(body) and "timeoutSeconds" in body and timeout <= seconds:
+    if _waits(body) and "timeoutSeconds" in body and timeout <= seconds:
         raise ValueError(
             f"a call that waits for a run of {seconds:g} s needs a `timeout` longer than that; "
             "otherwise nobody knows how a long run ended"
@@ -125,67 +163,3 @@ def _check_agent(body: dict[str, JsonValue], timeout: float) -> None:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def admitted(body: JsonValue) -> dict[str, Any]:
-    """The evidence of a good status: that it was taken, and under which names."""
-    names = ("runId", "runIds", "dispatched", "eventOutcome")
-    given = body if isinstance(body, dict) else {}
-    return {"admitted": True} | {name: given[name] for name in names if _is_short(given.get(name))}
-
-
-def _is_short(value: JsonValue) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(one, str) and _is_short(one) for one in value)
-    is_text = isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT
-    return is_text or (isinstance(value, int) and not isinstance(value, bool))
-
-
-def has_started_some(body: JsonValue) -> bool:
-    """Whether an answer that is no success still names runs that were admitted."""
-    return isinstance(body, dict) and isinstance(body.get("runIds"), list) and bool(body["runIds"])
-
-
-def judge(said: str, body: JsonValue, data: dict[str, Any]) -> Result | None:
-    """What the body of a good status adds to it; None if nothing.
-
-    Raises:
-        Permanent: the run ended with an error, or was not admitted at all.
-        OutcomeUnknown: it is not clear which.
-    """
-    if not isinstance(body, dict):
-        return None
-    completion = body.get("completion")
-    if isinstance(completion, dict):
-        return _completed(said, completion, data)
-    if body.get("ok") is False:
-        # Outside the contract, where an error has its own status. A run has an id as soon as it is
-        # admitted; one that has none was refused.
-        if "runId" in body or "runIds" in body:
-            raise OutcomeUnknown(
-                "not-ok", f"{said} and ok=false, but with the id of a run, which may go on.", data
-            )
-        raise Permanent("not-ok", f"{said}, but ok=false: the run was not admitted.", data)
-    return None
-
-
-def _completed(said: str, completion: dict[str, JsonValue], data: dict[str, Any]) -> Result:
-    short = (str, int, float, bool)
-    evidence = {
-        name: value[:_LONGEST_TEXT] if isinstance(value, str) else value
-        for name, value in completion.items()
-        if isinstance(value, short) or value is None
-    }
-    match completion.get("status"):
-        case "ok":
-            undelivered = " Its reply could not be delivered." * ("deliveryError" in completion)
-            summary = f"{said}: the run has ended well.{undelivered}"
-            return Result("run-ok", summary, data, evidence=evidence)
-        case "skipped":
-            return Result("run-skipped", f"{said}: the run was skipped.", data, evidence=evidence)
-        case "error":
-            summary = f"{said}: the run has ended with an error."
-            raise Permanent("run-error", summary, data, evidence=evidence)
-        case other:
-            summary = f"{said}: the run has ended with {str(other)[:40]!r}, whatever that means."
-            raise OutcomeUnknown("run-unclear", summary, data, evidence=evidence)
