@@ -7,7 +7,7 @@ from pathlib import Path
 from spoold import rights
 from spoold.cli.app import App
 from spoold.errors import ConfigError
-from spoold.host import accounts, permissions, units
+from spoold.host import accounts, one_user, permissions, units
 from spoold.host import root_only as guarded
 from spoold.host.permissions import Differs, Finding
 
@@ -36,7 +36,7 @@ def _compare(app: App) -> Iterator[Finding]:
     settings, root = app.config.settings, str(app.config.root)
     sources, executors = sorted(settings.sources), sorted(settings.executors)
     if not settings.separate_users:
-        yield from permissions.alone(root, permissions.modes_alone(sources, executors))
+        yield from one_user.compare(root, one_user.modes(sources, executors))
         return
     yield from permissions.compare(root, rights.of_spool(sources, executors))
     yield from accounts.compare(_kinds(app))
@@ -49,7 +49,7 @@ def _mend(app: App) -> None:
     settings, root = app.config.settings, str(app.config.root)
     sources, executors = sorted(settings.sources), sorted(settings.executors)
     if not settings.separate_users:
-        permissions.narrow(root, permissions.modes_alone(sources, executors))
+        one_user.mend(root, one_user.modes(sources, executors))
         return
     if os.geteuid() != 0:
         raise ConfigError("with users of their own (`separate_users`) only root can mend this")

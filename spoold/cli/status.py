@@ -8,7 +8,7 @@ import click
 from spoold.cli.app import App, age, pass_app
 from spoold.disk.free_space import Floor
 from spoold.errors import NoRoom, SpooldError
-from spoold.service import heartbeat
+from spoold.service.stage_status import read_stages
 from spoold.text import printable
 
 #: Which states are well, and how a monitor is told of the others.
@@ -39,7 +39,7 @@ def command(app: App) -> None:
     form = "{:<24} {:<12} {:>7}  {}"
     if not app.as_json:
         click.echo(app.styled(form.format("STAGE", "STATE", "HEARD", "ABOUT"), bold=True))
-    found = list(heartbeat.look(app.config))
+    found = list(read_stages(app.config))
     for seen in found:
         heard = "-" if seen.silent_s is None else age(seen.silent_s)
         text = form.format(seen.stage, seen.state, heard, printable(seen.detail)).rstrip()

@@ -1,35 +1,21 @@
-"""Who may do what, by the table → how it is on disk: what differs, and mended.
-
-Access control lists are read and written as the kernel keeps them. Source: acl(5), and
-`posix_acl_xattr.h` of the kernel.
-"""
+"""Who may do what, by the table → how it is on disk: what differs, and mended."""
 
 import errno
 import grp
 import os
 import pwd
 import stat
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from spoold import rights as access
 from spoold.disk import fs
 from spoold.errors import ConfigError, SpooldError
+from spoold.host import acl
 from spoold.rights import Access, letters
 from spoold.spool import seal_key
-from spoold.states import FOLDERS, SEAL_KEY, Per
-
-_ATTRIBUTE = "system.posix_acl_access"
-#: What everything that is made in a folder would be given.
-_INHERITED = "system.posix_acl_default"
-_VERSION = 2
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-_NOBODY = 0xFFFFFFFF
-
-#: A list as (tag, id) → rights.
-_List = Mapping[tuple[int, int], int]
+from spoold.states import SEAL_KEY
 
 
 class Differs(SpooldError):
@@ -55,7 +41,7 @@ class _Wanted:
     uid: int
     gid: int
     mode: int
-    acl: _List
+    acl: acl.List
 
 
 def compare(root: str, table: list[Access]) -> Iterator[Finding]:
@@ -100,9 +86,9 @@ def mend(root: str, table: list[Access]) -> None:
         is_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         if not is_file or status.st_uid not in known:
             raise ConfigError(
-                f"{key.path} belongs to {_user(status.st_uid)}, who knows it, and could seal what "
-                "runs. Restore the right one from a backup, or remove it: then a new one is made, "
-                "and what waits must be dropped again"
+                f"{key.path} belongs to {acl.user_name(status.st_uid)}, who knows it, and "
+                "could seal what runs. Restore the right one from a backup, or remove it: then a "
+                "new one is made, and what waits must be dropped again"
             )
         _set(descriptor, key)
     finally:
@@ -130,51 +116,13 @@ def _below(root: str, path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def alone(root: str, paths: Mapping[str, int]) -> Iterator[Finding]:
-    """What differs in a spool of one user: other owners, and rights that are too wide.
-
-    Args:
-        root: the spool; its owner is the user.
-        paths: folders from the root, and the most that their permissions may be.
-    """
-    owner = os.stat(root).st_uid
-    for path, mode in paths.items():
-        whole = os.path.join(root, path)
-        try:
-            status = os.lstat(whole)
-        except FileNotFoundError:
-            continue
-        if status.st_uid != owner:
-            yield Finding(whole, f"owned by uid {status.st_uid}", f"owned by uid {owner}")
-        if wide := stat.S_IMODE(status.st_mode) & ~mode:
-            yield Finding(whole, f"mode {stat.S_IMODE(status.st_mode):04o}",
-                          f"no more than {mode:04o} (too much: {wide:04o})")  # fmt: skip
-
-
-def narrow(root: str, paths: Mapping[str, int]) -> None:
-    """Take away what is too much in a spool of one user."""
-    for path, mode in paths.items():
-        with suppress(FileNotFoundError), _folder(os.path.join(root, path)) as descriptor:
-            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & mode)
-
-
-def modes_alone(sources: list[str], executors: list[str]) -> dict[str, int]:
-    """The folders of a spool of one user, and the most that their permissions may be."""
-    keys = {Per.NOTHING: [""], Per.SOURCE: sources, Per.EXECUTOR: executors}
-    return {f.path(key): f.mode & 0o1777 for f in FOLDERS.values() for key in keys[f.per]}
-
-
 def _resolved(root: str, entry: Access) -> _Wanted:
     """The same with numbers."""
-    acl = {(_USER, _uid(name)): rights for name, rights in entry.users.items()}
-    acl |= {(_GROUP, _gid(name)): rights for name, rights in entry.groups.items()}
-    if acl:
-        acl[_USER_OBJ, _NOBODY] = entry.mode >> 6 & 7
-        acl[_GROUP_OBJ, _NOBODY] = entry.group_may
-        acl[_MASK, _NOBODY] = entry.mode >> 3 & 7
-        acl[_OTHER, _NOBODY] = entry.mode & 7
+    users = {_uid(name): may for name, may in entry.users.items()}
+    groups = {_gid(name): may for name, may in entry.groups.items()}
+    listed = acl.extended(users, groups, entry.mode, entry.group_may)
     path = os.path.join(root, entry.path).rstrip("/")
-    return _Wanted(path, _uid(entry.owner), _gid(entry.group), entry.mode, acl)
+    return _Wanted(path, _uid(entry.owner), _gid(entry.group), entry.mode, listed)
 
 
 def account(name: str) -> pwd.struct_passwd:
@@ -202,36 +150,18 @@ _HOW = "As root, `spoold check --permissions --fix` makes it"
 def _difference(descriptor: int, wanted: _Wanted) -> str:
     status = os.fstat(descriptor)
     has = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
-    acl, inherited = _acl(descriptor), _acl(descriptor, _INHERITED)
-    if (*has, acl, inherited) == (wanted.uid, wanted.gid, wanted.mode, wanted.acl, {}):
+    listed, inherited = acl.read(descriptor), acl.read(descriptor, acl.INHERITED)
+    if (*has, listed, inherited) == (wanted.uid, wanted.gid, wanted.mode, wanted.acl, {}):
         return ""
-    more = f", and what is made in it gets{_list_shown(inherited)}" if inherited else ""
-    return f"{_user(has[0])}:{_group(has[1])} {has[2]:04o}{_list_shown(acl)}{more}"
-
-
-def _acl(descriptor: int, attribute: str = _ATTRIBUTE) -> _List:
-    """A list of an open file; empty if it has none beyond its mode."""
-    try:
-        raw = os.getxattr(descriptor, attribute)
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
-            return {}
-        raise
-    return {(tag, who): rights for tag, rights, who in struct.iter_unpack("<HHI", raw[4:])}
+    more = f", and what is made in it gets{acl.shown(inherited)}" if inherited else ""
+    return f"{acl.user_name(has[0])}:{acl.group_name(has[1])} {has[2]:04o}{acl.shown(listed)}{more}"
 
 
 def _set(descriptor: int, wanted: _Wanted) -> None:
     os.fchown(descriptor, wanted.uid, wanted.gid)
     os.fchmod(descriptor, wanted.mode)
     try:
-        if wanted.acl:
-            entries = (struct.pack("<HHI", tag, rights, who)
-                       for (tag, who), rights in sorted(wanted.acl.items()))  # fmt: skip
-            os.setxattr(descriptor, _ATTRIBUTE, struct.pack("<I", _VERSION) + b"".join(entries))
-        elif _acl(descriptor):
-            os.removexattr(descriptor, _ATTRIBUTE)
-        if _acl(descriptor, _INHERITED):
-            os.removexattr(descriptor, _INHERITED)
+        acl.write(descriptor, wanted.acl)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             raise ConfigError(
@@ -265,41 +195,9 @@ def _hand_over(descriptor: int, before: int, wanted: _Wanted) -> None:
                 os.close(inside)
 
 
-@contextmanager
-def _folder(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
 def _shown(entry: Access) -> str:
     """As getfacl(1) would name it, in one line."""
     more = [f"u:{name}:{letters(bits)}" for name, bits in entry.users.items()]
     more += [f"g:{name}:{letters(bits)}" for name, bits in entry.groups.items()]
     own = f" (the group: {letters(entry.group_may)})" if more else ""
     return " ".join([f"{entry.owner}:{entry.group} {entry.mode:04o}{own}", *more])
-
-
-def _list_shown(acl: _List) -> str:
-    names = {_USER: ("u", _user), _GROUP: ("g", _group)}
-    more = [f"{names[tag][0]}:{names[tag][1](who)}:{letters(bits)}"
-            for (tag, who), bits in acl.items() if tag in names]  # fmt: skip
-    own = acl.get((_GROUP_OBJ, _NOBODY))
-    return "".join([f" (the group: {letters(own)})" if own is not None else "",
-                    *(f" {one}" for one in more)])  # fmt: skip

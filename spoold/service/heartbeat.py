@@ -8,7 +8,7 @@ it hangs.
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ import orjson
 from spoold import __version__, request
 from spoold.config.configuration import Configuration
 from spoold.disk import fs
-from spoold.disk.reading import json_object
 from spoold.linux.systemd import Notifier
 from spoold.stages.stage import Stage
 
@@ -27,8 +26,6 @@ from spoold.stages.stage import Stage
 EVERY = 5.0
 #: A stage that nothing was heard of for this long (seconds) hangs.
 HANGS = 60.0
-#: A file that was not written for this long (seconds) was left by a process that is gone.
-GONE = 3 * EVERY
 #: What each extension of a start that gets on is worth (seconds).
 _MORE = 30.0
 #: What a stage needs after what ran was given time to end (seconds).
@@ -36,7 +33,6 @@ _TO_END = 15.0
 
 FILE = "status.json"
 STATES = ("starting", "standing-by", "ready", "waits", "stopping")
-_MOST = 1 << 20
 
 
 @dataclass(slots=True)
@@ -200,70 +196,3 @@ class Board:
 def folder_of(stage: str) -> str:
     """Its folder under the runtime folder: `execute runner` → `execute-runner`."""
     return stage.replace(" ", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A stage, as its heartbeat shows it.
-
-    Attributes:
-        stage: its name.
-        state: what it says of itself, or `hung` or `gone`.
-        healthy: it runs and gets on.
-        ready: it does its work.
-        detail: why it does not; and what is wrong with a configuration that was read again.
-        silent_s: seconds since it was last heard of.
-        since: when its process began.
-        pid: the number of its process.
-        moved: files it has moved since.
-        busy: actions that run.
-        counts: what it has done, see `Counts.as_json`.
-    """
-
-    stage: str
-    state: str
-    healthy: bool
-    ready: bool
-    detail: str = ""
-    silent_s: float | None = None
-    since: str | None = None
-    pid: int | None = None
-    moved: int | None = None
-    busy: int | None = None
-    counts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def look(config: Configuration) -> Iterator[Seen]:
-    """How each stage does that the configuration has."""
-    settings = config.settings
-    stages = ["intake", "gate", *(f"execute {name}" for name in settings.executors), "sweep"]
-    if any(table.format == "report" for table in settings.sources.values()):
-        stages.append("report")
-    for stage in stages:
-        yield _seen(config.runtime, stage)
-
-
-def _seen(runtime: str, stage: str) -> Seen:
-    path = os.path.join(runtime, folder_of(stage), FILE)
-    facts = json_object(path, _MOST) or {}
-    try:
-        written, heard = (_seconds_since(facts.get(key)) for key in ("written_at", "heard_at"))
-    except (TypeError, ValueError):
-        return Seen(stage, "gone", healthy=False, ready=False, detail="it does not run")
-    state, detail = str(facts.get("state")), str(facts.get("detail") or facts.get("note") or "")
-    if not -GONE < written <= GONE or state not in STATES:
-        state, detail = "gone", "its process has ended, or was stopped"
-    elif heard > HANGS:
-        state, detail = "hung", "it does not get on; its service restarts it"
-    healthy = state not in ("gone", "hung")
-    known: dict[str, Any] = {
-        key: value if isinstance(value := facts.get(key), kind) else None
-        for key, kind in (("since", str), ("pid", int), ("moved", int), ("busy", int))
-    }
-    counts = found if isinstance(found := facts.get("counts"), dict) else {}
-    silent, ready = round(heard, 3), state == "ready"
-    return Seen(stage, state, healthy, ready, detail, silent, **known, counts=counts)
-
-
-def _seconds_since(stamp: object) -> float:
-    return (datetime.now(UTC) - request.parse_time(str(stamp))).total_seconds()

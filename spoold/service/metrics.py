@@ -28,7 +28,7 @@ from spoold.config.configuration import Configuration
 from spoold.disk import fs, reading
 from spoold.health.metrics import STATE_BYTES, ContainerMetrics
 from spoold.record import JsonObject
-from spoold.service import heartbeat
+from spoold.service.stage_status import StageStatus, read_stages
 from spoold.spool import filenames
 from spoold.spool.counters import BUCKETS
 from spoold.spool.entered import came_at
@@ -98,7 +98,7 @@ class Metrics:
             **{key: HistogramMetricFamily(name, text, labels=labels)
                for key, (name, labels, text) in DURATIONS.items()},
         }  # fmt: skip
-        for seen in heartbeat.look(self._config):
+        for seen in read_stages(self._config):
             self._add_stage(families, seen)
         for place in self._spool.places(*STATES, "quarantine"):
             self._add_folder(families, place)
@@ -106,7 +106,7 @@ class Metrics:
         yield from families.values()
         yield from ContainerMetrics(self._health()).collect()
 
-    def _add_stage(self, families: Mapping[str, Any], seen: heartbeat.Seen) -> None:
+    def _add_stage(self, families: Mapping[str, Any], seen: StageStatus) -> None:
         label = [seen.stage]
         families["up"].add_metric(label, float(seen.healthy))
         families["ready"].add_metric(label, float(seen.ready))

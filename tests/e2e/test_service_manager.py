@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from spoold.request import timestamp
-from spoold.service import heartbeat, loop
+from spoold.service import heartbeat, loop, stage_status
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step
 from spoold.states import Role
@@ -272,7 +272,7 @@ def test_a_monitor_is_told_by_the_exit_code(manager, site):
     assert status_of(site)["gate"] == "ready"
     file = site.folder / "run/gate/status.json"
     facts = json.loads(file.read_bytes())
-    old = datetime.fromisoformat(facts["written_at"]) - timedelta(seconds=heartbeat.GONE + 1)
+    old = datetime.fromisoformat(facts["written_at"]) - timedelta(seconds=stage_status.GONE + 1)
     facts["written_at"] = timestamp(old)
     file.write_text(json.dumps(facts))
     assert status_of(site)["gate"] == "gone"
@@ -311,7 +311,7 @@ def test_an_odd_heartbeat_is_none(lab, content):
     folder = lab.root / "status/gate"
     folder.mkdir(parents=True)
     (folder / "status.json").write_bytes(content)
-    seen = {one.stage: one.state for one in heartbeat.look(lab.routing.config)}
+    seen = {one.stage: one.state for one in stage_status.read_stages(lab.routing.config)}
     assert seen["gate"] == "gone"
 
 

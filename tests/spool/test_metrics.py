@@ -16,6 +16,7 @@ from spoold import request
 from spoold.errors import ConfigError
 from spoold.service import heartbeat, metrics
 from spoold.service.heartbeat import Board
+from spoold.service.stage_status import read_stages
 from spoold.spool.counters import BUCKETS, Counts
 from spoold.spool.entered import came_at
 from spoold.spool.spool import Place
@@ -277,5 +278,5 @@ def test_a_state_that_is_none_is_not_shown(lab, stages):
     path = lab.root / "status/gate" / heartbeat.FILE
     facts = json.loads(path.read_bytes())
     path.write_text(json.dumps({**facts, "state": "\x1b[2J"}))
-    (seen,) = [one for one in heartbeat.look(lab.routing.config) if one.stage == "gate"]
+    (seen,) = [one for one in read_stages(lab.routing.config) if one.stage == "gate"]
     assert seen.state == "gone"

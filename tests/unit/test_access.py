@@ -10,7 +10,7 @@ import pytest
 from spoold import rights as access
 from spoold.disk import fs, reading
 from spoold.errors import ConfigError
-from spoold.host import permissions
+from spoold.host import one_user, permissions
 from spoold.rights import ENTER, GROUPS, READ, USERS, WRITE, may
 from spoold.spool.spool import Spool
 from spoold.states import FOLDERS, MOVES, Per, Role
@@ -117,8 +117,8 @@ def test_a_name_that_is_too_long_for_a_user_is_an_error():
 def test_a_spool_as_it_was_laid_out_is_right(lab):
     """What a service of one user lays out is what the check wants."""
     Spool(str(lab.root), Role.INTAKE, ["decisions"], ["rec"]).lay_out()
-    modes = permissions.modes_alone(["decisions"], ["rec"])
-    assert [*permissions.alone(str(lab.root), modes)] == []
+    modes = one_user.modes(["decisions"], ["rec"])
+    assert [*one_user.compare(str(lab.root), modes)] == []
     assert {*modes} >= {"inbox/decisions", "queued/rec", "approved"}
 
 
