@@ -272,22 +272,30 @@ def parse(data: bytes) -> Request:
     """
     if not data.strip():
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
+    request = validated(data)
     try:
-        request = _reader().validate_json(data)
         canonical = request.to_bytes()
-    except (ValidationError, TypeError) as error:
-        raise BadInput("not-a-request", f"The file is no {SCHEMA}: {_first(error)}.") from None
+    except TypeError as error:
+        what = f"The file is no {SCHEMA}: {printable(str(error))[:200]}."
+        raise BadInput("not-a-request", what) from None
     if canonical != data:
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
     return request
 
 
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
+def validated(data: bytes) -> Request:
+    """What a request file says; for bytes of `to_bytes`, whose spelling needs no check.
+
+    Raises:
+        BadInput: `not-a-request`.
+    """
+    try:
+        return _reader().validate_json(data)
+    except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        return f"{printable(where)[:80]}: {printable(problem['msg'])[:120]}"
-    return printable(str(error))[:200]
+        where = printable(".".join(str(part) for part in problem["loc"]) or "the file")[:80]
+        what = f"The file is no {SCHEMA}: {where}: {printable(problem['msg'])[:120]}."
+        raise BadInput("not-a-request", what) from None
 
 
 def now() -> datetime:

@@ -15,7 +15,7 @@ from spoold.errors import ADVICE, BadInput, NotPossible, SpooldError, StorageErr
 from spoold.record import JsonObject
 from spoold.spool.decisions import correct_slip, publish_slip, user_name
 from spoold.spool.spool import Place, Spool
-from spoold.stages.execute.verdict import in_doubt
+from spoold.stages.execute.history import in_doubt
 from spoold.states import REASON_SUFFIX, STATES, targets
 from spoold.text import printable
 from spoold.view.find import Found, find

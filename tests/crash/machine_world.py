@@ -141,8 +141,8 @@ class World:
         if name not in self.running:
             stage = self._fresh(name)
             if isinstance(stage, Execute):
-                assert hasattr(stage._crew, "_workers"), "its threads would outlive it"
-                stage._crew._workers = Workers(self.kind)
+                assert hasattr(stage.jobs, "workers"), "its threads would outlive it"
+                stage.jobs.workers = Workers(self.kind)
             stage.lock.acquire()
             self.running[name] = stage
             stage.recover()

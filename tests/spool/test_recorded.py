@@ -14,7 +14,9 @@ from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Result
 from spoold.request import MAX_BYTES
 from spoold.spool.spool import Spool
-from spoold.stages.execute.verdict import begun, judge, must_be_readable
+from spoold.stages.execute.history import begun
+from spoold.stages.execute.readable import readable_bytes
+from spoold.stages.execute.verdict import judge
 from spoold.testing import Lab, Recorder
 from tests.conftest import queue, route
 
@@ -169,7 +171,7 @@ def test_what_was_shown_last_makes_room_for_the_end(tmp_path):
     attempts = begun(found, lab.clock())
     size = MAX_BYTES // 4 * 3 - len(found.to_bytes()) - 900
     found = found.with_(attempts=[replace(attempts[0], progress={"x": "x" * size})])
-    must_be_readable(found)
+    readable_bytes(found)
     ended = judge(found, Result("x", "y" * 3000), Retry(), lab.clock()).request
     assert ended.status == "done"
     assert ended.attempts[0].progress is None

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -27,10 +28,11 @@ from spoold.errors import (
 )
 from spoold.executors import Context, Result, Running
 from spoold.executors.instance import Instance
+from spoold.identity import named
 from spoold.request import Request
 from spoold.spool.spool import Place, Spool
-from spoold.stages.execute.running import Control, Ended
-from spoold.stages.execute.verdict import in_doubt
+from spoold.stages.execute.history import in_doubt
+from spoold.stages.execute.jobs import Ended, Job
 from spoold.stages.stage import StageContext
 
 log = logging.getLogger("spoold.execute")
@@ -39,15 +41,15 @@ _OUTPUT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
-    """What an executor's attempts have in common."""
+class Runner:
+    """Calls one executor's kind in a worker's thread; whatever happens there is an outcome."""
 
     instance: Instance
     context: StageContext
     spool: Spool
 
-    def prepare(self, found: Request) -> None:
-        """Make durable, before its attempt is, where a kind leaves what it will find it by."""
+    def make_log_folder(self, found: Request) -> None:
+        """Create the log folder durably before the attempt starts, so that `probe` can find it."""
         if not self.instance.outlives:
             return
         try:
@@ -57,44 +59,36 @@ class Attempts:
             if ran_out(error):
                 raise
 
-    def run(self, found: Request, control: Control) -> Ended:
+    def run(self, job: Job) -> Ended:
         """Make the last attempt of a request that is durable as running."""
-        return self._whole(self._guarded(self.instance.kind.run, found, control, "attempt"))
+        return _watched(self._call(self.instance.kind.run, job, "attempt"))
 
-    def find_out(self, found: Request, control: Control) -> Ended:
-        """How the last attempt ended whose executor died; one that goes on is watched to its end.
-
-        It is for the kind to say: it looks at what it left in the world.
-        """
+    def find_out(self, job: Job) -> Ended:
+        """Ask the kind how the last attempt ended whose executor died; watch one that goes on."""
         kind = self.instance.kind
-        answer = self._guarded(kind.probe, found, control, "probe", begun=True)
-        if isinstance(answer, Running) and (resume := kind.resume):
-            log.info("it goes on: %s", answer.summary, extra={"dispatch_id": found.dispatch_id})
-            answer = self._guarded(resume, found, control, "attempt", begun=True)
-        return self._whole(answer)
+        answer = self._call(kind.probe, job, "probe", begun=True)
+        if isinstance(answer, Running) and kind.resume:
+            log.info("it goes on: %s", answer.summary, extra=named(job.request.name))
+            answer = self._call(kind.resume, job, "attempt", begun=True)
+        return _watched(answer)
 
-    @property
-    def can_take_back(self) -> bool:
-        """Whether the kind looks itself for what is left of a request that was tried."""
-        return self.instance.kind.take_back is not None
-
-    def take_back(self, found: Request, control: Control) -> Ended:
-        """What is left of a request that was tried, and that a person does not want any more."""
+    def take_back(self, job: Job) -> Ended:
+        """Let the kind remove what is left of a request that was tried and then cancelled."""
         kind: Any = self.instance.kind
-        answer = self._guarded(kind.take_back, found, control, "cancel", begun=True)
-        return self._whole(answer)
+        return _watched(self._call(kind.take_back, job, "cancel", begun=True))
 
-    def preflight(self, found: Request, control: Control) -> ExecutionError | None:
+    def preflight(self, job: Job) -> ExecutionError | None:
         """Run the preflight commands; None if the action may start, or is not to start now."""
+        found = job.request
         number = len(found.attempts) + 1
         runner = replace(self, instance=self.context.routing.preflight)
         for place, command in enumerate(found.preflight, 1):
             prefix = f"preflight-{number}.{place}"
-            asked = found.with_(params=command)
-            outcome = runner._guarded(runner.instance.kind.run, asked, control, prefix)  # noqa: SLF001
-            if control.cancelled.is_set():
+            asked = replace(job, request=found.with_(params=command), params=None)
+            outcome = runner._call(runner.instance.kind.run, asked, prefix)  # noqa: SLF001
+            if job.cancelled.is_set():
                 return Permanent("cancelled", "A person cancelled it before it had started.")
-            if control.stopping.is_set():
+            if job.stopping.is_set():
                 return None
             if isinstance(outcome, Transient):
                 return outcome
@@ -106,39 +100,40 @@ class Attempts:
                 return NeedsPerson("preflight-failed", what, details, output=outcome.output)
         return None
 
-    def _guarded(
+    def _call(
         self,
-        act: Callable[[Any, Context], Result | Running],
-        found: Request,
-        control: Control,
+        function: Callable[[Any, Context], Result | Running],
+        job: Job,
         prefix: str,
         *,
         begun: bool = False,
     ) -> Ended | Running:
+        """Call a kind's function.
+
+        Args:
+            function: of parameters and context.
+            job: whose request it is about.
+            prefix: of the names of its output files.
+            begun: whether an attempt may have acted already.
+        """
         with ExitStack() as outputs:
             try:
-                folder = self._folder(found, begun=begun)
-                context = self._context(found, control, folder, prefix, outputs)
-                outcome = act(self.instance.kind.Params.model_validate(found.params), context)
+                folder = self._log_folder(job.request, begun=begun)
+                context = self._context(job, folder, prefix, outputs)
+                params = job.params or self.instance.kind.Params.model_validate(job.request.params)
+                outcome = function(params, context)
                 if not isinstance(outcome, Result | Running):
                     raise TypeError(f"it returned {type(outcome).__name__}")  # noqa: TRY301
             except ExecutionError as error:
                 return error
             except LeftRunning as error:
-                if control.stopping.is_set():
-                    return error
-                return _bug(self.instance, found, error)
+                return error if job.stopping.is_set() else self._bug(job.request, error)
             except BaseException as error:  # noqa: BLE001 - also SystemExit: the thread must go on
-                return _bug(self.instance, found, error)
+                return self._bug(job.request, error)
             return outcome
 
-    def _whole(self, answer: Ended | Running) -> Ended:
-        if isinstance(answer, Running):
-            return OutcomeUnknown("still-runs", f"It goes on unwatched: {answer.summary}")
-        return answer
-
-    def _folder(self, found: Request, *, begun: bool) -> str:
-        """Where an attempt leaves what it knows; not used if it may be somebody else's."""
+    def _log_folder(self, found: Request, *, begun: bool) -> str:
+        """Where an attempt leaves what it knows; refused if another user may have written there."""
         folder = self.spool.path(Place("logs"), found.dispatch_id)
         code = "logs-unreadable"
         try:
@@ -162,58 +157,71 @@ class Attempts:
             raise OutcomeUnknown(code, f"Nobody can say how the last attempt ended: {what}")
         raise Transient(code, f"Nothing was done: {what}")
 
-    def _context(
-        self, found: Request, control: Control, folder: str, prefix: str, outputs: ExitStack
-    ) -> Context:
-        context, config = self.context, self.instance.config
-        cap = getattr(config, "max_output", _OUTPUT_BYTES)
+    def _context(self, job: Job, folder: str, prefix: str, outputs: ExitStack) -> Context:
+        found, config = job.request, self.instance.config
         number = len(found.attempts) or 1
         if prefix in ("attempt", "probe"):
             prefix = f"{prefix}-{number}"
+        limit = getattr(config, "max_output", _OUTPUT_BYTES)
 
         def open_output(stream: str) -> Capture:
-            # A disk that fails costs output, not the attempt: the capture says what is missing.
-            with suppress(OSError):
-                fs.make_folder(folder, 0o750, durable=False)
-            path, again = os.path.join(folder, f"{prefix}.{stream}"), 1
-            while os.path.lexists(path):
-                again += 1
-                path = os.path.join(folder, f"{prefix}-again-{again}.{stream}")
-            capture = Capture(Path(path), cap)
+            capture = _capture(folder, prefix, stream, limit)
             outputs.callback(capture.close)
             return capture
 
-        now = request.timestamp(context.clock())
-        first, last = (
-            (found.attempts[0].started_at, found.attempts[-1].started_at)
-            if found.attempts
-            else (now, now)
-        )
+        now = request.timestamp(self.context.clock())
+        started = [tried.started_at for tried in found.attempts] or [now]
         return Context(
             dispatch_id=found.dispatch_id,
             number=number,
-            first_started=request.parse_time(first),
-            started=request.parse_time(last),
+            first_started=request.parse_time(started[0]),
+            started=request.parse_time(started[-1]),
             config=config,
             open_output=open_output,
-            secret=secrets_of(context.routing.config),
+            secret=secrets_of(self.context.routing.config),
             files=os.path.join(folder, f"attempt-{number}"),
-            stopping=control.stopping,
-            cancelled=control.cancelled,
-            report=control.report,
+            stopping=job.stopping,
+            cancelled=job.cancelled,
+            report=job.report,
             in_doubt=in_doubt(found),
             heard_of=bool(found.attempts and found.attempts[-1].progress),
         )
 
+    def _bug(self, found: Request, error: BaseException) -> OutcomeUnknown:
+        name = self.instance.kind_name
+        log.error("executor kind %s failed", name, exc_info=error, extra=named(found.name))
+        return OutcomeUnknown(
+            "executor-bug",
+            f"The executor itself failed ({type(error).__name__}), so nobody can say what was "
+            "done. The service's log has the trace; find out, then `spoold resolve` it.",
+        )
+
+
+def _watched(answer: Ended | Running) -> Ended:
+    if isinstance(answer, Running):
+        return OutcomeUnknown("still-runs", f"It goes on unwatched: {answer.summary}")
+    return answer
+
+
+def _capture(folder: str, prefix: str, stream: str, limit: int) -> Capture:
+    """A file for output that no earlier call has written to."""
+    # A disk that fails costs output, not the attempt: the capture says what is missing.
+    with suppress(OSError):
+        fs.make_folder(folder, 0o750, durable=False)
+    path, again = os.path.join(folder, f"{prefix}.{stream}"), 1
+    while os.path.lexists(path):
+        again += 1
+        path = os.path.join(folder, f"{prefix}-again-{again}.{stream}")
+    return Capture(Path(path), limit)
+
 
 def look_once(instance: Instance, context: StageContext, params: BaseModel) -> Result:
-    """What a kind says when it is run without a request, for an action that changes nothing.
+    """Run a kind without a request, for an action that changes nothing.
 
     Raises:
         ExecutionError: as the kind raises it.
     """
-    now, control = context.clock(), Control(lambda: None)
-    nowhere = Path(os.devnull)
+    now, nowhere = context.clock(), Path(os.devnull)
     attempt = Context(
         dispatch_id="",
         number=1,
@@ -223,8 +231,7 @@ def look_once(instance: Instance, context: StageContext, params: BaseModel) -> R
         open_output=lambda _stream: Capture(nowhere, 0),
         secret=secrets_of(context.routing.config),
         files=os.devnull,
-        stopping=control.stopping,
-        cancelled=control.cancelled,
+        stopping=threading.Event(),
     )
     return instance.kind.run(params, attempt)
 
@@ -240,13 +247,3 @@ def secrets_of(config: Configuration) -> Callable[[SecretRef], str]:
             raise Transient("credential-missing", summary) from None
 
     return secret
-
-
-def _bug(instance: Instance, found: Request, error: BaseException) -> OutcomeUnknown:
-    log.error("executor kind %s failed", instance.kind_name, exc_info=error, extra={
-        "dispatch_id": found.dispatch_id})  # fmt: skip
-    return OutcomeUnknown(
-        "executor-bug",
-        f"The executor itself failed ({type(error).__name__}), so nobody can say what was done. "
-        "The service's log has the trace; find out, then `spoold resolve` it.",
-    )

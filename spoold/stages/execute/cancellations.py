@@ -7,18 +7,19 @@ from datetime import datetime
 from spoold import request
 from spoold.disk import fs, reading
 from spoold.errors import BadInput
+from spoold.identity import named
 from spoold.request import Request
 from spoold.spool.spool import Place, Spool
-from spoold.stages.execute.running import Job
+from spoold.stages.execute.jobs import Job
 
 log = logging.getLogger("spoold.execute")
 
 
-class Wishes:
-    """What people do not want any more of one executor's requests: a file of the same name.
+class Cancellations:
+    """The cancellations of one executor's requests: files of the requests' names.
 
     Args:
-        spool: in the executor's hands.
+        spool: the executor's.
         executor: its name.
         clock: the time.
     """
@@ -31,45 +32,45 @@ class Wishes:
         self._queued = Place("queued", executor)
         self._running = Place("running", executor)
 
-    def heed(self, jobs: Mapping[str, Job]) -> set[str]:
-        """Tell attempts that a person does not want them; the names of others that are unwanted."""
-        unwanted = set()
+    def apply(self, jobs: Mapping[str, Job]) -> set[str]:
+        """Tell what runs to end; return the names of cancelled requests that are queued."""
+        waiting = set()
         for name in self._spool.names(self._place):
             if job := jobs.get(name):
-                if not job.control.cancelled.is_set():
-                    about = {"dispatch_id": job.request.dispatch_id}
-                    log.warning("a person cancels it", extra=about)
-                    job.control.cancel()
-            # In the order in which others may move it on, so that it is not missed.
+                if not job.cancelled.is_set():
+                    log.warning("a person cancels it", extra=named(name))
+                    job.cancel()
+            # A request goes from deferred/ to queued/ to running/. Looked for in this order, it is
+            # found even if it moves on meanwhile.
             elif self._spool.exists(self._deferred, name):
-                continue  # until it is due, or somebody queues it
+                continue  # until it is due, or a person queues it
             elif self._spool.exists(self._queued, name):
-                unwanted.add(name)
+                waiting.add(name)
             elif not self._spool.exists(self._running, name):
-                self.put_away(name)
-        return unwanted
+                self.remove(name)
+        return waiting
 
     def forbid(self, found: Request) -> bool:
-        """Whether they are against a request that was tried, by what lies there now.
+        """Whether a request that was tried before is cancelled by now.
 
-        Who cancels it says so before the file comes to the queue, but perhaps after `heed`.
+        The file is written before the request comes to the queue, but perhaps after `apply`.
         """
         return bool(found.attempts) and self._spool.exists(self._place, found.name)
 
-    def put_away(self, name: str) -> None:
-        """Remove a wish that is fulfilled, or is about nothing; what is no wish is kept."""
+    def remove(self, name: str) -> None:
+        """Remove a cancellation that was carried out, or whose request is gone.
+
+        A file that is no cancellation is held, so that it is not lost.
+        """
         path = self._spool.path(self._place, name)
         try:
             status = reading.status(path)
         except FileNotFoundError:
             return
         is_empty = reading.kind_of(status) == "file" and not status.st_size
-        if (
-            is_empty
-            or (reading.json_object(path, request.MAX_BYTES) or {}).get("decision") == "cancel"
-        ):
+        fields = reading.json_object(path, request.MAX_BYTES) or {}
+        if is_empty or fields.get("decision") == "cancel":
             fs.remove(path)
             return
-        what = "It lies where people say what is to be stopped, and says nothing of the kind."
-        problem = BadInput("misplaced", what)
+        problem = BadInput("misplaced", "It lies among the cancellations, and is none.")
         self._spool.hold(self._place, name, problem, self._clock())
