@@ -1,13 +1,7 @@
-"""CEL tokens → how the cost of an expression can grow with the record that it is given.
+"""The tokens of an expression → how its cost can grow with the record. Compared in `limits.py`."""
 
-Security: records are hostile, authors are not. CEL stops after 10,000 steps, but a step may copy a
-megabyte: what was measured is beside each limit in rules.py.
-"""
-
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from spoold.cel.tokens import Token, is_selected
 
@@ -17,31 +11,14 @@ _BINDING = _LOOPS | {"optMap", "optFlatMap"}
 _LITERAL_ONLY = {"matches", "split", "join", "replace"}
 _SEARCHING = {"contains", "indexOf", "lastIndexOf"}
 
-#: The parts of a regular expression, and what each adds to the program that it is compiled to.
-_PART = re.compile(
-    r"""(?P<quoted>\\Q.*?(?:\\E|\Z)) | (?P<script>\\[pP](?:\{[^}]*\}|.))
-      | (?P<kind>\\[dDwWsSCX]|\.) | (?P<escape>\\x\{[^}]*\}|\\.)
-      | (?P<set>\[\^?\]?(?:\[:[^\]]*:\]|\\[pP]\{[^}]*\}|\\.|[^\]\\])*\])
-      | (?P<times>\{(?P<low>[0-9]+)(?P<range>,(?P<high>[0-9]*))?\})
-      | (?P<opens>\((?:\?(?:P?<\w+>|[a-zA-Z-]*:?))?) | (?P<closes>\)) | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-_SCRIPT, _SET = 1500, 8
 
-
-class Extent(NamedTuple):
-    """The entries of the largest list or object; the bytes of all, and of the longest text."""
-
-    widest: int
-    size: int
-    longest: int
-
-
-class Pattern(NamedTuple):
-    """A regular expression as it is written, and whether a loop applies it."""
+@dataclass(slots=True)
+class Pattern:
+    """A regular expression as it is written, whether a loop applies it, and its weight if known."""
 
     text: str
     in_loop: bool
+    weight: int = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +43,11 @@ class Cost:
     literals: int = 0
     patterns: list[Pattern] = field(default_factory=list)
     refusal: str | None = None
+
+    @property
+    def depends_on_record(self) -> bool:
+        """Whether CEL's own limit on steps is not enough for a large record."""
+        return self.collects or self.crosses or self.searches or bool(self.patterns)
 
 
 @dataclass(slots=True)
@@ -147,54 +129,3 @@ def _note_name(
     if any(bracket.call in _LOOPS for bracket in bodies) and not is_function:
         own = {bodies[-1].variable, "true", "false", "null", "in"}
         cost.crosses |= name not in own
-
-
-def weight_of(pattern: str) -> int:
-    """About how large the program is that a regular expression is compiled to, `{n}` unrolled."""
-    sums, last = [0], 0
-    for part in _PART.finditer(pattern):
-        if part["opens"]:
-            sums.append(0)
-            last = 0
-        elif part["times"]:
-            times = max(int(part["low"]), int(part["high"] or 0)) * (3 if part["range"] else 1)
-            sums[-1] += last * (times - 1)
-            last *= times
-        else:
-            last = sums.pop() + 2 if part["closes"] and len(sums) > 1 else _weight(part)
-            sums[-1] += last
-    return sum(sums)
-
-
-def _weight(part: re.Match[str]) -> int:
-    text = part[0]
-    if part["script"] or (part["set"] and not (text.isascii() and r"\p" not in text.lower())):
-        return _SCRIPT
-    if part["set"] or part["kind"]:
-        return _SET
-    return len(text) if part["quoted"] else len(text.encode("utf-8", "surrogatepass"))
-
-
-def extent_of(record: Any) -> Extent:
-    """How much of a record an expression could look at."""
-    widest = size = longest = 0
-    for value in _values(record):
-        size += 1
-        if isinstance(value, str):
-            length = len(value) if value.isascii() else len(value.encode(errors="replace"))
-            size, longest = size + length, max(longest, length)
-        elif isinstance(value, dict | list):
-            widest = max(widest, len(value))
-    return Extent(widest, size, longest)
-
-
-def _values(record: Any) -> Iterator[Any]:
-    """All values and keys, at any depth; nothing recurses."""
-    waiting: list[Any] = [record]
-    while waiting:
-        value = waiting.pop()
-        yield value
-        if isinstance(value, dict | list):
-            waiting += value
-            if isinstance(value, dict):
-                waiting += value.values()

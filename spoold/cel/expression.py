@@ -12,24 +12,12 @@ from typing import Any
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
-from spoold.cel.cost import Extent, Pattern, cost_of, extent_of, weight_of
+from spoold.cel.cost import cost_of
+from spoold.cel.limits import Extent, extent_of, refuse_if_too_large
 from spoold.cel.messages import compile_problem, eval_problem, shown, without_status
+from spoold.cel.regex import weight_of
 from spoold.cel.result import EvalError, NotPlain, Writer
 from spoold.cel.tokens import Needs, keys_of, needs_of, pruned, record_paths, tokenize
-
-#: CEL stops an evaluation after this many steps of all its loops together.
-_STEPS = 10_000
-#: map() and filter() copy what they have at every step: 10,000 entries took 3.6 s and 1.6 GB.
-MAX_COLLECTED = 500
-#: Steps times size, where every step can touch all of the record: 18 GB took 31 s, all of it kept.
-#: No record of less than 26 kB can reach it.
-MAX_TOUCHED = 256 * 1024 * 1024
-#: The size of a record in which data is searched for data: 750 kB took 2.6 s, quadratically.
-MAX_SEARCHED = 256 * 1024
-#: The weight of regular expressions times what they look at: 1 GB took 28 s.
-MAX_MATCHED = 64 * 1024 * 1024
-#: A loop compiles a regular expression at every step; so many bytes could be looked at meanwhile.
-_COMPILING = 100
 
 _ENV = cel.NewEnv(
     variables={"record": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)},
@@ -124,17 +112,18 @@ class Expression:
         self._cost = cost_of(tokens)
         if self._cost.refusal:
             raise RuleError(f"{self._cost.refusal}\n    {shown(text)}")
-        self._weights = [(self._weigh(one), one.in_loop) for one in self._cost.patterns]
+        for pattern in self._cost.patterns:
+            pattern.weight = self._weigh(pattern.text)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
-    def _weigh(self, pattern: Pattern) -> int:
+    def _weigh(self, literal: str) -> int:
         """The weight of a regular expression; raises `RuleError` if it is none."""
-        tried = _ENV.compile(f'"".matches({pattern.text})').eval(data={"record": {}})
+        tried = _ENV.compile(f'"".matches({literal})').eval(data={"record": {}})
         if tried.type() == _ERROR:
             raise RuleError(f"{without_status(str(tried.value()))}\n    {shown(self.text)}")
-        return weight_of(str(_ENV.compile(pattern.text).eval(data={"record": {}}).value()))
+        return weight_of(str(_ENV.compile(literal).eval(data={"record": {}}).value()))
 
     def value(self, scope: Scope) -> Any:
         """The result as JSON data: times as RFC 3339 in UTC, durations like `3.5s`, keys sorted.
@@ -184,7 +173,8 @@ class Expression:
         return result.value() is True
 
     def _evaluate(self, scope: Scope) -> tuple[cel.Value, cel.Type]:
-        self._refuse_if_costly(scope)
+        if self._cost.depends_on_record:
+            refuse_if_too_large(self._cost, scope.extent)
         try:
             result = self._compiled.eval(scope.activation)
             kind = result.type()
@@ -200,23 +190,3 @@ class Expression:
         if kind == _UNKNOWN:
             raise EvalError("the result is unknown")
         return result, kind
-
-    def _refuse_if_costly(self, scope: Scope) -> None:
-        cost = self._cost
-        if not (cost.collects or cost.crosses or cost.searches or self._weights):
-            return
-        widest, size, longest = scope.extent
-        if cost.collects and widest > MAX_COLLECTED:
-            raise EvalError(
-                f"map() and filter() are for records with at most {MAX_COLLECTED} entries "
-                f"in any list or object; this one has {widest}"
-            )
-        steps = min(_STEPS, max(widest, cost.literals) ** cost.depth)
-        if cost.crosses and steps * size > MAX_TOUCHED:
-            raise EvalError("the record is too large for a loop that uses more than its variable")
-        if cost.searches and size > MAX_SEARCHED:
-            raise EvalError("the record is too large to be searched for a text from the record")
-        looped = (steps * longest if cost.crosses else size) + steps * _COMPILING
-        matched = sum(weight * (looped if inside else longest) for weight, inside in self._weights)
-        if matched > MAX_MATCHED:
-            raise EvalError("the record is too large for a regular expression this long")

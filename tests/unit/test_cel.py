@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from spoold.cel.explain import Explanation, explain
 from spoold.cel.expression import (
-    MAX_COLLECTED,
-    MAX_SEARCHED,
     EvalError,
     Expression,
     NotBoolean,
     RuleError,
     Scope,
 )
+from spoold.cel.limits import MAX_COLLECTED, MAX_SEARCHED
 from spoold.cel.template import Template
 
 TICKET = {
@@ -256,10 +255,10 @@ class TestHostileRecords:
     def test_loops_end(self, text: str) -> None:
         """Loops over long lists, and searches for long texts, end with an error in bounded time."""
         expression, scope = Expression(text), Scope(HOSTILE)
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(EvalError, match=r"steps|entries|too large"):
             expression.value(scope)
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
     @pytest.mark.parametrize(
         ("text", "record"),
@@ -276,9 +275,9 @@ class TestHostileRecords:
         self, text: str, record: dict[str, Any]
     ) -> None:
         """Just below a limit, an evaluation still ends in a bounded time."""
-        start = time.perf_counter()
+        start = time.process_time()
         value(text, record)
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
 
     @pytest.mark.parametrize(
         "text",
@@ -397,9 +396,9 @@ class TestScope:
         scope = Scope(record)
         times = []
         for expression in expressions:
-            start = time.perf_counter()
+            start = time.process_time()
             assert expression.test(scope) is False
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         assert sum(times[1:]) < times[0]
 
 
