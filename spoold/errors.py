@@ -158,6 +158,11 @@ class BadInput(SpooldError):
         self.advice = ADVICE[code]
         super().__init__(f"{what} {self.advice}")
 
+    @classmethod
+    def copy_of(cls, where: str) -> "BadInput":
+        """The same name is taken in the folder `where`, so this file is a copy."""
+        return cls("replayed", f"There is one of that name in {where} already.")
+
     def to_keep(self) -> "BadInput":
         """The same without a traceback, which would keep alive all that was read of the file."""
         return BadInput(self.code, self.what)

@@ -198,6 +198,10 @@ class Request(Model):
         """What it says about its target."""
         return {name: getattr(self, name) for name in _TARGETS}
 
+    def has_expired(self, when: datetime) -> bool:
+        """Whether it was to be decided, and checked, before this time."""
+        return parse_time(self.approval.expires_at) <= when
+
     def with_(self, **changes: Any) -> "Request":
         """A copy with some fields changed."""
         # dataclasses.replace asks field by field, which takes longer than all else a seal needs.

@@ -1,4 +1,4 @@
-"""The one table: which folders there are, who may move a request from where to where, and why.
+"""The one table: which folders there are, what each says of a request, and who may move what where.
 
 Everything else follows from it. `Spool.move` refuses a move that is not here, the folders are laid
 out and checked from here, and the tests and the README are compared with it. Read it from top to
@@ -7,12 +7,13 @@ bottom and you have read how spoold works.
 A request is one file, and its folder is its state. A move is one rename; it never changes content.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Whose hands make a move. Each stage can run as its own user; `person` is an approver."""
+    """Who makes a move. Each stage can run as its own user; `person` is an approver."""
 
     SUBMITTER = "submitter"
     INTAKE = "intake"
@@ -32,30 +33,45 @@ class Per(StrEnum):
     EXECUTOR = "executor"
 
 
+class Standing(StrEnum):
+    """What a folder says about the requests in it; questions about a request are asked by this."""
+
+    NOT_A_REQUEST = ""
+    WAITS = "waits"  # for a decision of a person
+    APPROVED = "approved"  # by a person; not checked yet
+    PRE_APPROVED = "pre-approved"  # by its route; not checked yet
+    IN_CHECK = "in check"
+    IN_WORK = "in work"  # passed by the gate, not ended
+    PARKED = "parked"
+    IN_DOUBT = "in doubt"  # it may have run
+    ENDED = "ended"  # it ran, or was tried
+    REFUSED = "refused"  # it never ran, and never will
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder under the spool root.
 
     Attributes:
-        name: what the rest of the code calls it.
+        name: its name in the code.
         owner: the role that creates it and replaces content in it.
-        mode: permission bits where every stage runs as its own user; who of the others may do what
-            follows from the moves, see `access.py`.
-        meaning: what it says about a file to be in it.
+        mode: permission bits where every stage runs as its own user. What the other roles may do
+            follows from the moves, see `rights.py`.
+        meaning: what it says about a file to be in it, for people.
+        standing: the same for the code; nothing if the files in it are no requests.
         per: it has one subfolder per source or per executor.
-        under: where it lies when that is not a folder of its own name under the root.
-        holds_requests: whether the files in it are requests (and so count as the request's state).
-        readers: who may look into it besides those who move files.
-        writers: who may write to it besides those who move files.
+        under: its path, if that is not its name.
+        readers: roles that may look into it besides those that move files.
+        writers: roles that may write to it besides those that move files.
     """
 
     name: str
     owner: Role
     mode: int
     meaning: str
+    standing: Standing = Standing.NOT_A_REQUEST
     per: Per = Per.NOTHING
     under: str = ""
-    holds_requests: bool = True
     readers: frozenset[Role] = frozenset()
     writers: frozenset[Role] = frozenset()
 
@@ -65,54 +81,65 @@ class Folder:
             return self.under.format(key=key)
         return f"{self.name}/{key}" if key else self.name
 
+    @property
+    def holds_requests(self) -> bool:
+        """Whether the files in it are requests, so that it is a state."""
+        return self.standing != Standing.NOT_A_REQUEST
+
 
 _STAGES = frozenset(Role) - {Role.SUBMITTER, Role.PERSON}
-#: Who looks for a request wherever it is: for copies, for what was published, to show and to tell.
+#: They look for a request in every state: for copies, after a crash, to show it and to report it.
 _LOOK = frozenset({Role.INTAKE, Role.GATE, Role.REPORT, Role.PERSON})
 
 FOLDERS: dict[str, Folder] = {
     folder.name: folder
     for folder in (
-        Folder("inbox", Role.INTAKE, 0o1730, "dropped by a producer", Per.SOURCE,
-               holds_requests=False),
-        Folder("archive", Role.INTAKE, 0o2750, "the original, as it came", Per.SOURCE,
-               holds_requests=False, readers=frozenset({Role.PERSON})),
-        Folder("taking", Role.INTAKE, 0o700, "claimed by intake, not yet answered for", Per.SOURCE,
-               under="archive/{key}/.taking", holds_requests=False),
+        Folder("inbox", Role.INTAKE, 0o1730, "dropped by a producer", per=Per.SOURCE),
+        Folder("archive", Role.INTAKE, 0o2750, "the original, as it came", per=Per.SOURCE,
+               readers=frozenset({Role.PERSON})),
+        Folder("taking", Role.INTAKE, 0o700, "claimed by intake, not yet answered for",
+               per=Per.SOURCE, under="archive/{key}/.taking"),
         Folder("quarantine", Role.INTAKE, 0o2770, "could not be taken; the reason lies beside it",
-               Per.SOURCE, holds_requests=False, readers=frozenset({Role.REPORT})),
-        Folder("awaiting-approval", Role.INTAKE, 0o2770, "waits for a person"),
+               per=Per.SOURCE, readers=frozenset({Role.REPORT})),
+        Folder("awaiting-approval", Role.INTAKE, 0o2770, "waits for a person", Standing.WAITS),
         Folder("approvals", Role.PERSON, 0o3770, "what people said when they decided",
-               holds_requests=False, readers=frozenset({Role.GATE, Role.EXECUTE})),
+               readers=frozenset({Role.GATE, Role.EXECUTE})),
         Folder("cancel", Role.EXECUTE, 0o3770, "a person wants what runs under that name stopped",
-               Per.EXECUTOR, under="approvals/cancel/{key}", holds_requests=False),
-        Folder("approved", Role.GATE, 0o2770, "a person said yes"),
-        Folder("pre-approved", Role.INTAKE, 0o2770, "its route asks for no person"),
-        Folder("checking", Role.GATE, 0o2750, "claimed by the gate"),
+               per=Per.EXECUTOR, under="approvals/cancel/{key}"),
+        Folder("approved", Role.GATE, 0o2770, "a person said yes", Standing.APPROVED),
+        Folder("pre-approved", Role.INTAKE, 0o2770, "its route asks for no person",
+               Standing.PRE_APPROVED),
+        Folder("checking", Role.GATE, 0o2750, "claimed by the gate", Standing.IN_CHECK),
         Folder("checking-pre-approved", Role.GATE, 0o2750, "claimed by the gate, without a yes",
-               under="checking/pre-approved"),
-        Folder("rejected", Role.PERSON, 0o3770, "a person said no, or took it back"),
-        Folder("expired", Role.SWEEP, 0o3770, "nobody decided in time, or a newer one replaced it"),
-        Folder("held", Role.GATE, 0o2770, "parked by a person, the gate or its executor"),
-        Folder("queued", Role.GATE, 0o2770, "checked, waits for its executor", Per.EXECUTOR),
-        Folder("deferred", Role.EXECUTE, 0o2770, "tried; again at the file's mtime", Per.EXECUTOR),
-        Folder("running", Role.EXECUTE, 0o2750, "claimed by its executor", Per.EXECUTOR),
-        Folder("unknown", Role.EXECUTE, 0o2770, "may have run; a person must say"),
-        Folder("done", Role.EXECUTE, 0o3770, "ran, and worked"),
-        Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried"),
-        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts", holds_requests=False,
+               Standing.IN_CHECK, under="checking/pre-approved"),
+        Folder("rejected", Role.PERSON, 0o3770, "a person said no, or took it back",
+               Standing.REFUSED),
+        Folder("expired", Role.SWEEP, 0o3770, "nobody decided in time, or a newer one replaced it",
+               Standing.REFUSED),
+        Folder("held", Role.GATE, 0o2770, "parked by a person, the gate or its executor",
+               Standing.PARKED),
+        Folder("queued", Role.GATE, 0o2770, "checked, waits for its executor", Standing.IN_WORK,
+               Per.EXECUTOR),
+        Folder("deferred", Role.EXECUTE, 0o2770, "tried; again at the file's mtime",
+               Standing.IN_WORK, Per.EXECUTOR),
+        Folder("running", Role.EXECUTE, 0o2750, "claimed by its executor", Standing.IN_WORK,
+               Per.EXECUTOR),
+        Folder("unknown", Role.EXECUTE, 0o2770, "may have run; a person must say",
+               Standing.IN_DOUBT),
+        Folder("done", Role.EXECUTE, 0o3770, "ran, and worked", Standing.ENDED),
+        Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried",
+               Standing.ENDED),
+        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts",
                readers=frozenset({Role.PERSON}), writers=frozenset({Role.EXECUTE})),
         Folder("health", Role.HEALTH, 0o2770, "what was seen of managed containers",
-               holds_requests=False, readers=frozenset({Role.PERSON, Role.REPORT}),
-               writers=frozenset({Role.HEALTH})),
-        Folder("reports", Role.REPORT, 0o2750, "how far telling of changes has come",
-               holds_requests=False, readers=frozenset({Role.PERSON})),
-        Folder("status", Role.SWEEP, 0o3770, "how each stage does", holds_requests=False,
-               readers=frozenset({Role.PERSON}), writers=_STAGES),
-        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", holds_requests=False,
+               readers=frozenset({Role.PERSON, Role.REPORT}), writers=frozenset({Role.HEALTH})),
+        Folder("reports", Role.REPORT, 0o2750, "up to when each state was reported",
                readers=frozenset({Role.PERSON})),
+        Folder("status", Role.SWEEP, 0o3770, "how each stage does",
+               readers=frozenset({Role.PERSON}), writers=_STAGES),
+        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", readers=frozenset({Role.PERSON})),
         Folder("tmp", Role.SWEEP, 0o3770, "half-written files, nobody's state",
-               holds_requests=False, writers=_STAGES | {Role.PERSON}),
+               writers=_STAGES | {Role.PERSON}),
     )
 }  # fmt: skip
 
@@ -162,14 +189,14 @@ MOVES: tuple[Move, ...] = (
     Move("running", "held", Role.EXECUTE, "a person must look before it goes on or counts as done"),
     Move("queued", "held", Role.EXECUTE, "it is a copy of what runs"),
     Move("running", "queued", Role.EXECUTE, "hand back what had not started"),
-    Move("cancel", "held", Role.EXECUTE, "it is no wish"),
+    Move("cancel", "held", Role.EXECUTE, "it is no cancellation"),
     # sweep: deferred → queued, awaiting-approval → expired
     Move("deferred", "queued", Role.SWEEP, "its time has come"),
     Move("awaiting-approval", "expired", Role.SWEEP, "nobody decided in time"),
     Move("awaiting-approval", "held", Role.SWEEP, "it is a copy of what expired"),
     Move("deferred", "held", Role.SWEEP, "it is a copy of what is queued"),
-    # report: what has come to a state is told to an inbox
-    Move("tmp", "inbox", Role.REPORT, "tell of a change"),
+    # report and health: records for an inbox
+    Move("tmp", "inbox", Role.REPORT, "report a change"),
     Move("tmp", "inbox", Role.HEALTH, "ask for a restart"),
     # a person, about what was approved
     Move("approved", "held", Role.PERSON, "hold"),
@@ -205,26 +232,40 @@ def uses(who: Role, folder: str) -> bool:
 
 
 def may_look(folder: Folder) -> frozenset[Role]:
-    """Who needs to see what is in a folder; who moves files into or out of it sees it anyway."""
+    """The roles that may look into a folder, besides those that move files into or out of it."""
     return folder.readers | (_LOOK if folder.holds_requests else frozenset())
 
 
 def targets(source: str, why: str) -> list[str]:
-    """Where a person's verb `why` takes a file from `source`; empty if nowhere."""
+    """The folders to which a person's verb (`why`) may take a file from `source`."""
     return [m.target for m in MOVES if (m.source, m.who, m.why) == (source, Role.PERSON, why)]
 
 
+def standing_in(*standings: Standing) -> tuple[str, ...]:
+    """The folders with one of these standings, in the order of a request's life."""
+    return tuple(name for name, folder in FOLDERS.items() if folder.standing in standings)
+
+
 #: Folders whose files are requests, in the order of a request's life.
-STATES: tuple[str, ...] = tuple(f.name for f in FOLDERS.values() if f.holds_requests)
+STATES: tuple[str, ...] = tuple(name for name, f in FOLDERS.items() if f.holds_requests)
 
 #: Where a file stays unless a person moves it.
-FINAL: frozenset[str] = frozenset({"rejected", "expired", "done", "failed"})
+FINAL: frozenset[str] = frozenset(standing_in(Standing.REFUSED, Standing.ENDED))
+
+#: A request that a stage has claimed is a copy if one of its name is in one of these folders, too.
+#: The gate looks everywhere but where files are held and where it takes them from: a copy there
+#: comes to it in turn. An executor may look only where its own requests end.
+COPY_IF_ALSO: Mapping[Role, tuple[str, ...]] = {
+    Role.GATE: standing_in(Standing.WAITS, Standing.PRE_APPROVED, Standing.REFUSED,
+                           Standing.IN_WORK, Standing.IN_DOUBT, Standing.ENDED),
+    Role.EXECUTE: standing_in(Standing.IN_DOUBT, Standing.ENDED),
+}  # fmt: skip
 
 #: `touch HOLD` in the spool root stops the gate and every executor from starting anything new.
 HOLD = "HOLD"
 
-#: In the spool root: what intake seals with, and the gate checks with.
+#: In the spool root: the key that intake seals with, and that the gate checks with.
 SEAL_KEY = ".seal.key"
 
-#: Beside a file that was set aside or decided: why.
+#: Ends the name of the file beside one that was set aside or decided; it says why.
 REASON_SUFFIX = ".reason.json"

@@ -1,7 +1,7 @@
 """approved, pre-approved → checking → queued/EXECUTOR, or held.
 
 Security: trusts nobody who can write to approved/. It claims a file, reads it once, and passes on a
-copy of the bytes it checked, never the file it found: whoever still has that one open changes
+copy of what it checked, never the file it found: a process that still has that one open changes
 nothing. It trusts intake's seal, its own configuration, and the clock. It never renders anything.
 """
 
@@ -13,28 +13,29 @@ from spoold.disk import reading
 from spoold.errors import BadInput
 from spoold.identity import named
 from spoold.request import Approval, Request
+from spoold.spool.copies import must_be_alone, must_be_unfinished
 from spoold.spool.decisions import slip_for
+from spoold.spool.set_aside import Holding
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches
-from spoold.states import REASON_SUFFIX, STATES, Role
+from spoold.states import Role
 from spoold.text import shown
 
 log = logging.getLogger("spoold.gate")
 
-_HELD, _APPROVED = Place("held"), Place("approved")
+_APPROVED = Place("approved")
 #: Each door has a folder of its own behind it, so that a crash does not forget who said yes.
 _DOORS = {_APPROVED: Place("checking"), Place("pre-approved"): Place("checking-pre-approved")}
-#: Where a request that is alive, or was ended, can be; its name must not come to the gate again.
-_ELSEWHERE = tuple(
-    name for name in STATES if name not in ("approved", "held") and "checking" not in name
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A file in the gate's hands.
+    """A file that the gate has claimed.
 
-    `moved_at` is when the person moved it (seconds since the epoch), 0 if a crash lost that.
+    Attributes:
+        name: its name.
+        door: the folder through which it came.
+        moved_at: when the person moved it there (seconds since the epoch); 0 if a crash lost that.
     """
 
     name: str
@@ -45,6 +46,15 @@ class _Claim:
     def place(self) -> Place:
         """Where it lies now."""
         return _DOORS[self.door]
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """A claim that may go on, and the draft of what goes on."""
+
+    claim: _Claim
+    request: Request
+    draft: str
 
 
 class Gate:
@@ -111,55 +121,58 @@ class Gate:
             return None
 
     def _check(self, claims: list[_Claim]) -> None:
-        passed: list[tuple[_Claim, Request, str]] = []
-        held: list[tuple[_Claim, BadInput, bytes]] = []
-        for claim in claims:
-            try:
-                checked = self._verify(claim)
-            except FileNotFoundError:
-                about = named(claim.name)
-                log.error("%s/%s was taken away", claim.place, shown(claim.name), extra=about)  # noqa: TRY400
-            except BadInput as problem:
-                why = request.reason(
-                    problem.code,
-                    problem.what,
-                    problem.advice,
-                    self.context.clock(),
-                    came_from=str(claim.door),
-                )
-                held.append((claim, problem.to_keep(), why))
-            else:
-                passed.append((claim, checked, self.spool.draft(checked.to_bytes())))
-        setting_aside = [
-            (claim, found, why, self.spool.free_name(claim.name, _HELD))
-            for claim, found, why in held
-        ]
-        reasons = [(self.spool.draft(why), name) for _, _, why, name in setting_aside]
+        """Move each claim on: to its queue, as it was checked, or to held/. They share syncs."""
+        checked = [found for claim in claims if (found := self._checked(claim))]
+        passed = [found for found in checked if isinstance(found, _Passed)]
+        held = [found for found in checked if isinstance(found, Holding)]
         self.spool.sync()
-        for claim, _, draft in passed:
-            self.spool.overwrite(draft, claim.place, claim.name)
-        for draft, name in reasons:
-            self.spool.add_reason(draft, _HELD, name)
+        for one in passed:
+            self.spool.overwrite(one.draft, one.claim.place, one.claim.name)
+        for holding in held:
+            holding.explain()
         self.spool.sync()
-        for claim, checked, _ in passed:
-            queued = Place("queued", checked.executor)
-            if self.spool.move_or_hold(claim.place, queued, claim.name, self.context.clock()):
-                fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
-                log.info("passed to %s", checked.executor, extra=fields)
-        for claim, found, why, name in setting_aside:
-            self.spool.set_aside(claim.place, _HELD, claim.name, name, why)
-            self.spool.counts.add("errors", found.code)
-            about = {**named(claim.name), "code": found.code}
-            log.error("held %s: %s", shown(claim.name), found, extra=about)
+        for one in passed:
+            self._queue(one)
+        for holding in held:
+            holding.move()
         self.spool.sync()
 
-    def _verify(self, claim: _Claim) -> Request:
-        """The request, with this yes recorded in it, as it may go on.
+    def _checked(self, claim: _Claim) -> _Passed | Holding | None:
+        """What becomes of a claim; None if it was taken away."""
+        try:
+            checked = self._verified(claim)
+        except FileNotFoundError:
+            about = named(claim.name)
+            log.error("%s/%s was taken away", claim.place, shown(claim.name), extra=about)  # noqa: TRY400
+            return None
+        except BadInput as problem:
+            now = self.context.clock()
+            return Holding(self.spool, claim.place, claim.name, problem, now, claim.door)
+        return _Passed(claim, checked, self.spool.draft(checked.to_bytes()))
+
+    def _queue(self, passed: _Passed) -> None:
+        claim, checked = passed.claim, passed.request
+        queued = Place("queued", checked.executor)
+        if self.spool.move_or_hold(claim.place, queued, claim.name, self.context.clock()):
+            fields = {"dispatch_id": checked.dispatch_id, "route": checked.route}
+            log.info("passed to %s", checked.executor, extra=fields)
+
+    def _verified(self, claim: _Claim) -> Request:
+        """The request as it may go on, with this yes recorded in it.
 
         Raises:
             BadInput: why it may not.
+            FileNotFoundError: it is gone.
         """
         found = self.spool.request(claim.place, claim.name)
+        self._must_be_as_sealed(claim, found)
+        self._may_run(claim, found)
+        must_be_unfinished(Role.GATE, found)
+        must_be_alone(self.spool, Role.GATE, found.name, claim.door.folder)
+        died_after_the_yes = claim.moved_at == 0 and found.status == "queued"
+        return found if died_after_the_yes else self._with_approval(claim, found)
+
+    def _must_be_as_sealed(self, claim: _Claim, found: Request) -> None:
         if found.name != claim.name:
             what = f"The file is named {shown(claim.name)}, but is {shown(found.dispatch_id)}."
             raise BadInput("renamed", what)
@@ -169,28 +182,11 @@ class Gate:
             raise BadInput("altered", "It holds an approval that the gate did not write.")
         if not found.history_holds:
             raise BadInput("altered", "Its status and attempts do not fit together.")
-        self._may_run(claim, found)
-        self._must_be_new(claim, found)
-        died_after_the_yes = claim.moved_at == 0 and found.status == "queued"
-        return found if died_after_the_yes else self._with_approval(claim, found)
-
-    def _must_be_new(self, claim: _Claim, found: Request) -> None:
-        """A request that runs, was done, or was decided otherwise does not come again."""
-        if found.status in ("done", "running"):
-            raise BadInput("replayed", f"By its status it is {found.status}.")
-        elsewhere = self.spool.find(claim.name, [f for f in _ELSEWHERE if f != claim.door.folder])
-        if elsewhere:
-            raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
-        for decided in (Place("rejected"), Place("expired")):
-            if self.spool.exists(decided, claim.name + REASON_SUFFIX):
-                raise BadInput("replayed", f"It was in {decided}, and the reason still is.")
-        if self.spool.exists(_HELD, claim.name) and not self.spool.was_held_by_stage(claim.name):
-            raise BadInput("replayed", "A person has put it on hold.")
 
     def _may_run(self, claim: _Claim, found: Request) -> None:
         if found.executor not in self.context.routing.executors:
             raise BadInput("unknown-executor", f"No executor {found.executor!r} is configured.")
-        if request.parse_time(found.approval.expires_at) <= self.context.clock():
+        if found.has_expired(self.context.clock()):
             raise BadInput("expired-approval", f"It expired at {found.approval.expires_at}.")
         if found.approval.policy != ("move" if found.requires_approval else "none"):
             raise BadInput("unknown-policy", f"Its policy is {found.approval.policy!r}.")

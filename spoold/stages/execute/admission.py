@@ -11,18 +11,17 @@ from spoold.errors import BadInput
 from spoold.executors.instance import Instance
 from spoold.identity import named
 from spoold.request import Request
+from spoold.spool.copies import must_be_alone, must_be_unfinished
 from spoold.spool.decisions import user_name
 from spoold.spool.spool import Place, Spool
 from spoold.stages.execute.jobs import Job
 from spoold.stages.execute.lanes import Lanes
+from spoold.states import Role
 from spoold.text import shown
 
 log = logging.getLogger("spoold.execute")
 
 _CHECKING = Place("checking")
-
-#: Where a request of that name must not be when it starts.
-_ENDED = ("unknown", "done", "failed")
 
 
 class Admitted(NamedTuple):
@@ -92,7 +91,7 @@ class Admission:
         if found is None:
             return None
         try:
-            _must_wait(found)
+            must_be_unfinished(Role.EXECUTE, found)
             params = self._instance.approved(found.params, found.targets)
         except BadInput as problem:
             self._spool.hold(self._running, name, problem, self._clock())
@@ -104,7 +103,7 @@ class Admission:
         try:
             found = self._spool.request(self._running, name)
             self._must_be_genuine(found, name)
-            self._must_not_have_ended(name)
+            must_be_alone(self._spool, Role.EXECUTE, name)
         except FileNotFoundError:
             log.error("%s/%s was taken away", self._running, shown(name), extra=named(name))  # noqa: TRY400
             self.forget(name)
@@ -129,10 +128,6 @@ class Admission:
         if key and not (found.seal_holds(key) and found.approvals_hold(key)):
             raise BadInput("altered", "The seal does not fit the content.")
 
-    def _must_not_have_ended(self, name: str) -> None:
-        if elsewhere := self._spool.find(name, _ENDED):
-            raise BadInput("replayed", f"There is one of that name in {elsewhere} already.")
-
     def hand_back(self, name: str) -> None:
         """Put a request that has not started back into the queue, as it is."""
         self._spool.move_or_hold(self._running, self._queued, name, self._clock())
@@ -142,8 +137,3 @@ class Admission:
     def forget(self, name: str) -> None:
         """Drop what is remembered of a request that has left the queue."""
         self._lanes.forget(name)
-
-
-def _must_wait(found: Request) -> None:
-    if found.status not in ("queued", "deferred"):
-        raise BadInput("replayed", f"By its status it is {found.status}.")

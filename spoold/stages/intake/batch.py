@@ -19,6 +19,7 @@ from spoold.request import Repeat, Request
 from spoold.routing import Action
 from spoold.spool import imports
 from spoold.spool.index import Index
+from spoold.spool.set_aside import move_beside_reason
 from spoold.spool.spool import Place, Spool
 from spoold.stages.intake.claim import Claim, Ending, Routed, build, route
 from spoold.stages.intake.lookup import Truth, load, load_anywhere
@@ -236,8 +237,7 @@ class Batch:
         # Sealing a file that somebody had changed would make the change ours.
         if waiting is None or not waiting.seal_holds(self.key):
             return None
-        late = request.parse_time(waiting.approval.expires_at) <= self.context.clock()
-        return None if late else waiting
+        return None if waiting.has_expired(self.context.clock()) else waiting
 
     # What a dead run had finished
 
@@ -327,7 +327,7 @@ class Batch:
         taking = Place("taking", ending.claim.inbox.name)
         if ending.place.folder == "quarantine" and ending.why:
             name, why = ending.claim.file, ending.why
-            self.spool.set_aside(taking, ending.place, name, ending.name, why)
+            move_beside_reason(self.spool, taking, ending.place, name, ending.name, why)
         else:
             self.spool.move(taking, ending.place, ending.claim.file, ending.name)
         ending.say()

@@ -1,0 +1,54 @@
+"""Whether a request that a stage has claimed is the only one of its name, and has not run yet.
+
+A request is one file in one folder. A person who restores a backup can make two of it, and so can a
+file system that loses half of a rename in a power cut. Only one of them may run.
+"""
+
+from spoold.errors import BadInput
+from spoold.request import Request
+from spoold.spool.reader import Place, SpoolReader
+from spoold.spool.set_aside import HELD
+from spoold.states import COPY_IF_ALSO, REASON_SUFFIX, Role, Standing, standing_in
+
+_REFUSED = standing_in(Standing.REFUSED)
+#: What a request does not say of itself when it comes to a stage.
+_NOT_WITH = {
+    Role.GATE: ("running", "done"),
+    Role.EXECUTE: ("awaiting-approval", "pre-approved", "running", "held", "unknown", "done",
+                   "failed"),
+}  # fmt: skip
+
+
+def must_be_unfinished(role: Role, found: Request) -> None:
+    """Refuse a request that a stage has claimed, and that says of itself that it was passed on.
+
+    Raises:
+        BadInput: `replayed`.
+    """
+    if found.status in _NOT_WITH[role]:
+        raise BadInput("replayed", f"By its status it is {found.status}.")
+
+
+def must_be_alone(spool: SpoolReader, role: Role, name: str, came_from: str = "") -> None:
+    """Refuse a request that a stage has claimed, if another one of its name counts.
+
+    Args:
+        spool: where to look.
+        role: of the stage; `COPY_IF_ALSO` says where it looks.
+        name: of the file.
+        came_from: the folder that it was claimed from.
+
+    Raises:
+        BadInput: `replayed`.
+    """
+    folders = [folder for folder in COPY_IF_ALSO[role] if folder != came_from]
+    if elsewhere := spool.find(name, folders):
+        raise BadInput.copy_of(str(elsewhere))
+    if role is not Role.GATE:
+        return
+    for refused in map(Place, _REFUSED):
+        if spool.exists(refused, name + REASON_SUFFIX):
+            raise BadInput("replayed", f"It was in {refused}, and the reason still is.")
+    # What a stage has held says where it came from, and may be released and come again.
+    if spool.exists(HELD, name) and "came_from" not in (spool.reason(HELD, name) or {}):
+        raise BadInput("replayed", "A person has put it on hold.")
