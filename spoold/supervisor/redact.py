@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterable
 
-from spoold.text import spellings
+from spoold.text import REDACTED, spellings
 
-_MARK = b"[redacted]"
 #: A line of a secret that is shorter than this (characters) is not hidden when it stands alone.
 _TELLING = 8
 
 
-class Redactor:
+class StreamRedactor:
     """Takes values out of a stream, and the longer lines of those that have several.
 
     Args:
@@ -47,6 +46,6 @@ class Redactor:
             for found in self._any.finditer(whole):
                 if found.start() >= sure:
                     break
-                parts += [whole[at : found.start()], _MARK]
+                parts += [whole[at : found.start()], REDACTED.encode()]
                 at = found.end()
         return b"".join([*parts, whole[at:sure]]), at

@@ -14,7 +14,7 @@ from spoold.disk import fs
 from spoold.disk.capped_file import Capture
 from spoold.supervisor.agent import Agent
 from spoold.supervisor.job import Job
-from spoold.supervisor.redact import Redactor
+from spoold.supervisor.redact import StreamRedactor
 from spoold.supervisor.usage import Usage
 
 #: For what is left in the pipes when all is over (seconds); and how often it is heard of.
@@ -31,7 +31,7 @@ class Stream:
         self.capture = Capture(Path(path), job.max_output)
         self.seen = 0
         self._usage = usage
-        self._redactor = Redactor(job.secrets)
+        self._redactor = StreamRedactor(job.secrets)
 
     def feed(self, data: bytes) -> None:
         """More of it."""

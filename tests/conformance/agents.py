@@ -1,6 +1,7 @@
 """Agents for tests: small programs that behave like real ones, or very badly."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 
 from spoold.errors import ExecutionError
 from spoold.executors import Result, agent
+from spoold.executors.agent.attempt_files import supervisor_of
+from spoold.linux.processes import descendants, send
 
 #: A route whose records are prompts for the agent `it`; say `cwd` and `evidence`.
 ROUTE = """
@@ -68,8 +71,8 @@ def outcome(call: Callable[[], Result]) -> Result | ExecutionError:
         return error
 
 
-def gone(pid: int, seconds: float = 5.0) -> bool:
-    """Whether a process has ended, or does within that time."""
+def gone(pid: int, seconds: float = 30.0) -> bool:
+    """Whether a process has ended, or does within that time; kills it if not."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -78,6 +81,15 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
             return True
         if state in "ZX":
             return True
-        time.sleep(0.02)
+        time.sleep(0.01)
     os.kill(pid, 9)
     return False
+
+
+def end_supervisors(folder: Path) -> None:
+    """Kill what supervisors below a folder have claimed and not ended, so no test leaves any."""
+    for claim in folder.rglob("attempt-*.process.json"):
+        supervisor = supervisor_of(str(claim).removesuffix(".process.json"))
+        if supervisor and supervisor.pid != os.getpid() and supervisor.alive:
+            for pid in (supervisor.pid, *descendants(supervisor.pid)):
+                send(pid, signal.SIGKILL)

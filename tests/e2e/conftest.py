@@ -326,6 +326,16 @@ def real_site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
+def agents(site: Site) -> Iterator[Any]:
+    """Agents on a site; whatever of them still runs at the end is killed."""
+    from tests.e2e.agent_site import Agents
+
+    made = Agents(site)
+    yield made
+    made.end()
+
+
+@pytest.fixture
 def program(tmp_path: Path) -> Callable[[str, str], Path]:
     """Writes a shell script and says where it is."""
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from spoold.executors import agent
 from spoold.executors.agent.commands import Command
 from spoold.model_names import choose_model, model_family
-from spoold.supervisor.redact import Redactor
+from spoold.supervisor.redact import StreamRedactor
 from spoold.supervisor.usage import Usage
 
 
@@ -324,7 +324,7 @@ def test_a_result_that_is_an_error_is_no_evidence(yes):
 def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
     """What comes out has no secret in it, and everything else is there."""
     data = b"".join(parts)
-    redactor, out, rest = Redactor(["s3cr3t"]), b"", data
+    redactor, out, rest = StreamRedactor(["s3cr3t"]), b"", data
     for cut in cuts:
         out += redactor.feed(rest[:cut])
         rest = rest[cut:]
@@ -337,7 +337,7 @@ def test_a_line_of_a_secret_is_hidden_too_however_it_is_cut(cuts):
     """Of a secret with several lines each long one is one; together they are hidden as a whole."""
     secret = "-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----\n"
     data = f"x {secret} y\n  MIIEvQIBADAN  \nab ü MIIEvQIB".encode()
-    redactor, out, rest = Redactor([secret]), b"", data
+    redactor, out, rest = StreamRedactor([secret]), b"", data
     for cut in cuts:
         out += redactor.feed(rest[:cut])
         rest = rest[cut:]
@@ -348,6 +348,6 @@ def test_a_line_of_a_secret_is_hidden_too_however_it_is_cut(cuts):
 def test_a_secret_is_found_in_json_spelling_too():
     """A secret with characters that JSON escapes is taken out of a tool's JSON output."""
     secret = 'a"b\nc'
-    redactor = Redactor([secret, ""])
+    redactor = StreamRedactor([secret, ""])
     out = redactor.feed(json.dumps({"k": secret}).encode()) + redactor.end()
     assert out == b'{"k": "[redacted]"}'

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from spoold.errors import Permanent, Transient
-from spoold.text import printable, spellings
+from spoold.text import REDACTED, printable, spellings
 
 #: Anything that the engine describes.
 Facts = dict[str, Any]
@@ -83,7 +83,7 @@ class Hidden:
     def text(self, text: str) -> str:
         """The text without them."""
         for part in self._parts:
-            text = text.replace(part, "[redacted]")
+            text = text.replace(part, REDACTED)
         return text
 
     def line(self, text: str) -> str:
