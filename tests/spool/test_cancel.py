@@ -72,8 +72,8 @@ def decide(lab, verb, *folders):
     return asked.output
 
 
-def wishes(lab):
-    """What lies where people say what they do not want any more."""
+def cancellations(lab):
+    """The files in approvals/cancel/rec."""
     return list((lab.root / "approvals/cancel/rec").iterdir())
 
 
@@ -82,78 +82,77 @@ def make_due(lab):
     os.utime(lab.only("deferred"), (time.time() - 9, time.time() - 9))
 
 
-def test_what_may_have_worked_is_not_said_never_to_have_run(doubtful):
-    """It is not tried again, its wish is gone, and a person reads that a try may have worked."""
-    said = decide(doubtful, "cancel")
-    assert "executor rec is told to end it" in said
-    assert doubtful.files("rejected") == []
+def cancel_deferred(lab, monkeypatch):
+    """It waits for its next try, and a person is told what happens."""
+    del monkeypatch
+    assert "executor rec is told to end it" in decide(lab, "cancel")
+    assert lab.files("rejected") == []
+
+
+def cancel_queued(lab, monkeypatch):
+    """It was queued again, between its time and its next try."""
+    del monkeypatch
+    make_due(lab)
+    file = lab.only("deferred")
+    file.rename(lab.root / "queued" / "rec" / file.name)
+    decide(lab, "cancel")
+
+
+def cancel_by_hand(lab, monkeypatch):
+    """A file of that name is not forgotten while the request is deferred."""
+    del monkeypatch
+    (lab.root / "approvals/cancel/rec" / lab.only("deferred").name).touch()
+    lab.drain()
+    assert len(lab.files("deferred")) == len(cancellations(lab)) == 1
+    make_due(lab)
+
+
+def cancel_at_the_last_moment(lab, monkeypatch):
+    """The executor had looked at the cancellations before."""
+    order = Lanes.next
+
+    def cancelled_meanwhile(self, *args):
+        if lab.files("deferred"):
+            decide(lab, "cancel")
+        return order(self, *args)
+
+    monkeypatch.setattr(Lanes, "next", cancelled_meanwhile)
+
+
+@pytest.mark.parametrize(
+    "cancel", [cancel_deferred, cancel_queued, cancel_by_hand, cancel_at_the_last_moment]
+)
+def test_what_may_have_worked_is_not_said_never_to_have_run(doubtful, monkeypatch, cancel):
+    """However it is cancelled, it is not tried again, and what `spoold cancel` wrote is kept."""
+    cancel(doubtful, monkeypatch)
     doubtful.drain()
     ended = doubtful.request("unknown")
-    assert ended["result"]["code"] == "cancelled"
     assert "an earlier try may have worked" in ended["result"]["summary"]
     assert [tried["code"] for tried in ended["attempts"]] == ["later", "cancelled"]
     assert len(doubtful.recorder.calls) == 1
-    assert wishes(doubtful) == []
-    (slip,) = [orjson.loads(f.read_bytes()) for f in doubtful.files("approvals")]
-    assert (slip["decision"], slip["to"]) == ("cancel", "approvals/cancel/rec")
+    assert cancellations(doubtful) == []
+    kept = [orjson.loads(file.read_bytes()) for file in doubtful.files("approvals")]
+    by_spoold = [("cancel", "approvals/cancel/rec")] * (cancel is not cancel_by_hand)
+    assert [(one["decision"], one["to"]) for one in kept] == by_spoold
 
 
-def test_what_had_no_effect_is_taken_back_as_ever(tmp_path):
+def test_what_had_no_effect_is_rejected_at_once(tmp_path):
     """Tries that were certainly refused leave nothing to look at."""
     lab = make(tmp_path, None, later())
     decide(lab, "cancel")
     assert lab.reason(lab.only("rejected"))["code"] == "cancelled"
     lab.drain()
-    assert wishes(lab) == []
-
-
-def test_what_was_queued_again_is_cancelled_in_doubt_as_well(doubtful):
-    """Between its time and its next try it is the same as before."""
-    make_due(doubtful)
-    file = doubtful.only("deferred")
-    file.rename(doubtful.root / "queued" / "rec" / file.name)
-    decide(doubtful, "cancel")
-    doubtful.drain()
-    assert doubtful.request("unknown")["result"]["code"] == "cancelled"
-    assert len(doubtful.recorder.calls) == 1
-
-
-def test_a_wish_that_is_left_by_hand_is_heeded_when_the_time_comes(doubtful):
-    """A file of that name is not forgotten while the request is deferred."""
-    (doubtful.root / "approvals/cancel/rec" / doubtful.only("deferred").name).touch()
-    doubtful.drain()
-    assert len(doubtful.files("deferred")) == len(wishes(doubtful)) == 1
-    make_due(doubtful)
-    doubtful.drain()
-    assert doubtful.request("unknown")["result"]["code"] == "cancelled"
-    assert len(doubtful.recorder.calls) == 1
-
-
-def test_a_wish_that_comes_at_the_last_moment_is_heeded(doubtful, monkeypatch):
-    """Said before the file was queued, it counts, although the executor had looked before."""
-    order = Lanes.next
-    moved = []
-
-    def cancelled_meanwhile(self, *args):
-        if doubtful.files("deferred"):
-            moved.append(decide(doubtful, "cancel"))
-        return order(self, *args)
-
-    monkeypatch.setattr(Lanes, "next", cancelled_meanwhile)
-    doubtful.drain()
-    assert moved
-    assert doubtful.request("unknown")["result"]["code"] == "cancelled"
-    assert len(doubtful.recorder.calls) == 1
+    assert cancellations(lab) == []
 
 
 def test_a_person_may_still_move_it_away(doubtful):
-    """`mv deferred/X rejected/` needs nobody's leave, and a wish about it is put away."""
+    """A request that was moved to rejected/ stays there, and its cancellation is removed."""
     decide(doubtful, "cancel")
     (file,) = (doubtful.root / "queued/rec").iterdir()
     file.rename(doubtful.root / "rejected" / file.name)
     doubtful.drain()
     assert len(doubtful.files("rejected")) == 1
-    assert wishes(doubtful) == []
+    assert cancellations(doubtful) == []
 
 
 @pytest.mark.parametrize("verb", ["reject", "cancel"])
@@ -190,7 +189,7 @@ def test_a_kind_says_itself_what_is_left_of_its_tries(tmp_path, left, folder, co
         assert left.summary in ended["result"]["summary"]
     assert lab.recorder.taken_back == [ended["dispatch_id"]]
     assert len(lab.recorder.calls) == 1
-    assert wishes(lab) == []
+    assert cancellations(lab) == []
 
 
 def test_what_was_never_tried_leaves_nothing_to_take_back(tmp_path):
@@ -207,19 +206,19 @@ def test_what_was_never_tried_leaves_nothing_to_take_back(tmp_path):
 
 
 def test_an_executor_that_died_while_it_took_something_back_does_it_again(tmp_path):
-    """The wish outlives it, and the request comes back to where it waited."""
+    """The cancellation outlives it, and the request comes back to where it waited."""
     lab = make(tmp_path, Maker(), later())
     decide(lab, "cancel")
     (file,) = (lab.root / "queued/rec").iterdir()
     file.rename(lab.root / "running/rec" / file.name)
     lab.drain()
     assert lab.recorder.taken_back == []
-    assert len(wishes(lab)) == 1
+    assert len(cancellations(lab)) == 1
     make_due(lab)
     lab.drain()
     assert lab.request("failed")["result"]["code"] == "cancelled"
     assert len(lab.recorder.taken_back) == len(lab.recorder.calls) == 1
-    assert wishes(lab) == []
+    assert cancellations(lab) == []
 
 
 def test_what_is_still_away_is_a_warning_once(tmp_path, caplog):

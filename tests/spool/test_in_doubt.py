@@ -1,12 +1,19 @@
 """Tries that may have worked: what follows is no failure, until a person has said so."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from spoold.errors import Permanent, Transient
-from spoold.executors import Context
+from spoold import request
+from spoold.config.settings import Retry
+from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
+from spoold.executors import Context, Result
+from spoold.stages.execute.history import begun
+from spoold.stages.execute.verdict import judge
 from spoold.testing import Lab, Recorder
 from tests.conftest import route
 
+RECORD = {"decision_id": "c-1", "decision_type": "x"}
 TOML = """
 [sources.decisions]
 format = "decision"
@@ -14,6 +21,10 @@ format = "decision"
 kind = "recorder"
 retry = { tries = 3, base = "1s", cap = "1s" }
 """
+
+NO = Permanent("no", "It was refused, and the first one too.")
+LOST = Transient("lost", "The answer was lost.", {"in_doubt": True}, retry_after=0)
+REFUSED = Transient("refused", "Nobody listens.", retry_after=0)
 
 
 class Doubter(Recorder):
@@ -28,18 +39,10 @@ class Doubter(Recorder):
         return super().run(params, context)
 
 
-def lost() -> Transient:
-    return Transient("lost", "The answer was lost.", {"in_doubt": True}, retry_after=0)
-
-
-def refused() -> Transient:
-    return Transient("refused", "Nobody listens.", retry_after=0)
-
-
 @pytest.fixture
 def lab(tmp_path) -> Lab:
     made = Lab(tmp_path, TOML, {"10.toml": route()}, recorder=Doubter())
-    made.drop("decisions", "c.json", {"decision_id": "c-1", "decision_type": "x"})
+    made.drop("decisions", "c.json", RECORD)
     made.drain()
     return made
 
@@ -50,54 +53,82 @@ def run(lab: Lab, *outcomes) -> None:
     lab.drain()
 
 
-def test_giving_up_in_doubt_leaves_it_to_a_person(lab):
-    """Tries that are used up are no failure if one of them may have worked."""
-    run(lab, lost(), refused(), refused())
-    ended = lab.request("unknown")["result"]
-    assert ended["code"] == "refused"
-    assert "may have worked" in ended["summary"]
-    assert lab.recorder.doubts == [False, True, True]
-
-
-def test_giving_up_without_doubt_is_a_failure(lab):
-    """Tries that certainly had no effect end in failed/, as they always did."""
-    run(lab, refused(), refused(), refused())
-    assert lab.request("failed")["result"]["code"] == "refused"
-    assert lab.recorder.doubts == [False, False, False]
+@pytest.mark.parametrize(
+    ("outcomes", "folder", "doubts"),
+    [
+        ([LOST, REFUSED, REFUSED], "unknown", [False, True, True]),
+        ([REFUSED, REFUSED, REFUSED], "failed", [False, False, False]),
+        ([LOST, NO], "failed", [False, True]),
+    ],
+    ids=["in-doubt", "no-doubt", "known-after-all"],
+)
+def test_giving_up_is_a_failure_only_if_no_try_may_have_worked(lab, outcomes, folder, doubts):
+    """Each try is told of the doubt; a kind that knows the end all the same is believed."""
+    run(lab, *outcomes)
+    ended = lab.request(folder)["result"]
+    assert ended["code"] == outcomes[-1].code
+    assert ("may have worked" in ended["summary"]) == (folder == "unknown")
+    assert lab.recorder.doubts == doubts
 
 
 def test_a_person_who_says_that_it_had_no_effect_ends_the_doubt(lab):
     """`resolve --as again` makes a first try of the next one."""
-    run(lab, lost(), refused(), refused())
+    run(lab, LOST, REFUSED, REFUSED)
     unknown = lab.only("unknown")
     unknown.rename(lab.root / "awaiting-approval" / unknown.name)
-    run(lab, refused(), refused(), refused())
+    run(lab, REFUSED, REFUSED, REFUSED)
     assert lab.recorder.doubts[3:] == [False, False, False]
     assert lab.request("failed")["result"]["code"] == "refused"
 
 
-@pytest.mark.parametrize(
-    ("first", "folder"), [(lost, "unknown"), (refused, "failed")], ids=["doubt", "none"]
-)
-def test_a_cancel_in_doubt_does_not_say_that_nothing_was_done(lab, first, folder):
+@pytest.mark.parametrize(("first", "folder"), [(LOST, "unknown"), (REFUSED, "failed")])
+def test_a_cancel_in_doubt_does_not_say_that_nothing_was_done(lab, monkeypatch, first, folder):
     """Cancelled before a repeat, what may have worked is for a person to find out."""
-    lab.recorder.outcomes = [first()]
+    lab.recorder.outcomes = [first]
     file = lab.approve()
-    wishes = lab.root / "approvals" / "cancel" / "rec"
-    original = lab.recorder.run
+    run_once = lab.recorder.run
 
-    def run_then_wish(params, context):
-        (wishes / file.name).write_bytes(b"{}")
-        lab.recorder.run = original
-        return original(params, context)
+    def run_and_cancel(params, context):
+        (lab.root / "approvals/cancel/rec" / file.name).write_bytes(b"{}")
+        return run_once(params, context)
 
-    lab.recorder.run = run_then_wish
+    monkeypatch.setattr(lab.recorder, "run", run_and_cancel)
     lab.drain()
     assert lab.request(folder)["result"]["code"] == "cancelled"
     assert len(lab.recorder.calls) == 1
 
 
-def test_what_ended_for_certain_stays_so(lab):
-    """A kind that knows the end after a doubtful try is believed."""
-    run(lab, lost(), Permanent("no", "It was refused, and the first one too."))
-    assert lab.request("failed")["result"]["code"] == "no"
+CANCELLED = Permanent("cancelled", "It was ended.")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cancelled", "in_doubt", "status"),
+    [
+        (Result("ok", "Done."), True, True, "done"),
+        (NeedsPerson("no-evidence", "Look."), True, True, "held"),
+        (OutcomeUnknown("x", "?"), True, False, "unknown"),
+        (CANCELLED, True, True, "unknown"),
+        (CANCELLED, True, False, "failed"),
+        (CANCELLED, False, True, "failed"),
+        (NO, True, True, "failed"),
+        (REFUSED, True, True, "unknown"),
+        (REFUSED, True, False, "failed"),
+        (LOST, True, False, "unknown"),
+        (REFUSED, False, True, "deferred"),
+        (REFUSED, False, False, "deferred"),
+    ],
+)
+def test_what_a_cancellation_and_a_doubt_make_of_an_outcome(
+    lab, outcome, cancelled, in_doubt, status
+):
+    """Only what the kind knows for certain ends a doubt, and a cancelled request never repeats."""
+    found = request.parse(lab.only("awaiting-approval").read_bytes())
+    now = datetime.now(UTC)
+    if in_doubt:
+        tried = begun(found, now)
+        found = judge(found.with_(attempts=tried), LOST, Retry(), now).request
+    found = found.with_(attempts=begun(found, now))
+    verdict = judge(found, outcome, Retry(), now, cancelled=cancelled)
+    assert verdict.request.status == status
+    assert verdict.target.folder == status
+    assert request.parse(verdict.data) == verdict.request

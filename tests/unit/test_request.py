@@ -480,3 +480,28 @@ def test_a_reason_keeps_what_it_is_told_and_omits_what_is_not_known():
     """Extra fields follow the four that are always there; those without a value are left out."""
     text = request.reason("empty", "w", "a", parse_time(AT), file="f.json", sha256=None)
     assert list(orjson.loads(text).items())[3:] == [("at", AT), ("file", "f.json")]
+
+
+# What executors add
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "holds"),
+    [
+        ([], True),
+        (["deferred", None], True),
+        ([None, "done"], False),
+        (["done", None, None], False),
+    ],
+)
+def test_only_the_last_attempt_may_be_open(outcomes, holds):
+    """A history with an attempt in the middle that never ended was not written by spoold."""
+    attempts = [replace(TRIED, number=n, outcome=end) for n, end in enumerate(outcomes, 1)]
+    assert make(status="queued", approvals=[YES], attempts=attempts).history_holds is holds
+
+
+@given(details=st.dictionaries(st.text(max_size=5), JSON | st.floats() | st.tuples(JSON)))
+def test_what_is_validated_needs_no_second_look_at_its_spelling(details):
+    """Whatever an executor says: bytes that we wrote and that are valid can be read back."""
+    data = make(attempts=[replace(TRIED, details=details)]).to_bytes()
+    assert request.validated(data) == parse(data)
