@@ -11,7 +11,7 @@ import pytest
 from spoold.errors import ExecutionError, OutcomeUnknown, Transient
 from spoold.executors import hook
 from spoold.executors.hook import cooldown
-from spoold.executors.hook.cooldown import LONGEST, Health
+from spoold.executors.hook.cooldown import Health
 
 HERE, THERE = "http://here:1", "http://there:1"
 ILL, WELL = True, False
@@ -43,22 +43,14 @@ def _left(health: Health, where: str = HERE) -> float:
 
 
 def test_failures_in_a_row_begin_a_rest(clock):
-    """The last of `after` failures begins it; one success in between starts the count anew."""
+    """The last of `after` begins it; a success starts the count anew, an interruption does not."""
     health = Health(3, 30.0)
-    for ill in (True, True, False, True, True):
+    for ill in (True, True, False, True, None, True):
         assert _visit(health, ill).rests_for == 0
     assert _visit(health, ILL).rests_for == 30.0
     assert _left(health) == 30.0
     clock[0] += 29.5
     assert _left(health) == 0.5
-
-
-def test_what_we_ended_ourselves_says_nothing(clock):
-    """A call that was interrupted is neither a failure nor a success."""
-    health = Health(2, 30.0)
-    _visit(health, ILL)
-    _visit(health, None)
-    assert _visit(health, ILL).rests_for == 30.0
 
 
 def test_each_destination_is_by_itself(clock):
@@ -82,26 +74,17 @@ def test_after_a_rest_one_call_finds_out(clock):
     assert not _visit(health, WELL).is_probe
 
 
-def test_a_rest_doubles_up_to_its_limit(clock):
-    """Each probe that fails makes the next rest twice as long, at most a quarter of an hour."""
-    health = Health(1, 30.0)
-    rests = [_visit(health, ILL).rests_for]
-    for _ in range(7):
-        clock[0] += rests[-1]
-        rests.append(_visit(health, ILL).rests_for)
-    assert rests == [30, 60, 120, 240, 480, 900, 900, 900]
-    assert LONGEST == 900
-    clock[0] += 900
+@pytest.mark.parametrize(
+    ("first", "rests"), [(30.0, [30, 60, 120, 240, 480, 900, 900]), (3600.0, [3600, 3600, 3600])]
+)
+def test_a_rest_doubles_up_to_its_limit(clock, first, rests):
+    """Each probe that fails doubles the rest, to 15 minutes or what the operator says, if more."""
+    health = Health(1, first)
+    for rest in rests:
+        assert _visit(health, ILL).rests_for == rest
+        clock[0] += rest
     _visit(health, WELL)
-    assert _visit(health, ILL).rests_for == 30.0
-
-
-def test_a_rest_that_is_longer_than_the_limit_stays_as_it_is(clock):
-    """An operator who wants an hour gets an hour each time."""
-    health = Health(1, 3600.0)
-    _visit(health, ILL)
-    clock[0] += 3600
-    assert _visit(health, ILL).rests_for == 3600.0
+    assert _visit(health, ILL).rests_for == first
 
 
 def test_calls_that_were_on_their_way_do_not_stretch_a_rest(clock):
@@ -139,22 +122,25 @@ def test_none_is_rested_where_the_configuration_says_never(clock):
     assert {(visit.rests_for, visit.is_probe) for visit in visits} == {(0, False)}
 
 
-def test_of_many_at_once_only_one_finds_out():
+def test_of_many_at_once_only_one_finds_out(clock):
     """Threads that come at the same moment agree who calls."""
-    health = Health(1, 0.05)
+    health = Health(1, 30.0)
     _visit(health, ILL)
-    time.sleep(0.06)
-    gate, calls, rested = threading.Barrier(16), [], []
+    clock[0] += 30
+    start, turned_away = threading.Barrier(16), threading.Semaphore(0)
+    calls, rested = [], []
 
     def call() -> None:
-        gate.wait()
+        start.wait()
         try:
             with health.visit(HERE, 5.0) as visit:
                 calls.append(visit.is_probe)
-                time.sleep(0.05)
+                for _ in range(15):
+                    assert turned_away.acquire(timeout=60)
                 visit.found_ill = True
         except Transient as error:
             rested.append(error.retry_after)
+            turned_away.release()
 
     threads = [threading.Thread(target=call) for _ in range(16)]
     for thread in threads:
@@ -180,51 +166,42 @@ def _outcome(stage, config: hook.Config, timeout: str = "5s", **more: Any) -> An
         return error
 
 
-@pytest.mark.parametrize("status", [500, 501, 503, 504, 599])
-def test_a_server_that_says_it_is_ill_is_rested(stage, receiver, status):
+def test_a_server_that_says_it_is_ill_is_rested(stage, receiver):
     """After 5xx in a row nothing is sent any more."""
-    receiver.status = status
-    config = _config(receiver.url)
-    for _ in range(4):
-        _outcome(stage, config)
-    assert _outcome(stage, config).code == "resting"
-    assert len(receiver.seen) == 2
+    for receiver.status in (500, 501, 503, 504, 599):
+        receiver.seen.clear()
+        config = _config(receiver.url)
+        codes = [_outcome(stage, config).code for _ in range(3)]
+        assert codes == [f"http-{receiver.status}"] * 2 + ["resting"]
+        assert len(receiver.seen) == 2
 
 
 @pytest.mark.parametrize("status", [200, 204, 307, 400, 401, 404, 409, 429])
 def test_a_server_that_answers_is_well(stage, receiver, status):
     """What it does not like about a request is no illness, and ends a row of failures."""
     config = _config(receiver.url)
-    for answer in (500, status, 500, status, status, status):
-        receiver.status = answer
+    for receiver.status in (500, status, 500, status, status, status):
         _outcome(stage, config)
     assert len(receiver.seen) == 6
 
 
-def test_a_refused_connection_is_an_illness(stage, unused_url):
-    """Where nobody listens, the third request does not even try."""
-    config = _config(unused_url)
-    assert [_outcome(stage, config).code for _ in range(3)] == ["not-sent", "not-sent", "resting"]
+def _silent(connection: socket.socket, stop: threading.Event) -> None:
+    stop.wait()
 
 
-def test_silence_is_an_illness(stage, raw_server):
-    """A destination that takes calls and does not answer is rested too."""
-    config = _config(raw_server(lambda connection, stop: stop.wait(0.2)))
-    first, second, third = (_outcome(stage, config, "100ms").code for _ in range(3))
-    assert {first, second} <= {"timeout", "connect-timeout"}
-    assert third == "resting"
+def _rude(connection: socket.socket, _: Any) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
 
 
-def test_a_broken_answer_is_an_illness(stage, raw_server):
-    """So is one that hangs up in the middle of an answer."""
-
-    def rude(connection: socket.socket, _: Any) -> None:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
-
-    config = _config(raw_server(rude))
-    codes = [_outcome(stage, config).code for _ in range(3)]
-    assert codes == ["disconnected", "disconnected", "resting"]
+@pytest.mark.parametrize(
+    ("how", "code"), [(None, "not-sent"), (_silent, "timeout"), (_rude, "disconnected")]
+)
+def test_a_call_that_does_not_come_through_is_an_illness(stage, raw_server, unused_url, how, code):
+    """Where nobody listens or answers, or hangs up in between, the third call is not tried."""
+    config = _config(raw_server(how) if how else unused_url)
+    codes = [_outcome(stage, config, "5s" if how is not _silent else "300ms") for _ in range(3)]
+    assert [error.code for error in codes] == [code, code, "resting"]
 
 
 def test_two_executors_do_not_share_what_they_know(stage, unused_url):
@@ -251,19 +228,18 @@ def test_a_probe_uses_up_no_try(stage, unused_url):
     config = _config(unused_url, rest="50ms")
     first = [_outcome(stage, config) for _ in range(2)]
     assert [error.counts for error in first] == [True, True]
-    time.sleep(0.06)
+    time.sleep(first[1].retry_after or 0.06)
     probe = _outcome(stage, config)
     assert (probe.code, probe.counts, probe.retry_after) == ("not-sent", False, 0.1)
 
 
 def test_a_probe_in_doubt_is_remembered(stage, raw_server):
     """What may have had its effect counts, so that the attempt stays in the file."""
-    url = raw_server(lambda connection, stop: stop.wait(0.5))
-    config = _config(url, rest="50ms", idempotency_window="5m")
+    config = _config(raw_server(_silent), rest="50ms", idempotency_window="5m")
     for _ in range(2):
-        _outcome(stage, config, "400ms")
+        _outcome(stage, config, "300ms")
     time.sleep(0.06)
-    probe = _outcome(stage, config, "400ms")
+    probe = _outcome(stage, config, "300ms")
     assert (probe.code, probe.counts, probe.details["in_doubt"]) == ("timeout", True, True)
 
 

@@ -78,13 +78,14 @@ def test_a_signature_is_that_of_the_standard():
 
 def test_a_repeat_has_the_same_id_and_body_and_a_fresh_time(stage, receiver, keys):
     """A receiver recognises the repeat by its id, and does not refuse it as too old."""
+    before = datetime.now(UTC) - timedelta(seconds=1)
     for age in (7200.0, 3600.0):
         _run(stage, receiver.url, body={"a": 1}, age=age)
     first, second = receiver.seen
     assert (first.header("webhook-id"), first.body) == (second.header("webhook-id"), second.body)
     for seen in receiver.seen:
         at = datetime.fromtimestamp(int(seen.header("webhook-timestamp")), UTC)
-        assert abs(datetime.now(UTC) - at) < timedelta(seconds=5)
+        assert before <= at <= datetime.now(UTC)
         _verify(NEW, seen)
 
 
@@ -96,20 +97,10 @@ def test_a_call_without_a_body_is_signed_too(stage, receiver, keys):
 
 @pytest.mark.parametrize(
     "secret",
-    [
-        "",
-        "whsec_",
-        "plain-text-password",
-        "hunter2hunter2",
-        OLD + "!",
-        OLD[:20] + "\n" + OLD[20:],
-        OLD.replace("+", "-").replace("/", "_"),
-        base64.b64encode(b"x" * 23).decode(),
-        base64.b64encode(b"x" * 65).decode(),
-        "whsec_whsec_" + NEW,
-        "schlüssel",
-    ],
-)
+    ["", "whsec_", "plain-text-password", "hunter2hunter2", "schlüssel", "whsec_whsec_" + NEW,
+     OLD + "!", OLD[:20] + "\n" + OLD[20:], OLD.replace("+", "-").replace("/", "_"),
+     base64.b64encode(b"x" * 23).decode(), base64.b64encode(b"x" * 65).decode()],
+)  # fmt: skip
 def test_a_secret_that_is_none_sends_nothing_and_is_not_shown(stage, receiver, keys, secret):
     """A damaged secret can be mended; until then nothing goes out that nobody could verify."""
     stage.secrets["NEW"] = secret
@@ -201,7 +192,7 @@ def test_a_secret_of_digits_is_no_number_either():
 def test_a_long_secret_costs_no_time():
     """A token of kilobytes is looked for in a whole answer within a moment."""
     secret = secrets.token_urlsafe(1500)
-    started = time.process_time()
+    started = time.process_time()  # the property is what it costs, so with a generous bound
     text = body_of((secret[:-1] + "\\" * 60_000).encode(), Redactor([secret]), cut=True)
     assert secret[:20] in text, "the beginning of a secret, but not cut off"
     assert time.process_time() - started < 2
