@@ -15,20 +15,11 @@ _WAKE = "http://127.0.0.1:9/hooks/wake"
 
 #: What the gateway's own documentation shows, without what needs a setting there.
 _FULL = {
-    "message": "Run this",
-    "name": "Email",
-    "agentId": "main",
-    "sessionMode": "isolated",
-    "wakeMode": "now",
-    "deliver": True,
-    "channel": "telegram",
-    "to": "+15551234567",
-    "accountId": "default",
-    "model": "openai/gpt-5.2-mini",
-    "thinking": "low",
-    "timeoutSeconds": 120,
-    "waitForCompletion": False,
-}
+    "message": "Run this", "name": "Email", "agentId": "main", "sessionMode": "isolated",
+    "wakeMode": "now", "deliver": True, "channel": "telegram", "to": "+15551234567",
+    "accountId": "default", "model": "openai/gpt-5.2-mini", "thinking": "low",
+    "timeoutSeconds": 120, "waitForCompletion": False,
+}  # fmt: skip
 
 
 def _check(url: str, body: Any, *, config: Any = None, **more: Any) -> None:
@@ -63,44 +54,35 @@ def test_what_the_gateway_takes_is_accepted(url, body):
     _check(url, body)
 
 
+#: What a message must not have beside it, by the reason that is given.
+_REFUSED = {
+    "400 to a `model` that is empty": [{"model": ""}, {"model": " "}, {"model": None}],
+    "both `channel` and `to`, or neither": [
+        {"channel": "telegram"}, {"to": "+1"}, {"channel": "telegram", "to": None}],
+    '"last"': [{"channel": "last", "to": "+1"}, {"channel": "last"}],
+    "positive": [{"timeoutSeconds": seconds} for seconds in (0, -1, "60", True, None)],
+    "idempotencyKey": [{"idempotencyKey": "k"}],
+    "persistent": [{"sessionMode": "persistent"}],
+    "`wakeMode` is now or next-heartbeat": [{"wakeMode": when} for when in ("later", "", ["now"])],
+    "waitForCompletion": [{"waitForCompletion": "yes"}, {"waitForCompletion": 1}],
+    r"since 2026\.2\.12 .* 400 .*allowReq": [{"sessionKey": "hook:1"}],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("url", "body", "words"),
     [
-        (_AGENT, None, "needs a body with a `message`"),
-        (_AGENT, "text", "needs a body with a `message`"),
-        (_AGENT, {}, "needs a body with a `message`"),
-        (_AGENT, {"text": "x"}, "needs a body with a `message`"),
-        (_AGENT, {"message": " \n\t"}, "needs a body with a `message`"),
-        (_AGENT, {"message": ["x"]}, "needs a body with a `message`"),
+        *((_AGENT, body, "needs a body with a `message`") for body in
+          (None, "text", {}, {"text": "x"}, {"message": " \n\t"}, {"message": ["x"]})),
         (_AGENT + "/", {}, "needs a body with a `message`"),
-        (_WAKE, {"message": "x"}, "needs a body with a `text`"),
-        (_WAKE, {"text": ""}, "needs a body with a `text`"),
-        (_AGENT, {"message": "x", "sessionKey": "hook:1"}, r"since 2026\.2\.12 .* 400 .*allowReq"),
+        *((_WAKE, body, "needs a body with a `text`") for body in ({"message": "x"}, {"text": ""})),
         (_WAKE, {"text": "x", "sessionKey": "hook:1"}, "session_key = true"),
-        (_AGENT, {"message": "x", "model": ""}, "400 to a `model` that is empty"),
-        (_AGENT, {"message": "x", "model": " "}, "`model`"),
-        (_AGENT, {"message": "x", "model": None}, "`model`"),
-        (_AGENT, {"message": "x", "channel": "telegram"}, "both `channel` and `to`, or neither"),
-        (_AGENT, {"message": "x", "to": "+1"}, "both `channel` and `to`, or neither"),
-        (_AGENT, {"message": "x", "channel": "telegram", "to": None}, "both"),
-        (_AGENT, {"message": "x", "channel": "last", "to": "+1"}, '"last"'),
-        (_AGENT, {"message": "x", "channel": "last"}, '"last"'),
-        (_AGENT, {"message": "x", "timeoutSeconds": 0}, "positive"),
-        (_AGENT, {"message": "x", "timeoutSeconds": -1}, "positive"),
-        (_AGENT, {"message": "x", "timeoutSeconds": "60"}, "positive"),
-        (_AGENT, {"message": "x", "timeoutSeconds": True}, "positive"),
-        (_AGENT, {"message": "x", "timeoutSeconds": None}, "positive"),
-        (_AGENT, {"message": "x", "idempotencyKey": "k"}, "idempotencyKey"),
         (_WAKE, {"text": "x", "idempotencyKey": "k"}, "idempotencyKey"),
-        (_AGENT, {"message": "x", "sessionMode": "persistent"}, "persistent"),
-        (_AGENT, {"message": "x", "wakeMode": "later"}, "`wakeMode` is now or next-heartbeat"),
-        (_AGENT, {"message": "x", "wakeMode": ""}, "wakeMode"),
-        (_AGENT, {"message": "x", "wakeMode": ["now"]}, "wakeMode"),
         (_WAKE, {"text": "x", "mode": "next_heartbeat"}, "`mode` is now or next-heartbeat"),
-        (_AGENT, {"message": "x", "waitForCompletion": "yes"}, "waitForCompletion"),
-        (_AGENT, {"message": "x", "waitForCompletion": 1}, "waitForCompletion"),
+        *((_AGENT, {"message": "x", **more}, words) for words in _REFUSED
+          for more in _REFUSED[words]),
     ],
-)
+)  # fmt: skip
 def test_what_the_gateway_would_refuse_never_waits_for_a_yes(url, body, words):
     """A call that would fail, or be read as something else, is refused with the reason."""
     with pytest.raises(ValueError, match=words) as raised:
@@ -120,15 +102,10 @@ def _warnings(url: Any, *routes: dict[str, Any], **table: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("url", "body", "word"),
-    [
-        (_AGENT, None, "`message`"),
-        (_AGENT, {"text": "x"}, "`message`"),
-        (_AGENT, {"ticket": "=record.id"}, "`message`"),
-        (_AGENT + "/", "text", "`message`"),
-        (_WAKE, {"message": "x"}, "`text`"),
-        (_WAKE + "?a=b", [1], "`text`"),
-    ],
-)
+    [(_AGENT, None, "`message`"), (_AGENT, {"text": "x"}, "`message`"),
+     (_AGENT, {"ticket": "=record.id"}, "`message`"), (_AGENT + "/", "text", "`message`"),
+     (_WAKE, {"message": "x"}, "`text`"), (_WAKE + "?a=b", [1], "`text`")],
+)  # fmt: skip
 def test_a_route_that_has_forgotten_what_openclaw_needs_is_warned_of(url, body, word):
     """What would be sent, and answered with 400 after the approval, is said before there is one."""
     (warning,) = _warnings(url, {"body": body})
@@ -142,17 +119,11 @@ def test_a_route_that_has_forgotten_what_openclaw_needs_is_warned_of(url, body, 
 
 @pytest.mark.parametrize(
     "params",
-    [
-        {"body": {"message": "=record.body.text"}},
-        {"body": {"sessionKey": "x"}},
-        {"body": "=record.body"},
-        {"url": "=record.body.url", "body": {}},
-        {"url": "http://127.0.0.1:9/hooks/github", "body": {}},
-        {"url": "no url", "body": {}},
-        {"url": 5, "body": {}},
-        {"url": _WAKE, "body": {"text": ""}},
-    ],
-)
+    [{"body": {"message": "=record.body.text"}}, {"body": {"sessionKey": "x"}},
+     {"body": "=record.body"}, {"url": "=record.body.url", "body": {}},
+     {"url": "http://127.0.0.1:9/hooks/github", "body": {}}, {"url": "no url", "body": {}},
+     {"url": 5, "body": {}}, {"url": _WAKE, "body": {"text": ""}}],
+)  # fmt: skip
 def test_a_route_that_may_be_right_is_not_warned_of(params):
     """What only a record decides, what is refused anyway, and other addresses are left alone."""
     assert _warnings(_AGENT, params) == []

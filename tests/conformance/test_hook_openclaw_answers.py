@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
+from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import hook
+from tests.conformance.hooks import ends_with
 
 
 def _run(stage, receiver, answer: Any, *, waits: bool = False, status: int = 200, **more: Any):
@@ -40,13 +41,8 @@ def test_admitted_is_recorded_as_what_it_is(stage, receiver, status, answer, evi
     assert "does not say that the work is done" in result.summary
 
 
-_COMPLETION = {
-    "status": "ok",
-    "replyDisposition": "silent",
-    "delivered": False,
-    "deliveryAttempted": True,
-    "deliverySuppressionReason": "silent",
-}
+_COMPLETION = {"status": "ok", "replyDisposition": "silent", "delivered": False,
+               "deliveryAttempted": True, "deliverySuppressionReason": "silent"}  # fmt: skip
 
 
 def test_a_run_that_ended_well_is_done_with_its_completion_as_evidence(stage, receiver):
@@ -59,16 +55,12 @@ def test_a_run_that_ended_well_is_done_with_its_completion_as_evidence(stage, re
     assert result.details["body"]["runId"] == "r-1"
 
 
-def test_a_reply_that_was_not_delivered_is_told(stage, receiver):
-    """A run can be done although nobody got its answer, and then a person is told."""
+def test_a_reply_that_was_not_delivered_and_a_run_that_was_skipped_are_told(stage, receiver):
+    """A run can be done although its answer was not delivered; skipped is no reason to repeat."""
     completion = {"status": "ok", "deliveryError": "delivery-failed", "deep": {"x": "y" * 999}}
     result = _run(stage, receiver, {"ok": True, "completion": completion}, waits=True)
     assert result.summary.endswith("Its reply could not be delivered.")
     assert result.evidence == {"status": "ok", "deliveryError": "delivery-failed"}
-
-
-def test_a_run_that_was_skipped_is_done_and_says_so(stage, receiver):
-    """Skipped is a decision of the gateway's, and no reason to try again."""
     answer = {"ok": True, "completion": {"status": "skipped"}}
     assert _run(stage, receiver, answer, waits=True).code == "run-skipped"
 
@@ -115,13 +107,11 @@ def test_half_a_character_hides_no_failure(stage, receiver, error, shown):
     [
         ({"reply": "x" * 70_000, "completion": {"status": "error"}}, "longer than max_answer"),
         ({"completion": {"status": "ok"}, "reply": "x" * 70_000}, "longer than max_answer"),
-        (b'{"completion":{"status":"error"}', "no JSON object"),
-        (b'{"completion":{"status":"error","cost":NaN}}', "no JSON object"),
-        (b"upstream is fine", "no JSON object"),
-        (["completion"], "no JSON object"),
-        (None, "no JSON object"),
+        *((answer, "no JSON object") for answer in
+          (b'{"completion":{"status":"error"}', b'{"completion":{"status":"error","cost":NaN}}',
+           b"upstream is fine", ["completion"], None)),
     ],
-)
+)  # fmt: skip
 def test_who_waited_for_an_answer_that_cannot_be_read_does_not_know(stage, receiver, answer, why):
     """How the run ended was asked for; what does not tell it is neither done nor failed."""
     with pytest.raises(OutcomeUnknown) as raised:
@@ -150,9 +140,8 @@ def test_who_waited_in_vain_has_only_that_it_was_admitted(stage, receiver, answe
 )
 def test_ok_false_is_no_success_whatever_the_status(stage, receiver, answer, error):
     """Without a run's id nothing was admitted; with one, only a person can say what it does."""
-    with pytest.raises(error) as raised:
+    with ends_with(error) as raised:
         _run(stage, receiver, answer)
-    assert type(raised.value) is error
     assert (raised.value.code, raised.value.details["body"]) == ("not-ok", answer)
 
 
@@ -165,17 +154,14 @@ def test_the_answer_of_another_program_at_such_an_address_is_read_plainly(stage,
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        *((status, Permanent) for status in (400, 401, 404, 405, 413)),
-        *((status, Transient) for status in (408, 409, 429, 500, 502, 503)),
-    ],
+    ("error", "statuses"),
+    [(Permanent, [400, 401, 404, 405, 413]), (Transient, [408, 409, 429, 500, 502, 503])],
 )
-def test_a_refusal_is_what_the_gateway_documents(stage, receiver, status, error):
+def test_a_refusal_is_what_the_gateway_documents(stage, receiver, error, statuses):
     """What it never admitted is repeated or final as its documentation says, also with an id."""
-    with pytest.raises(error) as raised:
-        _run(stage, receiver, {"ok": False, "error": "no", "runId": "r"}, status=status)
-    assert type(raised.value) is error
+    for status in statuses:
+        with ends_with(error):
+            _run(stage, receiver, {"ok": False, "error": "no", "runId": "r"}, status=status)
 
 
 @pytest.mark.parametrize("status", [400, 500, 502, 503])
@@ -205,6 +191,5 @@ def test_a_refusal_says_nothing_about_an_earlier_attempt_in_doubt(stage, receive
 def test_what_is_repeated_in_doubt_and_ended_with_an_error_failed(stage, receiver):
     """The gateway answers a repeat with the first run's end, and then there is no doubt left."""
     answer = {"ok": True, "completion": {"status": "error"}}
-    with pytest.raises(ExecutionError) as raised:
+    with ends_with(Permanent):
         _run(stage, receiver, answer, in_doubt=True, config={"idempotency_window": "5m"})
-    assert type(raised.value) is Permanent
