@@ -1,5 +1,6 @@
 """Installed as a user does it (`pipx install`, `uv tool install`): the wheel alone, no network."""
 
+import fcntl
 import json
 import os
 import re
@@ -42,10 +43,15 @@ class Installed:
 
     def __init__(self, folder, offline):
         self.folder, self.home, self._offline = folder, folder / "home", offline
-        self.home.mkdir()
-        (folder / "elsewhere").mkdir()
-        self.wheel = self._built()
-        self.spoold = self._installed()
+        self.spoold = folder / "venv/bin/spoold"
+        with (folder.parent / "installing").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                for made in (self.home, folder / "elsewhere"):
+                    made.mkdir(parents=True)
+                self._build()
+                self._install()
+        (self.wheel,) = (folder / "wheels").iterdir()
 
     def run(self, *words, **more):
         """Run a command without a network, outside the checkout."""
@@ -58,30 +64,28 @@ class Installed:
         assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
         return ended.stdout
 
-    def _built(self):
-        wheels = self.folder / "wheels"
+    def _build(self):
         self.run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
-                 "--no-index", "--wheel-dir", wheels, CHECKOUT)  # fmt: skip
-        (wheel,) = wheels.iterdir()
-        return wheel
+                 "--no-index", "--wheel-dir", self.folder / "wheels", CHECKOUT)  # fmt: skip
 
-    def _installed(self):
+    def _install(self):
         venv = self.folder / "venv"
         self.run(sys.executable, "-m", "venv", "--without-pip", venv)
-        offline = ("--no-index", "--find-links", self.wheel.parent, "--no-deps")
+        offline = ("--no-index", "--find-links", self.folder / "wheels", "--no-deps")
         self.run(sys.executable, "-m", "pip", "--python", venv / "bin/python", "install", "-q",
                  *offline, "spoold")  # fmt: skip
         (site,) = venv.glob("lib/python3*/site-packages")
         # What it depends on is there already; an editable spoold is not, since a line of a .pth
         # brings no other .pth with it.
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-        return venv / "bin/spoold"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, offline):
-    """Built and installed once; nothing here changes it."""
-    return Installed(tmp_path_factory.mktemp("installed"), offline)
+    """Built and installed once for all workers; nothing here changes it."""
+    base = tmp_path_factory.getbasetemp()
+    together = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Installed(together / "installed", offline)
 
 
 def test_the_wheel_has_all_that_the_package_has(installed):
