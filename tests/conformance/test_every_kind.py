@@ -3,10 +3,7 @@
 import copy
 import inspect
 import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -137,81 +134,3 @@ def test_probe_acts_on_nothing_and_says_the_same_again(kind, stage):
     _assert_recordable(first)
     assert (type(first), first.code) == (type(second), second.code)
     assert not list(stage.folder.iterdir())
-
-
-_THIRD_PARTY = '''
-"""An approved line → the same line."""
-from spoold.errors import OutcomeUnknown, Transient
-from spoold.executors import Model, Result
-
-class Config(Model):
-    loud: bool = False
-
-class Params(Model):
-    line: str
-
-def check(params, config):
-    if not params.line:
-        raise ValueError("an empty line says nothing")
-
-def run(params, context):
-    if context.stopping.is_set():
-        raise Transient("interrupted", "Nothing was said.")
-    return Result("said", "It was said.")
-
-def probe(params, context):
-    raise OutcomeUnknown("interrupted", "Nobody heard.")
-
-EXAMPLE = {"config": {"loud": True}, "params": {"line": "hello"}, "refused": [{"line": ""}]}
-'''
-
-
-#: Ways to get it wrong, and the one test that must notice.
-_BROKEN = {
-    "good": ("", "", None),
-    "lax": (
-        "Params(Model)",
-        "Params(Model, extra='ignore')",
-        "test_a_misspelt_key_is_an_error",
-    ),
-    "wordy": (
-        '"said", ',
-        '"Said it!", ',
-        "test_run_ends_in_something_that_can_be_recorded",
-    ),
-    "deaf": (
-        "if context.stopping.is_set()",
-        "if False",
-        "test_run_starts_nothing_while_the_service_stops",
-    ),
-    "meddling": (
-        "    raise OutcomeUnknown",
-        "    context.open_output('x').write(b'x')\n    raise OutcomeUnknown",
-        "test_probe_acts_on_nothing_and_says_the_same_again",
-    ),
-}
-
-
-def test_the_suite_takes_in_kinds_of_third_parties(tmp_path):
-    """A kind behind an entry point is put through this suite, and the suite can fail it."""
-    meta = tmp_path / "echo-1.dist-info"
-    meta.mkdir()
-    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: echo\nVersion: 1\n")
-    points: dict[str, list[str]] = {"spoold.executors": [], "spoold.executors.examples": []}
-    for name, (old, new, _) in _BROKEN.items():
-        (tmp_path / f"echo_{name}.py").write_text(_THIRD_PARTY.replace(old, new, 1))
-        points["spoold.executors"].append(f"echo-{name} = echo_{name}")
-        points["spoold.executors.examples"].append(f"echo-{name} = echo_{name}:EXAMPLE")
-    (meta / "entry_points.txt").write_text(
-        "".join(f"[{group}]\n" + "\n".join(lines) + "\n" for group, lines in points.items())
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "echo-", __file__],
-        env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    failed = re.findall(r"^FAILED .*::(\w+)\[echo-(\w+)(?:-\w+)?\]", done.stdout, re.MULTILINE)
-    expected = {(test, name) for name, (_, _, test) in _BROKEN.items() if test}
-    assert set(failed) == expected, done.stdout + done.stderr

@@ -13,6 +13,12 @@ from spoold.testing import Lab
 from tests.conftest import BEGUN, route, running
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
+INTENT = "intent_key = 'record.facts.decision_type'"
+
+
+def for_type(name, more=""):
+    """A route for the decisions of one type."""
+    return route(name, match=f"record.facts.decision_type == '{name}'", more=more)
 
 
 class Died(BaseException):
@@ -60,12 +66,10 @@ def crash_and_restart(lab, monkeypatch, method, nth):
 def test_intake_may_die_at_any_step(make_lab, monkeypatch, method, nth):
     """Wherever intake dies, every drop ends in one place and each event has one request."""
     lab = make_lab(
-        route("fold", match="record.facts.decision_type == 'fold'",
-              more="intent_key = 'record.facts.decision_type'"),
-        route("supersede", match="record.facts.decision_type == 'supersede'",
-              more="intent_key = 'record.facts.decision_type'\non_repeat = 'supersede'"),
-        route("plain", match="record.facts.decision_type == 'plain'"),
-    )  # fmt: skip
+        for_type("fold", INTENT),
+        for_type("supersede", f"{INTENT}\non_repeat = 'supersede'"),
+        for_type("plain"),
+    )
     lab.drop("decisions", "fold-0.json", {"decision_type": "fold", "decision_id": "fold-0"})
     lab.drain()
     for number in range(1, 3):
@@ -128,38 +132,33 @@ def test_the_gate_and_the_executor_may_die_at_any_step(make_lab, monkeypatch, me
         assert len(orjson.loads(path.read_bytes())["approvals"]) == 1
 
 
-def test_what_had_not_started_is_queued_again_and_runs(lab):
-    """A claim without an attempt had no effect yet, so it simply runs."""
-    running(lab, CUTOVER)
-    lab.drain()
-    assert len(lab.request("done")["attempts"]) == 1
-
-
-def test_an_attempt_without_an_end_had_started_whatever_the_status_says(lab):
-    """What lies in running/ with an open attempt is not run again, though it says it is queued."""
-    lab.recorder.probed = OutcomeUnknown("died", "?")
-    running(lab, CUTOVER, status="queued", attempts=[BEGUN])
-    lab.drain()
-    assert lab.recorder.calls == []
-    assert lab.request("unknown")["attempts"][0]["outcome"] == "unknown"
+OPEN = {"status": "running", "attempts": [BEGUN]}
+DEFERRED = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
+                    "summary": "Not now.", "details": {}}  # fmt: skip
+NOT_SEEN = OutcomeUnknown("died", "?")
 
 
 @pytest.mark.parametrize(
-    ("says", "folder", "runs"),
+    ("left", "probed", "folder", "runs", "attempts"),
     [
-        (OutcomeUnknown("died", "?"), "unknown", 0),
-        (Result("seen", "it was done"), "done", 0),
-        (Transient("safe", "had no effect", retry_after=60), "deferred", 0),
+        ({}, NOT_SEEN, "done", 1, 1),
+        (OPEN, NOT_SEEN, "unknown", 0, 1),
+        (OPEN, Result("seen", "it was done"), "done", 0, 1),
+        (OPEN, Transient("safe", "had no effect", retry_after=60), "deferred", 0, 1),
+        (OPEN | {"status": "queued"}, NOT_SEEN, "unknown", 0, 1),
+        ({"status": "deferred", "attempts": [DEFERRED]}, NOT_SEEN, "done", 1, 2),
     ],
+    ids=["claimed", "unknown", "finished", "never-started", "open-but-queued", "deferred-and-due"],
 )
-def test_the_probe_decides_about_an_attempt_whose_end_nobody_saw(lab, says, folder, runs):
-    """An attempt that had begun goes where the executor's probe says, and is not run again."""
-    lab.recorder.probed = says
-    running(lab, CUTOVER, status="running", attempts=[BEGUN])
+def test_what_a_dead_run_left_in_running(lab, left, probed, folder, runs, attempts):
+    """Without an open attempt it runs in the same drain; else the probe says how it ended."""
+    lab.recorder.probed = probed
+    os.utime(running(lab, CUTOVER, **left), (1, 1))
     lab.drain()
-    (ended,) = lab.request(folder)["attempts"]
-    assert ended["number"] == 1
-    assert ended["ended_at"] is not None
+    made = lab.request(folder)["attempts"]
+    assert len(made) == attempts
+    assert made[-1]["outcome"] == folder
+    assert made[-1]["ended_at"] is not None
     assert len(lab.recorder.calls) == runs
 
 
@@ -213,15 +212,6 @@ def test_more_than_one_group_is_taken_in_one_pass(lab):
     assert os.listdir(lab.root / "tmp") == []
 
 
-def test_what_a_dead_run_deferred_and_is_due_again_runs_in_the_same_drain(lab):
-    """A drain does not end while what its recovery has finished can move on."""
-    ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
-                     "summary": "Not now.", "details": {}}  # fmt: skip
-    os.utime(running(lab, CUTOVER, status="deferred", attempts=[ended]), (1, 1))
-    lab.drain()
-    assert len(lab.request("done")["attempts"]) == 2
-
-
 def test_what_a_dead_run_had_expired_says_why(lab, monkeypatch):
     """A sweep that dies between the move and the reason gives the reason at its next start."""
     lab.drop("decisions", "c.json", CUTOVER)
@@ -234,12 +224,12 @@ def test_what_a_dead_run_had_expired_says_why(lab, monkeypatch):
 def test_a_reason_is_durable_before_what_it_is_about_gets_there(make_lab, monkeypatch):
     """What is archived, quarantined or held is never there without its reason."""
     lab = make_lab(
-        route("fold", match="record.facts.decision_type == 'fold'",
-              more="intent_key = 'record.facts.decision_type'"),
-        route("checked", match="record.facts.decision_type == 'checked'",
-              more="requires_approval = false\npreflight = [{ argv = ['/usr/bin/false'] }]"),
-        toml=lab_with_preflight(),
-    )  # fmt: skip
+        for_type("fold", INTENT),
+        for_type(
+            "checked", "requires_approval = false\npreflight = [{ argv = ['/usr/bin/false'] }]"
+        ),
+        toml=Lab.SETTINGS + '\n[preflight]\nprograms = ["/usr/bin/false"]\n',
+    )
     steps = []
     for name in ("sync", "add_reason", "move"):
         original = getattr(Spool, name)
@@ -285,8 +275,3 @@ def test_a_name_that_is_taken_at_the_last_moment_stops_nothing(lab, monkeypatch,
     assert theirs.read_bytes() == b"somebody's"
     assert lab.reason(ours)["code"] in ("not-an-object", "not-a-request")
     assert not theirs.with_name(theirs.name + ".reason.json").exists()
-
-
-def lab_with_preflight():
-    """Settings with a program that says no."""
-    return Lab.SETTINGS + '\n[preflight]\nprograms = ["/usr/bin/false"]\n'

@@ -33,6 +33,7 @@ def waiting(lab, record):
 
 CREATE = {"action": "create", "accountId": "abc123def456", "containerId": "k17", "plan": "starter",
           "assignedPort": 5001}  # fmt: skip
+TICKET = {"agent": "codex", "model": "gpt-5.2", "prompt": "Do it."}
 
 
 def test_a_create_shows_the_whole_container(lab):
@@ -62,27 +63,28 @@ def test_the_same_route_takes_what_names_no_plan(lab, action):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("record", "says"),
     [
-        ({"plan": "free"}, "Unknown plan: free"),
-        ({"plan": "pro"}, "Unknown plan: pro"),
-        ({"plan": None}, "a create needs a plan"),
-        ({"accountId": "../../x"}, "customer's id"),
-        ({"accountId": "a\nb: c"}, "customer's id"),
-        ({"accountId": "-x"}, "customer's id"),
+        (CREATE | {"plan": "free"}, "Unknown plan: free"),
+        (CREATE | {"plan": "pro"}, "Unknown plan: pro"),
+        (CREATE | {"plan": None}, "a create needs a plan"),
+        (CREATE | {"accountId": "../../x"}, "customer's id"),
+        (CREATE | {"accountId": "a\nb: c"}, "customer's id"),
+        (CREATE | {"accountId": "-x"}, "customer's id"),
+        (TICKET | {"agent": "hermes"}, "hermes"),
+        (TICKET | {"model": "sonnet"}, "sonnet"),
+        (TICKET | {"model": "--yolo"}, "--yolo"),
+        (TICKET | {"prompt": " "}, "prompt"),
     ],
 )
-def test_what_could_never_run_is_refused_before_approval(lab, change, says):
-    """An unknown plan and an id that could mean something else never wait for a yes."""
-    lab.drop("tasks", "r.json", CREATE | change)
+def test_what_could_never_run_is_refused_before_approval(lab, record, says):
+    """What is not on a list, and an id that could mean something else, never waits for a yes."""
+    lab.drop("tasks", "r.json", record)
     lab.drain()
     assert not lab.files("awaiting-approval")
     reason = lab.reason(lab.only("quarantine"))
     assert reason["code"] == "params-refused"
     assert says in reason["what"]
-
-
-TICKET = {"agent": "codex", "model": "gpt-5.2", "prompt": "Do it."}
 
 
 def test_an_agents_request_shows_what_is_executed(lab):
@@ -92,16 +94,6 @@ def test_an_agents_request_shows_what_is_executed(lab):
     assert (params["timeout"], params["idle_timeout"]) == ("30m", "10m")
     assert params["evidence"] == {"file": "REPORT.md"}
     assert params["prompt"] == "Do it."
-
-
-@pytest.mark.parametrize(
-    "change", [{"agent": "hermes"}, {"model": "sonnet"}, {"model": "--yolo"}, {"prompt": " "}]
-)
-def test_an_agent_or_a_model_off_the_list_is_refused_before_approval(lab, change):
-    """Only what is configured is ever shown to a person."""
-    lab.drop("tasks", "r.json", TICKET | change)
-    lab.drain()
-    assert lab.reason(lab.only("quarantine"))["code"] == "params-refused"
 
 
 def test_what_an_older_version_approved_still_runs(lab):

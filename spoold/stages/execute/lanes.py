@@ -1,4 +1,4 @@
-"""What waits in an executor's queue → what may be claimed now: oldest first, one of a lane."""
+"""queued/NAME → the names that may be claimed now: oldest first, one of a lane."""
 
 from collections import deque
 
@@ -11,9 +11,9 @@ class Lanes:
     """The order in which a queue is worked off.
 
     Args:
-        spool: the spool, in the executor's hands.
+        spool: the executor's.
         queued: the queue.
-        in_use: whether routes give lanes, so that it is worth a look before the claim.
+        in_use: whether requests can have lanes; if not, no file is read before its claim.
     """
 
     def __init__(self, spool: Spool, queued: Place, *, in_use: bool) -> None:
@@ -23,17 +23,17 @@ class Lanes:
         self._backlog: deque[str] = deque()
         self._known: dict[str, str | None] = {}
 
-    def next(self, room: int, busy: set[str | None]) -> list[str]:
-        """At most `room` names, none of a lane that is busy, and no two of one lane."""
+    def next(self, most: int, busy: set[str | None]) -> list[str]:
+        """At most `most` names, none of a lane that is busy, and no two of one lane."""
         lanes = set(busy)
         chosen: list[str] = []
-        if room > 0:
-            self._choose(chosen, room, lanes)
-        if len(chosen) < room:
+        if most > 0:
+            self._choose(chosen, most, lanes)
+        if len(chosen) < most:
             known = {*self._backlog, *chosen}
             new = [name for name in self._spool.names(self._queued) if name not in known]
             self._backlog.extend(new)
-            self._choose(chosen, room, lanes)
+            self._choose(chosen, most, lanes)
         return chosen
 
     def learn(self, name: str, lane: str) -> None:
@@ -41,12 +41,12 @@ class Lanes:
         self._known[name] = lane
 
     def forget(self, name: str) -> None:
-        """It is in the queue no longer."""
+        """Forget a request that has left the queue."""
         self._known.pop(name, None)
 
-    def _choose(self, chosen: list[str], room: int, lanes: set[str | None]) -> None:
+    def _choose(self, chosen: list[str], most: int, lanes: set[str | None]) -> None:
         waiting = []
-        while self._backlog and len(chosen) < room:
+        while self._backlog and len(chosen) < most:
             name = self._backlog.popleft()
             lane = self._lane(name)
             if lane is not None and lane in lanes:
