@@ -96,7 +96,7 @@ class Ambiguous(UsageError):
 
 
 class NotPossible(SpooldError):
-    """The request is in no state in which the person's wish makes sense."""
+    """The request is in no state in which the verb makes sense."""
 
     exit_code = os.EX_DATAERR
 

@@ -107,8 +107,8 @@ class Repeat(Model):
 class Approval(Model):
     """One yes, as the gate saw it.
 
-    `at` is when the file was moved (its ctime), `by` who owns the slip in `approvals/`, if there
-    is one, `seal` the gate's own over the rest and the dispatch id.
+    `at` is when the file was moved (its ctime), `by` who owns the decision in `approvals/`, if
+    there is one, `seal` the gate's own over the rest and the dispatch id.
     """
 
     policy: Literal["move", "none"]

@@ -3,7 +3,7 @@
 import click
 
 from spoold.cli.app import App, pass_app
-from spoold.cli.deciding import decide_all, ids_argument, reason_option
+from spoold.cli.deciding import decide, for_each, ids_argument, reason_option
 
 _FOLDERS = {"done": "done", "failed": "failed", "again": "awaiting-approval"}
 
@@ -17,4 +17,4 @@ _FOLDERS = {"done": "done", "failed": "failed", "again": "awaiting-approval"}
 @pass_app
 def command(app: App, ids: tuple[str, ...], outcome: str, why: str | None) -> None:
     """Say how it ended: unknown → done, failed or awaiting-approval (`again`)."""
-    decide_all(app, "resolve", ids, why, _FOLDERS[outcome])
+    for_each(ids, lambda part: decide(app, "resolve", part, why, _FOLDERS[outcome]))

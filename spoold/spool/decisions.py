@@ -1,7 +1,7 @@
-"""approvals/: what a person said when deciding. The owner of the file is who said it.
+"""approvals/: what people said when they decided. The owner of the file is who said it.
 
-A slip never approves: under the policy `move` the move does. It adds a name and a note to the
-trail, and the kernel vouches for the name, since nobody can give a file away.
+A decision never approves: under the policy `move` the move does. It adds a name and a note to the
+trail, and the kernel vouches for the name, since no user can give a file away.
 """
 
 import pwd
@@ -15,13 +15,13 @@ from spoold.spool.spool import Place, Spool
 
 _APPROVALS = Place("approvals")
 _LIMIT = 1 << 16
-#: A slip is written just before its move; one from another day belongs to another decision.
+#: A decision is written just before its move; an older one is about an earlier move.
 _SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Who wrote the slip that goes with a move, and the note in it."""
+    """Who wrote the decision that goes with a move, and the note in it."""
 
     by: str
     note: str | None
@@ -35,8 +35,8 @@ def user_name(uid: int) -> str:
         return f"uid-{uid}"
 
 
-def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> str:
-    """Give a slip the first of the names `<dispatch_id>.1.json`, `.2.json`, … that is free."""
+def publish(spool: Spool, draft: str, dispatch_id: str) -> str:
+    """Give a decision the first of the names `<dispatch_id>.1.json`, `.2.json`, … that is free."""
     for number in count(1):
         name = f"{dispatch_id}.{number}.json"
         try:
@@ -47,13 +47,13 @@ def publish_slip(spool: Spool, draft: str, dispatch_id: str) -> str:
     raise AssertionError("there is always another number")
 
 
-def correct_slip(spool: Spool, draft: str, name: str) -> None:
-    """Put something else into a slip; its name stays taken, since a gap would hide later ones."""
+def correct(spool: Spool, draft: str, name: str) -> None:
+    """Put something else into a decision; its name stays taken: a gap would hide later ones."""
     spool.overwrite(draft, _APPROVALS, name)
 
 
-def slip_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:
-    """The last slip that approves the request and was written when it was moved.
+def decision_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:
+    """The last decision that approves the request and was written when it was moved.
 
     Args:
         spool: the spool.

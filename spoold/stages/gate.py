@@ -14,7 +14,7 @@ from spoold.errors import BadInput
 from spoold.identity import named
 from spoold.request import Approval, Request
 from spoold.spool.copies import must_be_alone, must_be_unfinished
-from spoold.spool.decisions import slip_for
+from spoold.spool.decisions import decision_for
 from spoold.spool.set_aside import Holding
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches
@@ -204,7 +204,7 @@ class Gate:
     def _with_approval(self, claim: _Claim, found: Request) -> Request:
         now = self.context.clock()
         by_hand = found.requires_approval
-        said = slip_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
+        said = decision_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
         yes = Approval(
             policy=found.approval.policy,
             at=request.timestamp(reading.utc(claim.moved_at) if claim.moved_at else now),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from spoold.errors import Ambiguous, UsageError
-from spoold.spool.spool import Place, Spool
+from spoold.spool.reader import Place, SpoolReader
 from spoold.states import STATES
 from spoold.text import shown
 
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 def find(
-    spool: Spool,
+    spool: SpoolReader,
     part: str,
     folders: Iterable[str] = STATES,
     wants: Callable[[str], bool] | None = None,
@@ -65,7 +65,7 @@ def find(
 
 
 def _matches(
-    spool: Spool, part: str, folders: Iterable[str], wants: Callable[[str], bool] | None
+    spool: SpoolReader, part: str, folders: Iterable[str], wants: Callable[[str], bool] | None
 ) -> list[Found]:
     folder, _, name = part.rpartition("/")
     wanted = name.removesuffix(".json")
@@ -81,7 +81,7 @@ def _matches(
     return matches
 
 
-def _in(spool: Spool, place: Place) -> list[Found]:
+def _in(spool: SpoolReader, place: Place) -> list[Found]:
     try:
         return [Found(place, name) for name in spool.scan(place)]
     except FileNotFoundError:

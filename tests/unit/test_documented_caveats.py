@@ -225,4 +225,4 @@ def test_a_slip_names_who_wrote_it_within_the_time_that_the_page_gives(lab, wait
     spool = lab.stages()[0].spool
     for before, named in ((decisions._SECONDS - 1, True), (decisions._SECONDS + 1, False)):
         os.utime(slip, (moved_at - before,) * 2)
-        assert (decisions.slip_for(spool, id_, moved_at) is not None) == named
+        assert (decisions.decision_for(spool, id_, moved_at) is not None) == named

@@ -1,0 +1,110 @@
+"""A verb of a person's and a request → the move that it means, if it makes sense now."""
+
+from collections.abc import Mapping
+
+from spoold import executors, request
+from spoold.config.settings import ExecutorTable
+from spoold.deciding.carry_out import Decided, Decision, carry_out, tell_executor
+from spoold.errors import BadInput, NotPossible
+from spoold.request import Request
+from spoold.spool.spool import Place, Spool
+from spoold.stages.execute.history import in_doubt
+from spoold.states import STATES, Standing, standing_in, targets
+from spoold.view.find import Found, find
+
+_IN_WORK = standing_in(Standing.IN_WORK)
+#: What to do instead, by verb and folder.
+_INSTEAD = {
+    ("approve", "approved"): "it is approved already",
+    ("approve", "held"): "`spoold release` it first, so that it waits for a yes again",
+    ("reject", "approved"): "use `spoold cancel`",
+    ("reject", "queued"): "use `spoold cancel`",
+    ("cancel", "awaiting-approval"): "use `spoold reject`",
+    ("retry", "unknown"): "say how it ended with `spoold resolve`",
+    ("retry", "held"): "use `spoold release`",
+    ("retry", "awaiting-approval"): "it waits for a yes; use `spoold approve`",
+}
+
+
+def decide(
+    spool: Spool,
+    configured: Mapping[str, ExecutorTable],
+    decision: Decision,
+    part: str,
+    outcome: str | None = None,
+) -> Decided:
+    """Carry out what a person has decided about one request.
+
+    Args:
+        spool: in the hands of a person.
+        configured: the executors of the configuration.
+        decision: the verb, who says it, and why.
+        part: the request, as `find` takes it.
+        outcome: the folder that it shall come to, where the verb leaves a choice.
+
+    Raises:
+        UsageError: no request is meant, or more than one.
+        NotPossible: the verb makes no sense where the request is, or the person came too late.
+        BadInput: it is no request.
+    """
+    verb = decision.verb
+    found = find(spool, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
+    known = _read(spool, found) if verb in ("cancel", "reject") else None
+    if verb == "cancel" and _is_for_its_executor(configured, found, known):
+        return tell_executor(spool, found, decision)
+    possible = targets(found.place.folder, verb)
+    if not possible or (outcome and outcome not in possible):
+        ending = f"it cannot be put through {verb!r} from there"
+        why_not = _INSTEAD.get((verb, found.place.folder), ending)
+        raise NotPossible(f"{found.shown} is in {found.place}/: {why_not}")
+    folder = outcome or possible[0]
+    if found.place.folder == "held" and verb == "resolve":
+        _must_have_run(spool, found)
+    if folder in ("approved", "awaiting-approval"):
+        _must_be_in_time(spool, found, verb, folder)
+    key = found.place.key if folder in _IN_WORK else ""
+    was_tried = known is not None and in_doubt(known)
+    return carry_out(spool, found, Place(folder, key), decision, was_tried=was_tried)
+
+
+def _read(spool: Spool, found: Found) -> Request | None:
+    try:
+        return spool.request(found.place, found.name)
+    except (BadInput, FileNotFoundError):
+        return None
+
+
+def _is_for_its_executor(
+    configured: Mapping[str, ExecutorTable], found: Found, known: Request | None
+) -> bool:
+    """Whether it runs, or was tried and only its executor can say what came of that."""
+    if found.place.folder not in ("queued", "deferred"):
+        return found.place.folder == "running"
+    table = configured.get(found.place.key)
+    if table is None or known is None or not known.attempts:
+        return False
+    return in_doubt(known) or executors.load(table.kind).take_back is not None
+
+
+def _must_have_run(spool: Spool, found: Found) -> None:
+    """What is held may be said to be done only if it ran, and left no evidence."""
+    attempts = spool.request(found.place, found.name).attempts
+    if not attempts or attempts[-1].code != "no-evidence":
+        raise NotPossible(
+            f"{found.shown} is in held/, and not because it ended without evidence. "
+            "`spoold release` or `spoold reject` it"
+        )
+
+
+def _must_be_in_time(spool: Spool, found: Found, verb: str, folder: str) -> None:
+    """Say now what the sweep or the gate would do to it anyway."""
+    try:
+        loaded = spool.request(found.place, found.name)
+    except FileNotFoundError:
+        raise NotPossible(f"{found.shown} has just been moved; look again") from None
+    if loaded.has_expired(request.now()):
+        raise NotPossible(
+            f"{found.id} expired at {loaded.approval.expires_at}, so a {verb} would only take it "
+            f"to {folder}/, and from there to expired/ or held/. If it is still wanted, drop the "
+            "record again under a new id"
+        )
