@@ -205,7 +205,10 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
+    from tests.conformance.agents import end_supervisors
+
     made = Stage(tmp_path)
     yield made
+    end_supervisors(tmp_path)
     for capture in made.captures:
         capture.close()

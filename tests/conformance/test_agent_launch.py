@@ -1,12 +1,11 @@
-"""How a supervisor is begun, and who may begin."""
+"""How a supervisor is begun, and what its files prove of an agent's start."""
 
-import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
-import threading
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,10 @@ import pytest
 from spoold.errors import OutcomeUnknown, Transient
 from spoold.executors import Running, agent
 from spoold.executors.agent import attempt_files, confinement
+from spoold.executors.agent.attempt_files import Start, how_far
 from spoold.executors.agent.confinement import Confined, scope_for
-from spoold.linux.processes import Identity, boot_id, identify
-from tests.conformance.agents import config, outcome, params
-
-
-def left(stage, what, fields):
-    """What a supervisor of attempt 1 would have left."""
-    (stage.folder / f"attempt-1.{what}.json").write_text(json.dumps(fields))
-
-
-def process(**changes):
-    """An identity that is nobody's."""
-    who = {"pid": 1, "start": 1, "boot": boot_id()} | changes
-    return {"supervisor": who, "agent": who, "started_at": "2026-01-01T00:00:00+00:00"}
+from spoold.linux.processes import Identity, identify
+from tests.conformance.agents import claim, config, left, outcome, params, probed, run, until
 
 
 @pytest.mark.parametrize(
@@ -55,14 +44,6 @@ def test_under_systemd_it_gets_a_scope_of_its_own(stage, monkeypatch, wanted, ma
     assert {"--property=MemoryMax=2G", "--property=CPUQuota=150%"} <= set(argv)
 
 
-def probed(stage, tmp_path):
-    """What the probe says of attempt 1."""
-    settings = config("")
-    stage.numbers = itertools.count(1)
-    context = stage.context(settings)
-    return outcome(lambda: agent.probe(params(settings, tmp_path), context))
-
-
 def test_an_agent_that_is_found_again_is_limited_again(stage, tmp_path, monkeypatch):
     """Whoever watches it on sees to its limits first."""
     settings = config("", memory="1G", cpus=2.0)
@@ -72,58 +53,101 @@ def test_an_agent_that_is_found_again_is_limited_again(stage, tmp_path, monkeypa
     assert asked == [(context, "1G", 2.0)]
 
 
-def test_nothing_left_means_never_started(stage, tmp_path):
-    """Where no supervisor has claimed the attempt, and none runs that could, it may be repeated."""
-    assert (type(said := probed(stage, tmp_path)), said.code) == (Transient, "never-started")
+# What files prove
+
+LIVES = identify(os.getpid())._asdict()
+ENDS = [
+    {"why": "never-started"},
+    {"why": "not-started", "errno": 11},
+    {"why": "terminated", "begun": False},
+]
 
 
-def test_a_supervisor_that_lives_means_running(stage, tmp_path):
-    """While the process of the claim lives, the attempt goes on."""
-    left(stage, "process", process(**identify(os.getpid())._asdict()))
-    assert isinstance(probed(stage, tmp_path), Running)
+@pytest.mark.parametrize(
+    ("files", "more", "start", "code"),
+    [
+        ({}, {"begun": False}, Start.NOT_BEGUN, "never-started"),
+        ({"process": claim()}, {"begun": False}, Start.NOT_BEGUN, "never-started"),
+        ({"process": claim()}, {}, Start.BEGUN, "lost"),
+        ({"process": claim(boot="another")}, {"begun": False}, Start.CANNOT_TELL, "lost"),
+        ({"process": claim(**LIVES)}, {"begun": False}, Start.ABOUT_TO_BEGIN, "running"),
+        ({"process": claim(**LIVES)}, {}, Start.BEGUN, "running"),
+        *(({"process": torn}, {"begun": False}, Start.CANNOT_TELL, "lost")
+          for torn in ("", "{", "[]", '{"supervisor": 1}')),
+        ({"process": "{"}, {}, Start.BEGUN, "lost"),
+        ({}, {"begun": False, "heard_of": True}, Start.BEGUN, "lost"),
+        ({"process": claim()}, {"begun": False, "heard_of": True}, Start.BEGUN, "lost"),
+        *(({"process": claim(), "exit": end}, {"begun": False, "heard_of": True}, Start.BEGUN,
+           "lost") for end in ENDS),
+        ({"process": claim(), "exit": ENDS[2] | {"started_at": "x"}}, {}, Start.BEGUN,
+         "interrupted"),
+    ],
+)  # fmt: skip
+def test_what_an_attempt_has_left_says_whether_it_may_be_repeated(
+    stage, tmp_path, files, more, start, code
+):
+    """Only where no agent can have begun is an attempt repeated; a doubt is a person's.
+
+    An agent can remove the mark, and write in its supervisor's place that it never began: what
+    was heard of has begun all the same.
+    """
+    context = replace(stage.context(config("")), heard_of=more.get("heard_of", False))
+    left(context, begun=more.get("begun", True), **files)
+    assert how_far(context) is start
+    said = probed(context, tmp_path)
+    expected = {"never-started": Transient, "interrupted": Transient, "lost": OutcomeUnknown}
+    assert type(said) is expected.get(code, Running)
+    assert isinstance(said, Running) or said.code == code
 
 
-def test_a_dead_supervisor_without_a_word_is_unknown(stage, tmp_path):
-    """The agent had begun, and nobody saw its end."""
-    left(stage, "process", process())
-    (stage.folder / "attempt-1.begun").touch()
-    assert (type(said := probed(stage, tmp_path)), said.code) == (OutcomeUnknown, "lost")
+def test_what_cannot_be_looked_at_is_not_taken_for_missing(stage, tmp_path, monkeypatch):
+    """A link in place of the claim is one; a mark that may not be looked at raises; so does none.
+
+    Without its folder, which an agent or whoever tidies up can remove, nothing is known.
+    """
+    context = stage.context(config(""))
+    os.symlink("/nonexistent", f"{context.files}.process.json")
+    assert probed(context, tmp_path).code == "lost"
+    real = os.lstat
+
+    def failing(path, **options):
+        if str(path).endswith(".begun"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    with pytest.raises(PermissionError):
+        probed(context, tmp_path)
+    monkeypatch.undo()
+    shutil.rmtree(stage.folder)
+    assert probed(context, tmp_path).code == "lost"
 
 
-def test_before_it_had_begun_a_dead_supervisor_has_done_nothing(stage, tmp_path):
-    """Without the mark it may be repeated; but not after a reboot, which may have lost the mark."""
-    left(stage, "process", process())
-    assert probed(stage, tmp_path).code == "never-started"
-    left(stage, "process", process(boot="another"))
-    assert (type(said := probed(stage, tmp_path)), said.code) == (OutcomeUnknown, "lost")
-
-
-@pytest.mark.parametrize("torn", ["", "{", "[]", '{"supervisor": 1}'])
-def test_a_claim_that_cannot_be_read_is_no_ground_for_another_attempt(stage, tmp_path, torn):
-    """Somebody had claimed it; who that was and whether it had begun, nobody knows any more."""
-    (stage.folder / "attempt-1.process.json").write_text(torn)
-    assert (type(said := probed(stage, tmp_path)), said.code) == (OutcomeUnknown, "lost")
-
-
-def test_one_that_is_about_to_begin_is_waited_for(stage, tmp_path):
+def test_one_that_is_about_to_begin_is_waited_for(stage, tmp_path, monkeypatch):
     """A supervisor that was started and has not claimed yet is not taken for none."""
-    settings = config("")
-    context = stage.context(settings)
-    starting = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"],
-        env={"SPOOLD_ATTEMPT_FILES": context.files},
-    )
+    context = stage.context(config(""))
+    starting = subprocess.Popen(["sleep", "600"], env={"SPOOLD_ATTEMPT_FILES": context.files})
+    looks = []
+    real = attempt_files.with_variable
+
+    def look(*variables):
+        looks.append(found := real(*variables))
+        if len(looks) == 3:
+            starting.kill()
+            starting.wait()
+        return found
+
     try:
-        time.sleep(0.3)
-        began = time.monotonic()
-        threading.Timer(1, starting.kill).start()
-        assert outcome(lambda: agent.probe(params(settings, tmp_path), context)).code == (
-            "never-started"
-        )
-        assert time.monotonic() - began > 0.5
+        until(lambda: how_far(context) is Start.ABOUT_TO_BEGIN)
+        monkeypatch.setattr(attempt_files, "with_variable", look)
+        assert probed(context, tmp_path).code == "never-started"
+        assert looks[:3] == [[starting.pid]] * 3
     finally:
         starting.kill()
         starting.wait()
+
+
+# A supervisor that does not start, or must not
 
 
 def test_an_agent_is_not_begun_for_an_executor_that_is_gone(stage, tmp_path):
@@ -132,23 +156,16 @@ def test_an_agent_is_not_begun_for_an_executor_that_is_gone(stage, tmp_path):
            "env": {}, "prompt": "x", "timeout": 9, "idle_timeout": 9, "max_output": 9,
            "secrets": [], "key": None, "max_cost": None, "max_turns": None}  # fmt: skip
     argv = [sys.executable, "-m", "spoold.supervisor", str(stage.folder / "attempt-1")]
-    subprocess.run(argv, input=json.dumps(job).encode(), check=True, timeout=20)
+    subprocess.run(argv, input=json.dumps(job).encode(), check=True, timeout=60)
     assert not list(stage.folder.iterdir())
 
 
 def test_only_one_supervisor_has_an_attempt(stage, tmp_path):
     """A second one for the same attempt starts nothing, and leaves the first one's files alone."""
-    settings = config("open('ran', 'a').write('x'); import time; time.sleep(0.5); print(1)")
-    context = stage.context(settings)
-    left(stage, "process", process())
-    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
-    assert ended.code == "lost"
+    (stage.folder / "attempt-1.process.json").write_text(json.dumps(claim()))
+    assert run(stage, tmp_path, "open('ran', 'a').write('x')").code == "lost"
     assert not (tmp_path / "ran").exists()
-    claim = json.loads((stage.folder / "attempt-1.process.json").read_bytes())
-    assert claim == process()
-
-
-# A supervisor that does not start
+    assert json.loads((stage.folder / "attempt-1.process.json").read_bytes()) == claim()
 
 
 @pytest.mark.parametrize(
@@ -163,31 +180,27 @@ def test_a_start_that_did_nothing_may_be_repeated(stage, tmp_path, monkeypatch, 
         raise problem
 
     monkeypatch.setattr(subprocess, "Popen", no_process)
-    settings = config("")
-    context = stage.context(settings)
-    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    ended = run(stage, tmp_path, "")
     assert (type(ended), ended.code) == (Transient, "cannot-start")
     assert problem.strerror in ended.summary
 
 
 def test_a_claim_that_cannot_be_read_now_is_no_start_that_did_nothing(stage, tmp_path, monkeypatch):
     """While no descriptor is left the agent has begun all the same: nobody says it may start."""
-    monkeypatch.setattr(attempt_files, "CLAIMS_WITHIN", 2.0)
-    monkeypatch.setattr(attempt_files, "supervisor_of", lambda _: None)
-    settings = config("import time; time.sleep(600)")
-    context = stage.context(settings)
-    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    context = stage.context(config("import time; time.sleep(600)"))
+    begun = Path(f"{context.files}.begun")
+    monkeypatch.setattr(attempt_files, "supervisor_of", lambda _: until(begun.exists) and None)
+    monkeypatch.setattr(attempt_files, "CLAIMS_WITHIN", 0.1)
+    ended = outcome(lambda: agent.run(params(context.config, tmp_path), context))
     assert (type(ended), ended.code) == (OutcomeUnknown, "lost")
-    claim = json.loads(Path(f"{context.files}.process.json").read_bytes())
-    assert not Identity(**claim["agent"]).alive
+    said = json.loads(Path(f"{context.files}.process.json").read_bytes())
+    assert not Identity(**said["agent"]).alive
 
 
 def test_a_supervisor_that_does_not_start_says_why(stage, tmp_path, monkeypatch):
     """The end of what systemd-run or Python has printed is in the summary."""
     says = "echo noise >&2; echo 'Failed to connect to bus: \033[1mno medium' >&2; exit 1"
     monkeypatch.setattr(agent, "scope_for", lambda *_: Confined(argv=("sh", "-c", says, "--")))
-    settings = config("")
-    context = stage.context(settings)
-    ended = outcome(lambda: agent.run(params(settings, tmp_path), context))
+    ended = run(stage, tmp_path, "")
     assert (type(ended), ended.code) == (Transient, "cannot-start")
     assert "did not start: Failed to connect to bus: \\x1b[1mno medium; nothing" in ended.summary
