@@ -54,25 +54,12 @@ def test_a_value_that_looks_like_a_placeholder_stays_as_it_is():
         ({"target_kind": None}, "target_kind is None, and must be blueprint or module"),
         ({"target_kind": "Blueprint"}, "target_kind"),
         ({"target_kind": "module\n"}, "target_kind"),
-        ({"target_ref": None}, "target_ref"),
-        ({"target_ref": ""}, "target_ref"),
-        ({"target_ref": "a"}, "target_ref"),
-        ({"target_ref": "-x/y"}, "target_ref"),
-        ({"target_ref": "--help"}, "target_ref"),
-        ({"target_ref": "Dr/x"}, "target_ref"),
-        ({"target_ref": "dr/x y"}, "target_ref"),
-        ({"target_ref": "dr/x@"}, "target_ref"),
-        ({"target_ref": "dr/x\n"}, "target_ref"),
-        ({"target_ref": "dr/../../etc/x"}, "target_ref"),
-        ({"target_ref": "../x1"}, "target_ref"),
-        ({"target_ref": "dr/{target_env}1"}, "target_ref"),
-        ({"target_env": None}, "target_env"),
-        ({"target_env": ""}, "target_env"),
-        ({"target_env": "-rf"}, "target_env"),
-        ({"target_env": "de\nv"}, "target_env"),
-        ({"target_env": "de\0v"}, "target_env"),
+        *(({"target_ref": ref}, "target_ref") for ref in
+          (None, "", "a", "-x/y", "--help", "Dr/x", "dr/x y", "dr/x@", "dr/x\n",
+           "dr/../../etc/x", "../x1", "dr/{target_env}1")),
+        *(({"target_env": env}, "target_env") for env in (None, "", "-rf", "de\nv", "de\0v")),
     ],
-)
+)  # fmt: skip
 def test_a_target_that_could_be_read_as_something_else_is_refused(targets, words):
     """No target reaches a program as an option, as a path that leads out, or on a guessed plane."""
     with pytest.raises(ValueError, match=words) as raised:
@@ -88,19 +75,10 @@ def test_an_argv_of_the_route_is_left_alone():
 
 @pytest.mark.parametrize(
     "template",
-    [
-        [],
-        ["other", "{target_ref}"],
-        ["{target_kind}"],
-        ["hyops {target_ref}"],
-        ["hyops", "{target}"],
-        ["hyops", "{}"],
-        ["hyops", "{target_ref"],
-        ["hyops", "{{target_ref}}"],
-        ["hyops", "{target_ref!r}"],
-        ["hyops", "--{target_kind }"],
-    ],
-)
+    [[], ["other", "{target_ref}"], ["{target_kind}"], ["hyops {target_ref}"],
+     *(["hyops", braces] for braces in ("{target}", "{}", "{target_ref", "{{target_ref}}",
+                                        "{target_ref!r}", "--{target_kind }"))],
+)  # fmt: skip
 def test_a_template_that_cannot_work_is_an_error_at_load(template):
     """A program off the list, or a brace that means nothing, is found at start."""
     with pytest.raises(ValidationError, match=r"planes\.p"):
