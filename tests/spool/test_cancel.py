@@ -12,14 +12,9 @@ from spoold.cli.app import App
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.stages.execute.lanes import Lanes
 from spoold.testing import Lab, Recorder
-from tests.conftest import route
+from tests.conftest import queue, route
 
-TOML = """
-[sources.decisions]
-format = "decision"
-[executors.rec]
-kind = "recorder"
-"""
+RECORD = {"decision_id": "c-1", "decision_type": "x"}
 
 
 class Maker(Recorder):
@@ -48,11 +43,9 @@ def later(**details) -> Transient:
 
 def make(folder, recorder=None, *outcomes) -> Lab:
     """A lab with one request that was approved, and tried."""
-    lab = Lab(folder, TOML, {"10.toml": route()}, recorder=recorder)
+    lab = Lab(folder, routes={"10.toml": route()}, recorder=recorder)
     lab.recorder.outcomes = list(outcomes)
-    lab.drop("decisions", "c.json", {"decision_id": "c-1", "decision_type": "x"})
-    lab.drain()
-    lab.approve()
+    queue(lab, RECORD)
     lab.drain()
     return lab
 
@@ -194,12 +187,8 @@ def test_a_kind_says_itself_what_is_left_of_its_tries(tmp_path, left, folder, co
 
 def test_what_was_never_tried_leaves_nothing_to_take_back(tmp_path):
     """Cancelled before its first try, it is rejected at once."""
-    lab = Lab(tmp_path, TOML, {"10.toml": route()}, recorder=Maker())
-    lab.drop("decisions", "c.json", {"decision_id": "c-1", "decision_type": "x"})
-    lab.drain()
-    (lab.root / "HOLD").touch()
-    file = lab.approve()
-    file.rename(lab.root / "queued/rec" / file.name)
+    lab = Lab(tmp_path, routes={"10.toml": route()}, recorder=Maker())
+    queue(lab, RECORD)
     decide(lab, "cancel")
     assert lab.reason(lab.only("rejected"))["code"] == "cancelled"
     assert lab.recorder.taken_back == []

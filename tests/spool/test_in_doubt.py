@@ -14,14 +14,7 @@ from spoold.testing import Lab, Recorder
 from tests.conftest import route
 
 RECORD = {"decision_id": "c-1", "decision_type": "x"}
-TOML = """
-[sources.decisions]
-format = "decision"
-[executors.rec]
-kind = "recorder"
-retry = { tries = 3, base = "1s", cap = "1s" }
-"""
-
+RETRY = 'retry = { tries = 3, base = "1s", cap = "1s" }'
 NO = Permanent("no", "It was refused, and the first one too.")
 LOST = Transient("lost", "The answer was lost.", {"in_doubt": True}, retry_after=0)
 REFUSED = Transient("refused", "Nobody listens.", retry_after=0)
@@ -41,7 +34,7 @@ class Doubter(Recorder):
 
 @pytest.fixture
 def lab(tmp_path) -> Lab:
-    made = Lab(tmp_path, TOML, {"10.toml": route()}, recorder=Doubter())
+    made = Lab(tmp_path, Lab.SETTINGS + RETRY, {"10.toml": route()}, recorder=Doubter())
     made.drop("decisions", "c.json", RECORD)
     made.drain()
     return made
