@@ -63,53 +63,61 @@ def cli(ctx: click.Context, config: str | None, as_json: bool) -> None:  # noqa:
     ctx.obj = App(config, as_json)
 
 
-def main() -> None:  # noqa: C901 - a few lines for each way to end
+def main() -> None:
     """Run the command line; every error is one message on stderr and an exit code of `sysexits`."""
-    as_json = "--json" in sys.argv
     try:
         if asked := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(cli, {}, "spoold", _COMPLETE, asked))
         with cli.make_context("spoold", sys.argv[1:]) as context:
             code = cli.invoke(context)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        code = 130
-    except click.ClickException as error:
-        if as_json or is_journal(sys.stderr):
-            _say(error.format_message(), os.EX_USAGE, as_json=as_json)
-        else:
-            error.show()
-        code = os.EX_USAGE
-    except SpooldError as error:
-        _say(str(error), error.exit_code, as_json=as_json)
-        code = error.exit_code
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep the interpreter from complaining about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = os.EX_OK
-    except PermissionError as error:
-        hint = "Your user has no right to that; see the folder's owner and mode."
-        _say(f"{error.filename or ''}: {error.strerror}. {hint}", os.EX_NOPERM, as_json=as_json)
-        code = os.EX_NOPERM
-    except OSError as error:
-        known = explained(error) or StorageError(f"{error.filename or ''}: {error.strerror}")
-        _say(str(known), known.exit_code, as_json=as_json)
-        code = known.exit_code
-    except Exception as error:  # noqa: BLE001 - the last resort, and it says so
-        if not is_journal(sys.stderr):
-            traceback.print_exc()
-        _say(f"a bug in spoold: {type(error).__name__}: {error}", os.EX_SOFTWARE, as_json=as_json)
-        code = os.EX_SOFTWARE
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each has an exit code
+        message, code = _ending(error)
+        _say_why(error, message, code)
     sys.exit(code if isinstance(code, int) else os.EX_OK)
 
 
-def _say(message: str, code: int, *, as_json: bool) -> None:
+def _ending(error: BaseException) -> tuple[str, int]:
+    """The message (empty if there is nothing to say) and the exit code for each error."""
+    match error:
+        case click.exceptions.Exit():
+            return "", error.exit_code
+        case click.exceptions.Abort() | KeyboardInterrupt():
+            return "", 130
+        case click.ClickException():
+            return error.format_message(), os.EX_USAGE
+        case SpooldError():
+            return str(error), error.exit_code
+        case BrokenPipeError():
+            return "", os.EX_OK
+        case PermissionError():
+            hint = "Your user has no right to that; see the folder's owner and mode."
+            return f"{error.filename or ''}: {error.strerror}. {hint}", os.EX_NOPERM
+        case OSError():
+            known = explained(error) or StorageError(f"{error.filename or ''}: {error.strerror}")
+            return str(known), known.exit_code
+        case _:
+            return f"a bug in spoold: {type(error).__name__}: {error}", os.EX_SOFTWARE
+
+
+def _say_why(error: BaseException, message: str, code: int) -> None:
+    as_json, for_journal = "--json" in sys.argv, is_journal(sys.stderr)
+    if isinstance(error, BrokenPipeError):
+        # The reader (head, less) has seen enough; keep the interpreter from complaining about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif isinstance(error, click.ClickException) and not as_json and not for_journal:
+        error.show()
+    elif message:
+        if code == os.EX_SOFTWARE and not for_journal:
+            traceback.print_exception(error)
+        _say(message, code, error, as_json=as_json)
+
+
+def _say(message: str, code: int, error: BaseException, *, as_json: bool) -> None:
     if is_journal(sys.stderr):
         from spoold.service import log_format  # noqa: PLC0415
 
         verb = next((word for word in sys.argv[1:] if word in VERBS), "cli")
-        bug = sys.exc_info()[1] if code == os.EX_SOFTWARE else None
+        bug = error if code == os.EX_SOFTWARE else None
         log_format.say(verb, logging.CRITICAL, printable(message), bug, exit_code=code)
     elif as_json:
         line = orjson.dumps({"error": printable(message), "exit_code": code}).decode()

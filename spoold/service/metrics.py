@@ -31,9 +31,9 @@ from spoold.record import JsonObject
 from spoold.service.stage_status import StageStatus, read_stages
 from spoold.spool import filenames
 from spoold.spool.counters import BUCKETS
-from spoold.spool.entered import came_at
 from spoold.spool.spool import Place, Spool
 from spoold.states import FINAL, STATES, Role
+from spoold.view.counts import arrivals
 
 #: Each metric: what it counts, its labels, and what it means. Docs and alerts are checked with it.
 COUNTERS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
@@ -142,16 +142,10 @@ class Metrics:
 
     def _count(self, place: Place) -> tuple[int, float | None]:
         """How many files, and since when the oldest lies there; not for folders that only grow."""
-        files, oldest = 0, None
-        for name in self._spool.scan(place):
-            files += 1
-            if place.folder not in FINAL:
-                try:
-                    since = came_at(self._spool, place, name)
-                except FileNotFoundError:
-                    continue
-                oldest = since if oldest is None else min(oldest, since)
-        return files, oldest
+        if place.folder in FINAL:
+            return sum(1 for _ in self._spool.scan(place)), None
+        came = list(arrivals(self._spool, place))
+        return len(came), min(came, default=None)
 
     def _health(self) -> Iterator[JsonObject]:
         """What `spoold health` has found, by executor."""

@@ -1,4 +1,4 @@
-"""What people and programs are shown of a spool: found, listed, described.
+"""What people and programs are shown of a spool: found, listed, counted, described.
 
-Reads only. Every verb that looks goes through here, so that all show the same.
+Reads only. Every verb that looks, and the metrics, go through here, so that all show the same.
 """

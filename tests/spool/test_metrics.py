@@ -18,13 +18,13 @@ from spoold.service import heartbeat, metrics
 from spoold.service.heartbeat import Board
 from spoold.service.stage_status import read_stages
 from spoold.spool.counters import BUCKETS, Counts
-from spoold.spool.entered import came_at
 from spoold.spool.spool import Place
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
 from spoold.stages.intake import Intake
 from spoold.stages.stage import Stage
 from spoold.stages.sweep import Sweep
+from spoold.view.counts import came_at
 from tests.conftest import route
 
 
