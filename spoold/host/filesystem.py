@@ -63,6 +63,13 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
         if tmp not in folders:
             return
     home = tmp if tmp in folders else spool.root
+    kind = _kind(home)
+    if kind == "btrfs":
+        yield (
+            f"btrfs at {spool.root} may bring a file back under its old and its new name after a "
+            "power cut. Nothing is lost and nothing runs twice, but you may find a copy in held/. "
+            "ext4 and xfs do not do this"
+        )
     with _drafts(spool.root, home) as (one, other):
         _must_refuse_to_overwrite(one, other)
         _must_exchange(one, other)
@@ -72,7 +79,7 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
             raise _split(spool, [tmp] if len(apart) == len(folders) - 1 else apart)
         if written_to_now(one) is None:
             yield (
-                f"{_kind(home)} at {spool.root} does not tell who writes to a file (F_SETLEASE): "
+                f"{kind} at {spool.root} does not tell who writes to a file (F_SETLEASE): "
                 "a half-written one is known by its age only"
             )
 

@@ -6,6 +6,7 @@ of what is still in memory. (A disk that loses what it has confirmed but not flu
 file systems' own flushes guard against that.)
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ _OUTER = 4 << 30
 
 
 def missing(kind: str) -> str:
-    """The first program or device that is not here; empty if all is."""
+    """The first program, right or device that is not here; empty if all is."""
+    if os.geteuid():
+        return "root"
     for program in ("losetup", "mount", "mkfs.btrfs", KINDS[kind][0][0]):
         if shutil.which(program) is None:
             return program

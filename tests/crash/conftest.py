@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import SEED
+from tests.crash.matrix_run import Matrix, workshop
+from tests.crash.matrix_scenarios import Scenario
 from tests.e2e import conftest as e2e
 
 program, receiver = e2e.program, e2e.receiver
@@ -19,9 +22,26 @@ def site(tmp_path: Path) -> Iterator[e2e.Site]:
     made.close()
 
 
+def pytest_report_header() -> str:
+    """Say how to have the same sample again."""
+    return f"SPOOLD_SEED={SEED}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it again where a failure is read."""
+    terminalreporter.write_line(f"SPOOLD_SEED={SEED}")
+
+
 @pytest.fixture(scope="session")
 def strace(require: Callable[[bool, str], None]) -> str:
     """The path of strace."""
     found = shutil.which("strace")
     require(found is not None, "strace")
     return str(found)
+
+
+@pytest.fixture(scope="module")
+def matrix(strace: str) -> Iterator[Callable[[Scenario], Matrix]]:
+    """Makes the matrix of a scenario."""
+    with workshop(strace) as make:
+        yield make

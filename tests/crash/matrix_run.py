@@ -57,11 +57,11 @@ class Report:
     missed: list[Point] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, point: Point, found: Iterable[str]) -> None:
-        """Add what was found at a point."""
+    def note(self, what: str, found: Iterable[str]) -> None:
+        """Add what was found after a disturbance."""
         self.runs += 1
         if problems := list(found):
-            self.problems[str(point)] = problems
+            self.problems[what] = problems
 
     def __str__(self) -> str:
         lines = [f"{self.runs} points hit, {len(self.missed)} not met again"]
@@ -145,7 +145,7 @@ class Matrix:
         for _ in range(_TRIES):
             self._begin()
             run = self._disturb(point, "signal=SIGKILL")
-            report.note(point, self._judge_killed(run))
+            report.note(str(point), self._judge_killed(run))
             if run.code == -9 and any(self._is(call, point) for call in run.calls):
                 return True
         return False
@@ -155,10 +155,10 @@ class Matrix:
             yield f"it was to be killed, and ended with {run.code}: {run.said[-600:]}"
         yield from self.judge()
 
-    def fail(self, chosen: Iterable[Point], error: str) -> Report:
-        """Let each call fail once; restart and judge."""
+    def fail(self, chosen: Iterable[tuple[Point, str]]) -> Report:
+        """Let each call fail once, with its error; restart and judge."""
         report = Report()
-        for point in chosen:
+        for point, error in chosen:
             if not self._fail(point, error, report):
                 report.missed.append(point)
         return report
@@ -168,7 +168,7 @@ class Matrix:
             self._begin()
             run = self._disturb(point, f"error={error}")
             if any(self._is(call, point) for call in run.calls):
-                report.note(point, self._judge_failed(run, error))
+                report.note(f"{error} at {point}", self._judge_failed(run, error))
                 return True
             point = self._where_it_is_now(point, run)
         return False
@@ -182,13 +182,10 @@ class Matrix:
             return min(same, key=lambda p: abs(p.when - point.when), default=point)
         return point
 
-    def can_fail(self, error: str) -> list[Point]:
-        """The calls that can end so."""
-        return [
-            point
-            for point in self.points
-            if point.inside and (error not in _CAN_BE or point.name in _CAN_BE[error])
-        ]
+    def errors(self, point: Point) -> list[str]:
+        """The errors that a call can end with."""
+        fits = {error for error, calls in _CAN_BE.items() if point.name in calls}
+        return [error for error in _CODES if error == "EIO" or error in fits] * point.inside
 
     def _judge_failed(self, run: Run, error: str) -> Iterator[str]:
         if run.code not in _CODES[error] or "Traceback" in run.said:

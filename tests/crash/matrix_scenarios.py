@@ -1,9 +1,10 @@
-"""What each stage is killed at: together they make every move that a stage makes."""
+"""What a stage or a person does while it is disturbed; together they make every move there is."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spoold.states import REASON_SUFFIX, Role
+from tests.crash import FULL, chance
 from tests.crash.matrix_site import Site
 
 
@@ -41,6 +42,16 @@ class Scenario:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def again(self) -> int:
+        """By what the sample is divided: a run after a crash makes mostly the same calls again."""
+        return 2 if self.left_at else 1
+
+    @property
+    def may_miss(self) -> float:
+        """The share of points that may not come up again: threads change the order of calls."""
+        return 0.3 if self.role is Role.EXECUTE else 0
 
     def after(self, what: str, signature: str) -> "Scenario":
         """The same, but the stage finds what a run left that was killed there."""
@@ -264,3 +275,8 @@ VERBS: tuple[Scenario, ...] = (
     _person("resolve", "failed", "lost-2", name="resolve-failed", more="--as failed"),
     _person("resolve", "awaiting-approval", "lost-3", name="resolve-again", more="--as again"),
 )
+
+
+def some(scenarios: Sequence[Scenario], count: int = 3) -> list[Scenario]:
+    """A sample of scenarios that go one way through the code: those of this run."""
+    return chance("scenarios").sample(scenarios, len(scenarios) if FULL else count)

@@ -25,10 +25,11 @@ from spoold.stages.sweep import Sweep
 from spoold.states import STATES
 from spoold.testing import Clock, Lab
 from tests.conformance.agents import REPORT, ROUTE
+from tests.crash import FULL, chance
 from tests.e2e.conftest import CHECKOUT, DECISIONS, decision, until
 
-#: Of all calls, so many are tried, evenly spread, with the first and the last.
-POINTS = int(os.environ.get("SPOOLD_KILL_POINTS", "40"))
+#: Of all calls, so many are tried.
+POINTS = 60 if FULL else 16
 
 HOOK = """
 import atexit, os, signal, sys, threading
@@ -39,8 +40,7 @@ words = " ".join(sys.orig_argv)
 role = "supervisor" if "spoold.supervisor" in words else "executor" if " execute " in words else ""
 if plan and plan[0] == role:
     at, me, seen, guard = int(plan[1]), os.getpid(), [0], threading.Lock()
-    parts = ("/executors/agent", "/executors/_launch", "/stages/execute", "/stages/_attempt",
-             "/stages/_verdict", "/supervisor/", "/spool.py", "/fs.py")
+    parts = ("/executors/agent/", "/stages/execute/", "/supervisor/", "/spool/spool.py", "/disk/")
 
     def look(frame, event, what):
         if event != "c_call" or os.getpid() != me:
@@ -159,10 +159,12 @@ def calls(tmp_path: Path, role: str) -> int:
     return int(said.read_text())
 
 
-def points(last: int) -> list[int]:
-    """The calls to be killed at."""
+def points(last: int, role: str) -> list[int]:
+    """The calls to be killed at: the first, the last, and one by chance of each stretch between."""
     step = max(last // POINTS, 1)
-    return sorted({*range(1, last, step), last - 1})
+    dice = chance("agent", role)
+    return sorted({1, last - 1, *(min(at + dice.randrange(step), last - 1)
+                                  for at in range(1, last, step))})  # fmt: skip
 
 
 @pytest.mark.timeout(600)
@@ -172,7 +174,7 @@ def test_an_agent_is_begun_once_whoever_is_killed_wherever(tmp_path, role):
     last = calls(tmp_path, role)
     assert last > 80
     ends: dict[str, int] = {}
-    for number, at in enumerate(points(last), 1):
+    for number, at in enumerate(points(last, role), 1):
         bench = Bench(tmp_path, number)
         bench.plan(f"{role} {at}")
         bench.execute()

@@ -1,4 +1,4 @@
-"""The fuzzer that coverage guides, for a while; FUZZ_SECONDS makes it longer."""
+"""The fuzzer that coverage guides, for a while; `FUZZ_SECONDS` sets for how long."""
 
 import importlib.util
 import os
@@ -6,9 +6,10 @@ import re
 import subprocess
 import sys
 
+from tests.crash import FULL
 from tests.crash.fuzz import CHECKOUT, configure, seeds
 
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "40"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "120" if FULL else "20"))
 #: Words of the formats that a fuzzer would not find by chance.
 WORDS = [
     *("decision_type", "chosen", "checks", "headers", "body", "payload", "provider", "plane"),

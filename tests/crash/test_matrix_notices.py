@@ -42,7 +42,7 @@ def test_faults_find_a_sync_that_is_tried_again(strace):
     """A failed sync that is repeated until it succeeds is found in the trace."""
     with workshop(strace, "sync-again") as matrix:
         made = matrix(scenario("gate"))
-        report = made.first_problem(lambda points: made.fail(points, "EIO"))
+        report = made.first_problem(lambda points: made.fail((point, "EIO") for point in points))
     assert "synced again after a failure" in str(report)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import FULL, chance
 from tests.crash._power_mounts import Cuttable, missing
-from tests.crash._power_play import by_id
 from tests.e2e.conftest import PRE_APPROVED, Site, argv, command, decision, route, until
-from tests.invariants import picture, violations
+from tests.invariants import picture, requests, violations
 
-CUTS = int(os.environ.get("SPOOLD_POWER_CUTS", "6"))
+CUTS = int(os.environ.get("SPOOLD_POWER_CUTS", "20" if FULL else "6"))
 #: What was seen this long (seconds) before a cut was acknowledged: no group of syncs takes longer.
 ACKNOWLEDGED = 1.0
 #: What needs no person; all else waits for one.
@@ -96,14 +95,6 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     getattr(os, "fsync")(descriptor)  # noqa: B009 - a producer syncs what it drops
     os.close(descriptor)
-
-
-@pytest.fixture
-def chance():
-    """Randomness that can be had again, as far as processes allow."""
-    seed = int(os.environ.get("SPOOLD_POWER_SEED") or secrets.randbelow(1 << 32))
-    print(f"SPOOLD_POWER_SEED={seed}")
-    return random.Random(seed)
 
 
 @pytest.fixture
@@ -183,10 +174,10 @@ def judge(root, notes, moment, tried):
     wrong = violations(root, [*moment.dropped, *unsure], calls)
     wrong += [f"{line} took effect twice" for line in {*moment.noted} & {*again}]
     wrong += [f"{name} was acknowledged" for name in moment.promised if not (root / name).exists()]
-    known = {key: one.state for key, one in by_id(root).items() if one.fields["attempts"]}
+    known = {path.stem for state, path in requests(root) if state in ("done", "unknown")}
     wrong += [
         f"{line} took effect, and no request knows" for line in moment.noted
-        if known.get(line.split()[0]) not in ("done", "unknown")
+        if line.split()[0] not in known
     ]  # fmt: skip
     seen = picture(root)
     site.drain()
@@ -194,54 +185,54 @@ def judge(root, notes, moment, tried):
     return [*wrong, *(f"a second restart changed {path}" for path in changed)]
 
 
-def cut_and_judge(kind, folder, undo, notes, chance, cuts, law=""):
+def cut_and_judge(kind, folder, undo, notes, cuts, law=""):
     """All that is wrong after any of the cuts, and what was acknowledged in all of them."""
     disk = Cuttable(kind, folder, undo)
     wrong, checked = [], Counter()
-    for copy, moment, tried in cut_while_it_runs(disk, notes, chance, cuts, law):
+    dice = chance("real", kind)
+    for copy, moment, tried in cut_while_it_runs(disk, notes, dice, cuts, law):
         with ExitStack() as mounted:
             root = disk.open_cut(copy, mounted) / "spool"
             checked.update(
                 dropped=len(moment.dropped), noted=len(moment.noted), promised=len(moment.promised)
             )
-            wrong += [f"{copy.name}: {what}" for what in judge(root, notes, moment, tried)]
+            wrong += [(copy.name, what) for what in judge(root, notes, moment, tried)]
         if law and wrong:
             break
     print(dict(checked))
     return wrong, checked
 
 
-#: What a file system leaves that has written only one half of a rename.
-TWO_NAMES = re.compile(r"are 2 files now$|: dispatch-\S+ is in \[")
+#: What btrfs may leave, which does not always log the end of a file's old name with its new one.
+TWO_NAMES = re.compile(r"(\d+) drops with digest \w+ are (\d+) files now|dispatch-\S+ is in \[")
+
+
+def is_second_name(problem):
+    """Whether a file came back under two names, and none is missing."""
+    found = TWO_NAMES.match(problem)
+    return bool(found) and int(found[1] or 0) <= int(found[2] or 0)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
-def test_a_real_file_system_keeps_what_was_acknowledged(
-    kind, require, folder, undo, tmp_path, chance
-):
-    """Whenever the power goes, a restart on what the disk has keeps every promise."""
-    require(os.geteuid() == 0, "root")
+def test_a_real_file_system_keeps_what_was_acknowledged(kind, require, folder, undo, tmp_path):
+    """Whenever the power goes, a restart on what the disk has keeps every promise.
+
+    On btrfs all of them but one: a file may be under two names then. It is not lost, nothing runs
+    twice, and what was acknowledged is there.
+    """
     require(not missing(kind), missing(kind))
-    wrong, checked = cut_and_judge(kind, folder, undo, tmp_path / "notes", chance, CUTS)
-    if kind == "btrfs" and wrong and all(map(TWO_NAMES.search, wrong)):
-        # Seen in one run of a dozen; a law that spoold breaks would be broken again.
-        print(wrong)
-        more = folder / "again"
-        more.mkdir()
-        (tmp_path / "again").mkdir()
-        notes = tmp_path / "again/notes"
-        wrong, checked = cut_and_judge(kind, more, undo, notes, chance, CUTS)
+    wrong, checked = cut_and_judge(kind, folder, undo, tmp_path / "notes", CUTS)
+    if kind == "btrfs":
+        print("two names:", [problem for _, problem in wrong if is_second_name(problem)])
+        wrong = [one for one in wrong if not is_second_name(one[1])]
     assert wrong == []
     assert min(checked["dropped"], checked["noted"], checked["promised"]) > 20, checked
 
 
 @pytest.mark.timeout(300)
-def test_a_real_file_system_shows_a_broken_law(require, folder, undo, tmp_path, chance):
+def test_a_real_file_system_shows_a_broken_law(require, folder, undo, tmp_path):
     """A spoold that does not sync what it writes loses requests on a real disk as well."""
-    require(os.geteuid() == 0, "root")
     require(not missing("ext4"), missing("ext4"))
-    wrong, _ = cut_and_judge(
-        "ext4", folder, undo, tmp_path / "notes", chance, 3, "data_is_not_synced"
-    )
+    wrong, _ = cut_and_judge("ext4", folder, undo, tmp_path / "notes", 3, "data_is_not_synced")
     assert wrong

@@ -185,3 +185,12 @@ def test_mount_points_with_odd_names_are_read(mounted, lab):
     mounted("/", rf"{lab.root}/a\040b\134c")
     assert set(filesystem._mounts()) == {"/", f"{lab.root}/a b\\c"}
     assert filesystem._inside(str(lab.root)) == [f"{lab.root}/a b\\c"]
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("btrfs", True), ("ext4", False)])
+def test_check_warns_of_power_cuts_on_btrfs(check, monkeypatch, kind, warned):
+    """On btrfs, where a power cut may leave a file two names, check says so and ends with 0."""
+    monkeypatch.setattr(filesystem, "_kind", lambda _: kind)
+    code, out, _ = check()
+    assert code == 0
+    assert ("power cut" in out) == warned
