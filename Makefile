@@ -1,4 +1,4 @@
-# make help | demo | test | test-docker | test-host | deb | lint | clean
+# make help | demo | test | test-crash | test-docker | test-host | test-full | deb | lint | clean
 #
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, the first time and whenever
 # pyproject.toml has changed. Tools run as `python -m TOOL`: a script's first line cannot name an
@@ -9,12 +9,13 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 # Its commas would end an argument of `call`.
 EVERYTHING := -e '.[dev,bench,fuzz]'
+HOST_PACKAGES := systemd,systemd-sysv,libpam-systemd,dbus,python3,acl,procps
 # Twice as many as processors: tests of processes wait more than they work.
 WORKERS = $$((2 * $$(nproc)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-crash test-docker test-host deb bench lint clean venv-run venv-dev venv-all
+.PHONY: help demo test test-crash test-docker test-host test-full host-tree deb bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,14 +30,23 @@ demo: venv-run ## watch spoold at work in a temporary folder; takes a few second
 test: lint ## lint, then all tests
 	$(PY) -m pytest -q -n $(WORKERS)
 
-test-crash: venv-all ## kills, faults, power cuts, file systems, hostile input; root and strace
-	$(PY) -m pytest -n 2 tests/crash
+test-crash: venv-all ## a sample of kills, faults, power cuts, hostile input; root and strace [SPOOLD_SEED=...]
+	$(PY) -m pytest -n $(WORKERS) tests/crash
 
 test-docker: venv-dev ## customers' containers on a real engine; Docker (DOCKER_HOST), busybox-static, root
-	$(PY) -m pytest -n 2 tests/docker
+	$(PY) -m pytest -n 4 tests/docker
 
 test-host: venv-dev ## the package on a booted Debian; root, debootstrap, systemd-nspawn [SPOOLD_HOST=TREE]
 	$(PY) -m pytest tests/host
+
+test-full: export SPOOLD_MATRIX := full
+test-full: test test-crash test-docker test-host ## all of them with nothing left out; an hour
+
+# The tree that test-host copies and boots.
+host-tree:
+	test -e '$(SPOOLD_HOST)/etc/debian_version' || \
+	  debootstrap --variant=minbase --include=$(HOST_PACKAGES) bookworm '$(SPOOLD_HOST)' \
+	  http://deb.debian.org/debian
 
 deb: ## dist/spoold_VERSION_ARCH.deb; needs pip and dpkg-deb [PYTHON=python3.11]
 	PYTHON='$(PYTHON)' packaging/deb/build

@@ -12,6 +12,6 @@ FULL = os.environ.get("SPOOLD_MATRIX") == "full"
 SEED = os.environ.setdefault("SPOOLD_SEED", secrets.token_hex(4))
 
 
-def chance(*about: object) -> random.Random:
+def dice(*about: object) -> random.Random:
     """Randomness that the same seed gives again, another one for each thing it is about."""
     return random.Random(" ".join(map(str, (SEED, *about))))

@@ -1,14 +1,18 @@
 """The heavy proofs: `make test-crash`. What a machine lacks is skipped, but never in CI."""
 
+import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.crash import SEED
+from tests.crash import SEED, dice
 from tests.crash.matrix_run import Matrix, workshop
 from tests.crash.matrix_scenarios import Scenario
+from tests.crash.mounting import Mounts
 from tests.e2e import conftest as e2e
 
 program, receiver = e2e.program, e2e.receiver
@@ -30,6 +34,20 @@ def pytest_report_header() -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it again where a failure is read."""
     terminalreporter.write_line(f"SPOOLD_SEED={SEED}")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness of a test's own, which `SPOOLD_SEED` gives again."""
+    return dice(request.node.name)
+
+
+@pytest.fixture
+def mount(tmp_path: Path, require: Callable[[bool, str], None]) -> Iterator[Mounts]:
+    """Mounts for one test."""
+    require(os.geteuid() == 0, "root")
+    with ExitStack() as undo:
+        yield Mounts(tmp_path, undo, require)
 
 
 @pytest.fixture(scope="session")

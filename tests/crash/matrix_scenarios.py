@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spoold.states import REASON_SUFFIX, Role
-from tests.crash import FULL, chance
+from tests.crash import FULL, dice
 from tests.crash.matrix_site import Site
 
 
@@ -279,4 +279,4 @@ VERBS: tuple[Scenario, ...] = (
 
 def some(scenarios: Sequence[Scenario], count: int = 3) -> list[Scenario]:
     """A sample of scenarios that go one way through the code: those of this run."""
-    return chance("scenarios").sample(scenarios, len(scenarios) if FULL else count)
+    return dice("scenarios").sample(scenarios, len(scenarios) if FULL else count)

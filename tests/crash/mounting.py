@@ -44,17 +44,17 @@ class Mounts:
         if f" {point} " in Path("/proc/mounts").read_text():
             run("umount", "--lazy", point)
 
-    def file_system(self, kind: str) -> Path:
-        """A new file system of that kind."""
-        point = self.folder / kind
+    def file_system(self, kind: str, point: Path | None = None, size: str = "") -> Path:
+        """A new file system of that kind; all of its room is for everybody."""
+        point = point or self.folder / kind
         if kind == "tmpfs":
-            return self(point, "-t", "tmpfs", "-o", "size=32M", "tmpfs")
+            return self(point, "-t", "tmpfs", "-o", f"size={size or '32M'}", "tmpfs")
         make = shutil.which(f"mkfs.{kind}")
         self.require(make is not None, f"mkfs.{kind}")
         # In memory where that can be had: what is tried is the file system, not the disk.
         with NamedTemporaryFile(dir=MEMORY or self.folder) as image:
-            run("truncate", "-s", _SIZE[kind], image.name)
-            run(make, "-q", image.name)
+            run("truncate", "-s", size or _SIZE[kind], image.name)
+            run(make, "-q", *(("-m", "0") if kind == "ext4" else ()), image.name)
             # A loop device that mount made is detached with the mount.
             return self(point, "-o", "loop", "-t", kind, image.name)
 

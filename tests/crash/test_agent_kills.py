@@ -6,6 +6,7 @@ the process finds on its path; so every step between two calls is a place to die
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from spoold.stages.sweep import Sweep
 from spoold.states import STATES
 from spoold.testing import Clock, Lab
 from tests.conformance.agents import REPORT, ROUTE
-from tests.crash import FULL, chance
+from tests.crash import FULL
 from tests.e2e.conftest import CHECKOUT, DECISIONS, decision, until
 
 #: Of all calls, so many are tried.
@@ -159,22 +160,21 @@ def calls(tmp_path: Path, role: str) -> int:
     return int(said.read_text())
 
 
-def points(last: int, role: str) -> list[int]:
+def points(last: int, chance: random.Random) -> list[int]:
     """The calls to be killed at: the first, the last, and one by chance of each stretch between."""
     step = max(last // POINTS, 1)
-    dice = chance("agent", role)
-    return sorted({1, last - 1, *(min(at + dice.randrange(step), last - 1)
+    return sorted({1, last - 1, *(min(at + chance.randrange(step), last - 1)
                                   for at in range(1, last, step))})  # fmt: skip
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("role", ["executor", "supervisor"])
-def test_an_agent_is_begun_once_whoever_is_killed_wherever(tmp_path, role):
+def test_an_agent_is_begun_once_whoever_is_killed_wherever(tmp_path, role, chance):
     """It never begins twice; who kills only the executor loses nothing at all."""
     last = calls(tmp_path, role)
     assert last > 80
     ends: dict[str, int] = {}
-    for number, at in enumerate(points(last, role), 1):
+    for number, at in enumerate(points(last, chance), 1):
         bench = Bench(tmp_path, number)
         bench.plan(f"{role} {at}")
         bench.execute()

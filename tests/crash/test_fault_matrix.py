@@ -6,7 +6,7 @@ both. `SPOOLD_SEED` gives the same sample again.
 
 import pytest
 
-from tests.crash import FULL, chance
+from tests.crash import FULL, dice
 from tests.crash.matrix_scenarios import STAGES, VERBS, some
 
 pytestmark = pytest.mark.timeout(1800)
@@ -20,8 +20,8 @@ def chosen(made, scenario):
     faults = [(point, error) for point in made.points for error in made.errors(point)]
     if FULL:
         return faults
-    dice = chance("fault", scenario)
-    one_each = dict(dice.sample(faults, len(faults)))
+    luck = dice("fault", scenario)
+    one_each = dict(luck.sample(faults, len(faults)))
     changing = [fault for fault in one_each.items() if fault[0].changes]
     reading = [fault for fault in one_each.items() if not fault[0].changes]
     return changing[: CHANGING // scenario.again] + reading[: READS // scenario.again]

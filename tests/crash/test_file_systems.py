@@ -15,7 +15,7 @@ import pytest
 
 from spoold import cli
 from tests.crash import refusing
-from tests.crash.mounting import Mounts, run
+from tests.crash.mounting import run
 from tests.crash.wrapped import Wrapped, both, contents, settled, true
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, reason, until
@@ -25,14 +25,6 @@ from tests.invariants import violations
 MANY = 40
 F_SETLEASE = 1024
 NOBODY = 65534
-
-
-@pytest.fixture
-def mount(tmp_path, require):
-    """Mounts for one test."""
-    require(os.geteuid() == 0, "root")
-    with ExitStack() as undo:
-        yield Mounts(tmp_path, undo, require)
 
 
 @pytest.fixture

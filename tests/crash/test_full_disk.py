@@ -2,39 +2,21 @@
 
 import json
 import os
-import subprocess
 import time
 
 import pytest
 
-from tests.e2e.conftest import PRE_APPROVED, Site, decision, hook, receiver, route, until
+from tests.e2e.conftest import PRE_APPROVED, Site, decision, hook, route, until
 from tests.invariants import violations
-
-__all__ = ["receiver"]
-
-_SIZE = 12 << 20
 
 
 @pytest.fixture(params=["ext4", "tmpfs"])
-def small(request, tmp_path, require):
+def small(request, tmp_path, mount):
     """A site whose spool has a file system of 12 MiB to itself."""
-    require(os.geteuid() == 0, "root for mounts")
     made = Site(tmp_path)
-    made.root.mkdir()
-    if request.param == "tmpfs":
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", made.root], check=True
-        )
-    else:
-        image = tmp_path / "image"
-        with image.open("wb") as file:
-            file.truncate(_SIZE)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
-        mounted = subprocess.run(["mount", "-o", "loop", image, made.root], check=False)
-        require(mounted.returncode == 0, "loop device")
+    mount.file_system(request.param, made.root, "12M")
     yield made
     made.close()
-    subprocess.run(["umount", made.root], check=True)
 
 
 def fill(root, leave):

@@ -6,7 +6,7 @@ Each run takes a sample of the calls, chosen by `SPOOLD_SEED`; `SPOOLD_MATRIX=fu
 import pytest
 
 from spoold.states import FOLDERS, MOVES, Role
-from tests.crash import FULL, chance
+from tests.crash import FULL, dice
 from tests.crash.matrix_laws import moved, unsynced
 from tests.crash.matrix_scenarios import STAGES, VERBS, some
 
@@ -19,7 +19,7 @@ KILLS = 24
 def chosen(made, scenario):
     """The calls of this run."""
     limit = len(made.changing) if FULL else KILLS // scenario.again
-    return chance("kill", scenario).sample(made.changing, min(limit, len(made.changing)))
+    return dice("kill", scenario).sample(made.changing, min(limit, len(made.changing)))
 
 
 @pytest.mark.parametrize("scenario", [*STAGES, *some(VERBS)], ids=str)

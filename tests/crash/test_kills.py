@@ -1,28 +1,16 @@
 """`kill -9` at any moment: nothing lost, nothing twice. On failure the seed is printed."""
 
-import random
 import re
-import secrets
 import signal
 import sqlite3
 import subprocess
 import time
 from contextlib import closing, contextmanager
 
-import pytest
-
 from tests.e2e.conftest import hook, read, route, until
 
 DRAFT = r"(intake|gate|execute|sweep|person)\.\d+\.[0-9a-f]{12}"
 ENDS = {"done", "unknown", "failed", "deferred"}
-
-
-@pytest.fixture
-def chance():
-    """Randomness that can be had again."""
-    seed = secrets.randbelow(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 def run_and_kill(site, chance, begun, meanwhile=lambda: None):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import FULL, chance
+from tests.crash import FULL
 from tests.crash._power_mounts import Cuttable, missing
 from tests.e2e.conftest import PRE_APPROVED, Site, argv, command, decision, route, until
 from tests.invariants import picture, requests, violations
@@ -185,12 +185,11 @@ def judge(root, notes, moment, tried):
     return [*wrong, *(f"a second restart changed {path}" for path in changed)]
 
 
-def cut_and_judge(kind, folder, undo, notes, cuts, law=""):
+def cut_and_judge(kind, folder, undo, notes, chance, cuts, law=""):
     """All that is wrong after any of the cuts, and what was acknowledged in all of them."""
     disk = Cuttable(kind, folder, undo)
     wrong, checked = [], Counter()
-    dice = chance("real", kind)
-    for copy, moment, tried in cut_while_it_runs(disk, notes, dice, cuts, law):
+    for copy, moment, tried in cut_while_it_runs(disk, notes, chance, cuts, law):
         with ExitStack() as mounted:
             root = disk.open_cut(copy, mounted) / "spool"
             checked.update(
@@ -215,14 +214,16 @@ def is_second_name(problem):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
-def test_a_real_file_system_keeps_what_was_acknowledged(kind, require, folder, undo, tmp_path):
+def test_a_real_file_system_keeps_what_was_acknowledged(
+    kind, require, folder, undo, tmp_path, chance
+):
     """Whenever the power goes, a restart on what the disk has keeps every promise.
 
     On btrfs all of them but one: a file may be under two names then. It is not lost, nothing runs
     twice, and what was acknowledged is there.
     """
     require(not missing(kind), missing(kind))
-    wrong, checked = cut_and_judge(kind, folder, undo, tmp_path / "notes", CUTS)
+    wrong, checked = cut_and_judge(kind, folder, undo, tmp_path / "notes", chance, CUTS)
     if kind == "btrfs":
         print("two names:", [problem for _, problem in wrong if is_second_name(problem)])
         wrong = [one for one in wrong if not is_second_name(one[1])]
@@ -231,8 +232,10 @@ def test_a_real_file_system_keeps_what_was_acknowledged(kind, require, folder, u
 
 
 @pytest.mark.timeout(300)
-def test_a_real_file_system_shows_a_broken_law(require, folder, undo, tmp_path):
+def test_a_real_file_system_shows_a_broken_law(require, folder, undo, tmp_path, chance):
     """A spoold that does not sync what it writes loses requests on a real disk as well."""
     require(not missing("ext4"), missing("ext4"))
-    wrong, _ = cut_and_judge("ext4", folder, undo, tmp_path / "notes", 3, "data_is_not_synced")
+    wrong, _ = cut_and_judge(
+        "ext4", folder, undo, tmp_path / "notes", chance, 3, "data_is_not_synced"
+    )
     assert wrong

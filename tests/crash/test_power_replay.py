@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import FULL, MEMORY, chance
+from tests.crash import FULL, MEMORY
 from tests.crash._power_play import Recovery, run
 from tests.crash._power_record import play
 from tests.crash._power_scenes import SCENES
@@ -42,11 +42,11 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery):
+def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery, chance):
     """Whatever was not synced is lost: nothing promised is, nothing is doubled, no law broken."""
     record = play(strace, scene, folder)
     assert record.exit_code == 0, record.said
-    tally = run(record, recovery, chance(), CHOICES)
+    tally = run(record, recovery, chance, CHOICES)
     print(f"{tally.cuts} cuts, {tally.states} disks")
     assert tally.wrong == []
     assert tally.missed == []
@@ -54,11 +54,11 @@ def test_no_power_cut_breaks_a_law(scene, strace, folder, recovery):
     assert tally.states > 20
 
 
-def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery):
+def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery, chance):
     """Where the probe allows a repeat, it is one more attempt with the same key and body."""
     recovery.may_repeat = True
     record = play(strace, "executing", folder)
-    tally = run(record, recovery, chance(), CHOICES)
+    tally = run(record, recovery, chance, CHOICES)
     assert tally.wrong == []
     assert recovery.repeats > 5
 
@@ -67,10 +67,10 @@ def test_what_may_be_repeated_is_the_same_and_counted(strace, folder, recovery):
     ("call", "scene"),
     [("fsync", "one"), ("fsync", "approval"), ("fsync", "executing"), ("syncfs", "twenty")],
 )
-def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery):
+def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery, chance):
     """A stage whose sync fails ends with 74, tries it no second time, and promises nothing more."""
     good = play(strace, scene, folder)
-    number = chance(scene).choice(good.syncs(call))
+    number = chance.choice(good.syncs(call))
     shutil.rmtree(folder)
     folder.mkdir()
     record = play(strace, scene, folder, *failing(call, number))
@@ -79,7 +79,7 @@ def test_a_failed_sync_stops_the_stage(call, scene, strace, folder, recovery):
     (place,) = (n for n, one in enumerate(seen) if one.name == call and one.result == -1)
     later = {one.args for one in seen[place + 1 :] if one.name in ("fsync", "fdatasync", "syncfs")}
     assert seen[place].args not in later, number
-    assert run(record, recovery, chance(), 0).wrong == [], number
+    assert run(record, recovery, chance, 0).wrong == [], number
 
 
 #: Law → a scene in which it matters, and the kind of file whose sync fails.
@@ -103,7 +103,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("law", "scene", "fails"), BROKEN)
-def test_a_broken_law_is_seen(law, scene, fails, strace, folder, recovery):
+def test_a_broken_law_is_seen(law, scene, fails, strace, folder, recovery, chance):
     """A spoold in which somebody breaks a law on purpose does not pass."""
     more = []
     if fails:
@@ -111,7 +111,7 @@ def test_a_broken_law_is_seen(law, scene, fails, strace, folder, recovery):
         shutil.rmtree(folder)
         folder.mkdir()
     record = play(strace, scene, folder, *more, law=law)
-    wrong = run(record, recovery, chance(), 0, enough=1).wrong
+    wrong = run(record, recovery, chance, 0, enough=1).wrong
     print(wrong)
     assert wrong
 

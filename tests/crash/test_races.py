@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import secrets
 import subprocess
 import tempfile
 import time
@@ -43,14 +42,6 @@ def site() -> Iterator[Site]:
         for process in made.processes:
             if process.stdin:
                 process.stdin.close()
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Randomness that can be had again."""
-    seed = secrets.randbelow(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 class Hand:

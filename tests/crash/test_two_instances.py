@@ -1,7 +1,6 @@
 """Two of everything on one spool, killed at any moment: nothing is processed twice, or lost."""
 
 import random
-import secrets
 import subprocess
 import tempfile
 import time
@@ -26,14 +25,6 @@ def site() -> Iterator[Site]:
         made = Site(Path(folder))
         yield made
         made.close()
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Randomness that can be had again."""
-    seed = secrets.randbelow(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 def holders(site: Site) -> dict[str, int]:

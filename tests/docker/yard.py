@@ -18,8 +18,9 @@ from spoold.executors import Context, Result, Running, container
 
 SECRET = "postgres://u:p-7f3a\"'\\@db/x"
 HEALTH = ["CMD", "wget", "-q", "-O", "-", "http://127.0.0.1:3000/health"]
-#: Of a test; and how many tests a worker can have.
-_PORTS, _TESTS = 48, 170
+#: Ports of a test, below those that the kernel gives away by itself with four workers; and after
+#: how many tests a worker begins anew with those of its first one, which has ended by then.
+_PORTS, _TESTS = 48, 85
 _SUBNETS = list(ipaddress.ip_network("10.128.0.0/9").subnets(new_prefix=22))
 
 Outcome = Result | Running | SpooldError
@@ -48,7 +49,7 @@ class Yard:
         self.folder, self.host, self.image = folder, host, image
         self.api = docker.APIClient(base_url=host, version="auto", timeout=30)
         self.prefix = f"t{worker}-{number}-"
-        place = worker * _TESTS + number
+        place = worker * _TESTS + number % _TESTS
         first = 15_000 + place * _PORTS
         self.ports = range(first, first + _PORTS)
         self.subnets = str(_SUBNETS[place])

@@ -1,6 +1,7 @@
 """A Debian tree that is booted with systemd, and the package installed in it.
 
-The tree is made once (two minutes) and kept in $SPOOLD_HOST, if that is set, for the next time.
+`make host-tree` makes the tree, which takes two minutes. $SPOOLD_HOST, if it is set, is where it is
+kept for the next time.
 """
 
 import contextlib
@@ -21,8 +22,6 @@ from tests.e2e.conftest import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SPOOL = "/var/spool/spoold"
-MIRROR = "http://deb.debian.org/debian"
-PACKAGES = "systemd,systemd-sysv,libpam-systemd,dbus,python3,acl,procps"
 _UP = ("running", "degraded")
 NEEDED = ("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
 
@@ -282,12 +281,10 @@ def tree(require: Callable[[bool, str], None]) -> Iterator[Path]:
         kept = os.environ.get("SPOOLD_HOST")
         work = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="host.")))
         made = Path(kept) if kept else work / "made"
-        if not (made / "etc/debian_version").exists():
-            subprocess.run(
-                ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", made,
-                 MIRROR],
-                check=True, timeout=900, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+        subprocess.run(
+            ["make", "host-tree", f"SPOOLD_HOST={made}"], cwd=CHECKOUT, check=True, timeout=900,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
         if not kept:
             yield made
             return
