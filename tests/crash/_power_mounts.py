@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.e2e.conftest import until
+
 #: File system → how to make it, and how to mount it so that it writes nothing before it must.
 KINDS = {
     "ext4": (("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
@@ -65,7 +67,7 @@ class Cuttable:
         device = _run("losetup", "--direct-io=on", "--show", "-f", image).strip()
         undo.callback(_run, "losetup", "-d", device)
         _run("mount", "-o", options, device, mount)
-        undo.callback(_run, "umount", mount)
+        undo.callback(_unmount, mount)
 
     def cut(self, number: int) -> Path:
         """What is on the disk at this moment."""
@@ -82,6 +84,12 @@ class Cuttable:
         mount = self._folder / copy.name
         self._attach(copy, mount, self._options, undo)
         return mount
+
+
+def _unmount(mount: Path) -> None:
+    """Unmount, once every process has let go: one that starts a container has all mounts, too."""
+    words = ["umount", str(mount)]
+    until(lambda: not subprocess.run(words, check=False).returncode, f"unmounted {mount}", 60)
 
 
 def _sparse(path: Path, size: int) -> None:
