@@ -131,18 +131,6 @@ def test_a_restart_is_asked_for_after_so_many_failures_in_a_row(lab, engine):
     assert engine.done == [("restart", "a")]
 
 
-def test_a_pass_in_between_starts_the_count_anew(lab, engine):
-    """Only failures in a row count."""
-    engine.world = {"a": "unhealthy"}
-    look(lab, 2)
-    engine.world = {"a": ""}
-    assert look(lab)["a"].failures == 0
-    engine.world = {"a": "unhealthy"}
-    assert look(lab, 2)["a"].failures == 2
-    lab.drain()
-    assert not lab.files("awaiting-approval")
-
-
 def test_a_route_may_say_that_nobody_is_asked(lab, engine):
     """The same wish runs by itself where its route needs no person."""
     lab.configure(lab.file.read_text().partition("\n")[2],
@@ -151,59 +139,6 @@ def test_a_route_may_say_that_nobody_is_asked(lab, engine):
     look(lab, 3)
     lab.drain()
     assert engine.done == [("restart", "a")]
-
-
-def test_what_is_restarted_too_often_needs_a_person(lab, engine):
-    """After two restarts within an hour the breaker opens; an hour closes it."""
-    engine.world = {"a": "exited"}
-    assert len(look(lab, 6)["a"].asked) == 2
-    last = look(lab, 6)["a"]
-    assert len(last.asked) == 2
-    assert "a person must look" in last.note
-    lab.clock.advance(3600)
-    assert len(look(lab)["a"].asked) == 1
-
-
-def test_what_works_for_a_moment_after_each_restart_needs_a_person(lab, engine):
-    """A pass in between does not close the breaker: only time does."""
-    for _ in range(6):
-        engine.world = {"a": "exited"}
-        look(lab, 3)
-        engine.world = {"a": ""}
-        passed = look(lab)["a"]
-        assert (passed.passed, passed.failures, passed.since) == (True, 0, None)
-    wishes = sorted((lab.root / "inbox" / "tasks").iterdir())
-    assert len(wishes) == 2
-    assert len({orjson.loads(wish.read_bytes())["id"] for wish in wishes}) == 2
-    lab.clock.advance(3600)
-    assert look(lab)["a"].asked == []
-
-
-def test_nobody_is_asked_again_while_nothing_was_done(lab, engine):
-    """One wish waits, however long it fails; when it was restarted and fails again, a second."""
-    engine.world = {"a": "exited"}
-    engine.facts = {"startedAt": "2020-01-01T00:00:00+00:00"}
-    last = look(lab, 20)["a"]
-    assert len(last.asked) == last.wishes == 1
-    assert "not done yet" in last.note
-    engine.facts = {"startedAt": lab.clock().isoformat()}
-    lab.clock.advance(30)
-    again = look(lab, 3)["a"]
-    assert again.wishes == len([last, again])
-    assert len(list((lab.root / "inbox" / "tasks").iterdir())) == again.wishes
-
-
-@pytest.mark.parametrize("stopped", [True, False])
-def test_what_the_container_says_of_a_stop_counts(lab, engine, stopped):
-    """Whether a request has stopped it does not depend on what done/ still holds."""
-    if not stopped:
-        lab.drop("tasks", "s.json", {"action": "stop", "accountId": "a"})
-        lab.drain()
-        lab.approve()
-        lab.drain()
-    engine.world = {"a": "exited"}
-    engine.facts = {"stopped": stopped}
-    assert look(lab, 3)["a"].wishes == (not stopped)
 
 
 def test_no_two_wishes_have_a_name_or_an_id_in_common(lab, engine):
@@ -244,21 +179,6 @@ def test_an_engine_that_is_away_says_nothing_about_containers(lab, engine):
     engine.away = False
     engine.world = {"a": ""}
     assert look(lab)["a"].passed
-
-
-def test_what_the_engine_does_not_tell_is_no_failure(lab, engine):
-    """Looks that find out nothing ask for no restart, and neither begin nor end a count."""
-    engine.world = {"a": SILENT, "b": "", "c": "exited"}
-    look(lab, 2)
-    engine.world = {"a": SILENT, "b": "", "c": SILENT}
-    found = look(lab, 5)
-    assert [(one.passed, one.failures) for one in found.values()] == [
-        (None, 0), (True, 0), (None, 2),
-    ]  # fmt: skip
-    assert found["a"].message == SILENT
-    assert found["c"].asked == []
-    engine.world = {"a": SILENT, "b": "", "c": "exited"}
-    assert len(look(lab)["c"].asked) == 1
 
 
 def test_what_is_not_known_is_told_everywhere(lab, engine):
@@ -340,16 +260,6 @@ def test_a_stop_that_may_have_worked_is_not_undone(lab, engine):
     assert len(look(lab)["a"].asked) == 1
 
 
-def test_without_an_inbox_nobody_is_asked(tmp_path, engine):
-    """`spoold health` may also only look."""
-    lab = Lab(tmp_path, SETTINGS.format(health=""), {"1.toml": ROUTE.format(asks="true")})
-    lab.drain()
-    engine.world = {"a": "exited"}
-    assert "no inbox" in look(lab, 4)["a"].note
-    lab.drain()
-    assert not lab.files("awaiting-approval")
-
-
 def test_what_was_seen_is_a_file_for_people_and_one_for_prometheus(lab, engine):
     """`health/` has all that is known, in both forms."""
     engine.world = {"a": "exited", 'b"\n': ""}
@@ -399,14 +309,6 @@ def test_what_somebody_has_removed_is_missed_until_it_is_deleted(lab, engine):
     assert not list((lab.root / "inbox" / "tasks").iterdir())
 
 
-def test_what_was_missed_and_is_there_again_works(lab, engine):
-    """Made again, it is a container like any other."""
-    for world in ({"a": ""}, {}, {"a": ""}):
-        engine.world = world
-        found = look(lab)
-    assert (found["a"].passed, found["a"].failures, found["a"].message) == (True, 0, "")
-
-
 def test_what_a_request_has_deleted_is_not_missed(lab, engine):
     """A delete that was done before the look that finds nothing is why there is nothing."""
     engine.world = {"a": ""}
@@ -421,19 +323,6 @@ def test_what_a_request_has_deleted_is_not_missed(lab, engine):
     assert gone(look(lab)) == ["a"]
 
 
-def test_what_a_failed_create_has_removed_again_is_not_missed(lab, engine):
-    """A look that sees a container which never comes to work does not want it back."""
-    engine.world = {"a": "starting"}
-    look(lab)
-    engine.world = {}
-    assert look(lab) == {}
-    run(lab, ask(lab, "1.json", "stop"))
-    engine.world = {"a": "exited"}
-    look(lab)
-    engine.world = {}
-    assert gone(look(lab)) == ["a"]
-
-
 def test_an_engine_that_is_away_makes_nothing_missed(lab, engine):
     """A look that finds out nothing forgets nothing, and misses nothing."""
     engine.world = {"a": ""}
@@ -443,48 +332,6 @@ def test_an_engine_that_is_away_makes_nothing_missed(lab, engine):
         look(lab)
     engine.away, engine.world = False, {}
     assert gone(look(lab)) == ["a"]
-
-
-def test_what_is_missed_for_the_first_time_is_not_known(lab, engine):
-    """A delete may be about to remove it: only the second look in a row says that it has failed."""
-    engine.world = {"a": ""}
-    look(lab)
-    engine.world = {}
-    first = look(lab)["a"]
-    assert (first.passed, first.failures, first.since, first.gone) == (None, 0, None, True)
-    text = (lab.root / "health/docker.prom").read_text()
-    assert 'spoold_container_known{customer="a",executor="docker"} 0.0\n' in text
-    assert "spoold_container_up{" not in text
-    second = look(lab)["a"]
-    assert (second.passed, second.failures) == (False, 1)
-
-
-@pytest.mark.parametrize("state", ["stopped", "gone"])
-def test_what_was_stopped_or_gone_is_counted_from_its_start(lab, engine, state):
-    """Looks at what should not work, or is not there, are no failures of what comes after."""
-    engine.world = {"a": ""}
-    look(lab)
-    if state == "stopped":
-        engine.world, engine.facts = {"a": "exited"}, {"stopped": True}
-        last = look(lab, 5)["a"]
-        assert (last.passed, last.failures, last.since, last.stopped) == (False, 0, None, True)
-    else:
-        engine.world = {}
-        look(lab, 5)
-    engine.world, engine.facts = {"a": "starting"}, {"stopped": False}
-    found = look(lab)["a"]
-    assert (found.failures, found.asked) == (1, [])
-    assert len(look(lab, 2)["a"].asked) == 1
-
-
-def test_what_failed_before_it_was_stopped_is_forgotten(lab, engine):
-    """Failures before a stop do not count after the start."""
-    engine.world, engine.facts = {"a": "exited"}, {"stopped": False}
-    look(lab, 2)
-    engine.facts = {"stopped": True}
-    assert (look(lab)["a"].failures, look(lab)["a"].since) == (0, None)
-    engine.facts = {"stopped": False}
-    assert (look(lab)["a"].failures, list((lab.root / "inbox/tasks").iterdir())) == (1, [])
 
 
 @pytest.mark.parametrize("deleted", [True, False])

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from spoold import routing
 from spoold.config import configuration as config
-from spoold.config import find, secrets
+from spoold.config import find, secrets, toml
 from spoold.config.quantities import format_duration, parse_duration
 from spoold.config.secrets import SecretMissing, SecretRef
 from spoold.config.toml import line_of
@@ -73,17 +72,15 @@ def line_with(text, mark):
 # What is understood
 
 
-def test_a_configuration_without_routes_is_one(site):
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_a_configuration_without_routes_is_one(site, with_folder):
     """Inboxes alone are enough: what is dropped goes to quarantine until a route takes it."""
-    loaded = config.load(site('root = "/x"\n[sources.a]\nformat = "task"\n'))
+    file = site('root = "/x"\n[sources.a]\nformat = "task"\n')
+    if not with_folder:
+        (file.parent / "routes.d").rmdir()
+    loaded = config.load(file)
     assert loaded.routes == ()
     assert loaded.settings.sources["a"].max_bytes == 1 << 20
-
-
-def test_a_configuration_without_a_routes_folder_is_one(tmp_path):
-    """`routes.d` need not exist."""
-    (tmp_path / "spoold.toml").write_text('root = "."\n[sources]\n')
-    assert config.load(tmp_path / "spoold.toml").routes == ()
 
 
 def test_routes_are_tried_in_the_order_of_their_file_names(site):
@@ -107,20 +104,17 @@ def test_what_a_route_leaves_out_has_the_defaults_of_the_contract(site):
 
 @pytest.mark.parametrize(
     ("root", "where"),
-    [("../spool", "spool"), (".", "config"), ("a/../b", "config/b"), ("sp ace", "config/sp ace")],
-)
-def test_a_root_is_relative_to_its_file(site, tmp_path, monkeypatch, root, where):
+    [("../spool", "spool"), (".", "config"), ("a/../b", "config/b"), ("sp ace", "config/sp ace"),
+     ("/srv/x", "/srv/x"), ("~/s", "/home/somebody/s")],
+)  # fmt: skip
+def test_a_root_is_absolute_at_home_or_relative_to_its_file(
+    site, tmp_path, monkeypatch, root, where
+):
     """Where the process runs makes no difference to where the spool is."""
     file = site(SETTINGS.replace("../spool", root))
     monkeypatch.chdir("/")
-    assert config.load(file).root == (tmp_path / where).resolve()
-
-
-def test_a_root_may_be_absolute_or_at_home(site, monkeypatch):
-    """An absolute root is taken as it is, and `~` is the home directory."""
-    assert config.load(site(SETTINGS.replace("../spool", "/srv/x"))).root == Path("/srv/x")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert config.load(site(SETTINGS.replace("../spool", "~/s"))).root == Path("/home/somebody/s")
+    assert config.load(file).root == (tmp_path / where).resolve()
 
 
 def test_the_example_of_the_contract_says_what_it_says(site, tmp_path):
@@ -250,117 +244,84 @@ def test_a_name_for_which_no_user_can_be_made_is_named_with_its_line(site):
 # How a mistake is named
 
 
-MISTAKES = {
-    "top": "rooot = 1",
-    "source": '[sources.a]\nformat = "task"\nmax_byte = 5',
-    "source options": '[sources.a]\nformat = "webhook"\n[sources.a.plane]\nproject = {}',
-    "executor": '[executors.x]\nkind = "command"\nprograms = []\ntimeouts = "5s"',
-    "retry": '[executors.x]\nkind = "command"\nprograms = []\n[executors.x.retry]\nbses = "5s"',
-    "inline": '[executors.x]\nkind = "command"\nprograms = []\nretry = { tries = 2, bses = "5s" }',
-    "dotted": '[executors.x]\nkind = "command"\nprograms = []\nretry.bses = "5s"',
-    "secret": '[executors.x]\nkind = "hook"\nurl = "http://127.0.0.1/"\ntoken = { evn = "X" }',
-    "preflight": "[preflight]\nprograms = []\nprogram = 1",
-}
-
-
-@pytest.mark.parametrize("where", MISTAKES)
-def test_an_unknown_key_is_an_error_with_its_line(site, where):
-    """A misspelt key, in whatever table, inline or dotted, is named with file and line."""
-    mistake = MISTAKES[where]
-    head = SETTINGS if where != "top" else ""
-    tail = "" if where != "top" else SETTINGS
-    text = f"{head}\n# a comment\n{mistake}\n{tail}"
-    (said, *_) = refused(site(text))
-    wrong = max(n for n, line in enumerate(text.splitlines(), 1) if line and line in mistake)
-    if where == "top":
-        wrong = line_with(text, "rooot")
-    key = re.findall(r"\w+", mistake.splitlines()[-1])
-    assert said.startswith(f"{site(text)}:{wrong}: "), said
-    assert said.endswith("unknown key")
-    assert any(name in said for name in key)
-
-
-@pytest.mark.parametrize(
-    ("more", "mark", "key"),
-    [
-        ('oops = "x"', "oops", "oops"),
-        ("[approval]\noops = 1", "oops", "approval.oops"),
-        ("approval = { oops = 1 }", "oops", "approval.oops"),
-        ('approval.oops = "x"', "oops", "approval.oops"),
-        ('[[preflight]]\nargv = ["/bin/x"]\noops = 1', "oops", "preflight.0.oops"),
-        (
-            '[[preflight]]\nargv = ["/bin/x"]\n[[preflight]]\nargv = ["/bin/y"]\noops = 1',
-            "oops", "preflight.1.oops",
-        ),
-        ('[[preflight]]\nargv = []\ntimeout = "1s"\n[[preflight]]\nargv = []\ntimeout = "bad"',
-         '"bad"', "preflight.1.timeout"),
-        ("preflight = [\n  { argv = [] },\n  { argv = [], x = 1 },\n]", "preflight",
-         "preflight.1.x"),
-    ],
-)  # fmt: skip
-def test_an_unknown_key_of_a_route_has_its_own_line(site, more, mark, key):
-    """The line is that of the very key, also in an inline table and in the second of a list."""
-    top, _, params = ROUTE.partition("[params]")
-    text = f"{top}{more}\n[params]{params}"
-    file = site(r=text)
-    (said,) = refused(file)
-    number = line_with(text, mark)
-    assert said.startswith(f"{file.parent}/routes.d/r.toml:{number}: {key}: "), said
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        ('root = "../spool"', "root = 5", "root: "),
-        ('root = "../spool"', 'rescan = "soon"', "rescan: 'soon' is no duration"),
-        ('root = "../spool"', "rescan = 5", "rescan: 5 is no duration"),
-        ('root = "../spool"', 'rescan = "-5s"', "rescan: "),
-        ('root = "../spool"', 'expires_after = "1w"', "expires_after: "),
-        ('format = "decision"', "format = true", "sources.decisions.format: "),
-        ('format = "decision"', 'format = "xml"', "sources.decisions.format: no format 'xml'"),
-        ('format = "decision"', 'format = "task"\nmax_bytes = 0', "sources.decisions.max_bytes: "),
-        ('format = "decision"', 'format = "task"\nmax_bytes = "1"', "decisions.max_bytes: "),
-        ('format = "decision"', 'format = "task"\nmax_depth = 1e3', "decisions.max_depth: "),
-        ('kind = "command"', 'kind = "rocket"', "executors.runner.kind: no executor kind 'rocket'"),
-        ('kind = "command"', 'kind = "command"\nconcurrency = 0', "runner.concurrency: "),
-        ('kind = "command"', 'kind = "command"\nconcurrency = true', "runner.concurrency: "),
-        ('kind = "command"', 'kind = "command"\nretry = 3', "executors.runner.retry: "),
-        ('kind = "command"', 'kind = "command"\nretry.tries = 0', "runner.retry.tries: "),
-        ("programs = ", "env = { A = 1 }\nprograms = ", "executors.runner.env.A: "),
-    ],
-)  # fmt: skip
-def test_a_value_of_the_wrong_type_is_named(site, before, after, words):
-    """A wrong value is an error at its line that says which key, and what it should be."""
-    assert before in SETTINGS
-    text = SETTINGS.replace(before, after)
-    file = site(text)
-    said = next(line for line in refused(file) if words in line)
-    first = after.splitlines()[0] if words.endswith("env.A: ") else after.splitlines()[-1]
-    assert said.startswith(f"{file}:{line_with(text, first)}: ")
+#: What is changed in SETTINGS or ROUTE (or added, where nothing is named), the line of the
+#: mistake by a mark in it, and what is said of it.
+IN_SETTINGS = [
+    ("root = ", "rooot = 1\nroot = ", "rooot", "rooot: unknown key"),
+    ('root = "../spool"', "root = 5", "root", "root: "),
+    ('root = "../spool"', 'rescan = "soon"', "rescan", "rescan: 'soon' is no duration"),
+    ('root = "../spool"', "rescan = 5", "rescan", "rescan: 5 is no duration"),
+    ('root = "../spool"', 'rescan = "-5s"', "rescan", "rescan: "),
+    # A service that never pauses between two looks would take a whole processor.
+    ('root = "../spool"', 'root = "x"\nrescan = "0s"', "rescan", "rescan: "),
+    ('root = "../spool"', 'expires_after = "1w"', "expires_after", "expires_after: "),
+    ('format = "decision"', "format = true", "format", "sources.decisions.format: "),
+    ('format = "decision"', 'format = "xml"', "xml", "sources.decisions.format: no format 'xml'"),
+    ('"decision"', '"task"\nmax_bytes = 0', "max_bytes", "sources.decisions.max_bytes: "),
+    ('"decision"', '"task"\nmax_bytes = "1"', "max_bytes", "decisions.max_bytes: "),
+    ('"decision"', '"task"\nmax_depth = 1e3', "max_depth", "decisions.max_depth: "),
+    ('"command"', '"rocket"', "rocket", "executors.runner.kind: no executor kind 'rocket'"),
+    ('"command"', '"command"\nconcurrency = 0', "concurrency", "runner.concurrency: "),
+    ('"command"', '"command"\nconcurrency = true', "concurrency", "runner.concurrency: "),
+    ('"command"', '"command"\nretry = 3', "retry", "executors.runner.retry: "),
+    ('"command"', '"command"\nretry.tries = 0', "retry", "runner.retry.tries: "),
+    ('"command"', '"command"\nretry.bses = "5s"', "bses", "bses: unknown key"),
+    ('"command"', '"command"\nretry = { tries = 2, bses = "5s" }', "bses", "bses: unknown key"),
+    ("programs = ", "env = { A = 1 }\nprograms = ", "env", "executors.runner.env.A: "),
+    ("programs = ", 'timeouts = "5s"\nprograms = ', "timeouts", "timeouts: unknown key"),
+    ("", '[sources.a]\nformat = "task"\nmax_byte = 5', "max_byte", "max_byte: unknown key"),
+    ("", '[sources.a]\nformat = "webhook"\n[sources.a.plane]\nproject = {}', "project = ",
+     "project: unknown key"),
+    ("", '[executors.runner.retry]\nbses = "5s"', "bses", "bses: unknown key"),
+    ("", '[executors.x]\nkind = "hook"\nurl = "http://127.0.0.1/"\ntoken = { evn = "X" }', "evn",
+     "evn: unknown key"),
+    ("", "[preflight]\nprograms = []\nprogram = 1", "program = 1", "program: unknown key"),
+    ("", "a = = 2", "a = = 2", ""),
+    ("", "\n[x", "[x", ""),
+    ("", "a = 1\na = 2", "a = 2", ""),
+]  # fmt: skip
+IN_ROUTE = [
+    ("[params]", 'oops = "x"\n[params]', "oops", "oops: unknown key"),
+    ("[params]", "[approval]\noops = 1\n[params]", "oops", "approval.oops: unknown key"),
+    ("[params]", "approval = { oops = 1 }\n[params]", "oops", "approval.oops: unknown key"),
+    ("[params]", 'approval.oops = "x"\n[params]', "oops", "approval.oops: unknown key"),
+    ("[params]", '[[preflight]]\nargv = ["/bin/x"]\noops = 1\n[params]', "oops",
+     "preflight.0.oops: unknown key"),
+    ("[params]", "[[preflight]]\nargv = []\n[[preflight]]\nargv = []\noops = 1\n[params]", "oops",
+     "preflight.1.oops: unknown key"),
+    ("[params]", '[[preflight]]\nargv=[]\n[[preflight]]\nargv=[]\ntimeout = "bad"\n[params]',
+     '"bad"', "preflight.1.timeout: "),
+    ("[params]", "preflight = [\n  { argv = [] },\n  { argv = [], x = 1 },\n]\n[params]",
+     "preflight", "preflight.1.x: unknown key"),
+    ('"any"', '"Not A Name"', "name", "name: "),
+    ('"any"', '"../up"', "name", "name: "),
+    ('"any"', f'"{"x" * 64}"', "name", "name: "),
+    ('match = "true"', "match = true", "match", "match: "),
+    ("[params]", 'requires_approval = "no"\n[params]', "requires", "requires_approval: "),
+    ("[params]", 'on_repeat = "ignore"\n[params]', "on_repeat", "on_repeat: "),
+    ("[params]", "lane = 1\n[params]", "lane", "lane: "),
+    ("[params]", 'preflight = ["true"]\n[params]', "preflight", "preflight.0: "),
+    ("[params]", "expires_after = 4\n[params]", "expires", "expires_after: 4 is no duration"),
+    # A time of nothing, or beyond the calendar: nobody can mean it.
+    *(("[params]", f'expires_after = "{text}"\n[params]', "expires", "expires_after: ")
+      for text in ("0s", "0d", "999999999d")),
+    *(("[params]", spelling.format('policy = "vote"') + "\n[params]", "vote", "approval.policy: ")
+      for spelling in ("[approval]\n{}", "approval = {{ {} }}", "approval.{}")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        ('name = "any"', 'name = "Not A Name"', "name: "),
-        ('name = "any"', 'name = "../up"', "name: "),
-        ('name = "any"', f'name = "{"x" * 64}"', "name: "),
-        ('match = "true"', "match = true", "match: "),
-        ('match = "true"', 'match = "true"\nrequires_approval = "no"', "requires_approval: "),
-        ('match = "true"', 'match = "true"\non_repeat = "ignore"', "on_repeat: "),
-        ('match = "true"', 'match = "true"\nexpires_after = 4', "expires_after: 4 is no duration"),
-        ('match = "true"', 'match = "true"\nlane = 1', "lane: "),
-        ('match = "true"', 'match = "true"\npreflight = ["true"]', "preflight.0: "),
-    ],
-)  # fmt: skip
-def test_a_wrong_value_of_a_route_is_named(site, before, after, words):
-    """A route that says what is not so, or not built yet, is an error at its line."""
-    text = ROUTE.replace(before, after)
-    file = site(r=text)
-    (said,) = refused(file)
-    assert words in said
-    number = line_with(text, after.splitlines()[-1])
-    assert said.startswith(f"{file.parent}/routes.d/r.toml:{number}: ")
+    ("is_route", "before", "after", "mark", "words"),
+    [(False, *row) for row in IN_SETTINGS] + [(True, *row) for row in IN_ROUTE],
+)
+def test_a_mistake_is_named_with_its_key_file_and_line(site, is_route, before, after, mark, words):
+    """Unknown keys, wrong types and values, and bad TOML, in any table, however it is written."""
+    original = ROUTE if is_route else SETTINGS
+    text = original.replace(before, after, 1) if before else f"{original}\n# a comment\n{after}\n"
+    file = site(r=text) if is_route else site(text)
+    where = file.parent / "routes.d/r.toml" if is_route else file
+    begin = f"{where}:{line_with(text, mark)}: "
+    assert [line for line in refused(file) if line.startswith(begin) and words in line]
 
 
 @pytest.mark.parametrize(
@@ -368,7 +329,6 @@ def test_a_wrong_value_of_a_route_is_named(site, before, after, words):
     [
         ('policy = "named"', "'named' is not built yet"),
         ('policy = "signed"', "'signed' is not built yet"),
-        ('policy = "vote"', "approval.policy: "),
         ("quorum = 2", "quorum must be 1"),
         ("quorum = 0", "quorum must be 1"),
         ('approvers = ["a"]', "approvers empty"),
@@ -382,7 +342,6 @@ def test_an_approval_that_is_not_built_is_an_error(site, what, words, spelling):
     (said,) = refused(file)
     assert words in said
     lines = {line_with(text, what), line_with(text, "approval")}
-    assert re.match(r".*/r\.toml:(\d+): ", said), said
     assert int(re.match(r".*/r\.toml:(\d+): ", said)[1]) in lines
 
 
@@ -390,8 +349,7 @@ def test_an_approval_that_is_not_built_is_an_error(site, what, words, spelling):
 def test_a_key_that_is_missing_is_named(site, key):
     """A route without one of its four keys says which, and in which file."""
     file = site(r=re.sub(rf"^{key} = .*\n", "", ROUTE, flags=re.MULTILINE))
-    (said,) = refused(file)
-    assert said == f"{file.parent}/routes.d/r.toml: {key}: is missing"
+    assert refused(file) == [f"{file.parent}/routes.d/r.toml: {key}: is missing"]
 
 
 def test_all_mistakes_are_told_at_once(site):
@@ -429,17 +387,6 @@ def test_two_routes_of_one_name_are_an_error(site):
     assert said == f"{folder}/b.toml:2: name: the name 'any' is taken by {folder}/a.toml".replace(
         "name: the", "the"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("a = 1\nb = = 2\n", 2), ('a = 1\n\n[x\nb = "y"\n', 3), ("a = 1\na = 2\n", 2)],
-)
-def test_bad_toml_is_named_with_its_line(site, text, number):
-    """What is no TOML is an error at the line where it stops being some."""
-    file = site(text)
-    (said,) = refused(file)
-    assert said.startswith(f"{file}:{number}: ")
 
 
 @pytest.mark.parametrize("text", ["a = [1,\n", 'a = """\n\n', "a = {"])
@@ -503,21 +450,6 @@ def test_a_duration_survives_being_written(amount, unit):
     written = format_duration(seconds)
     assert parse_duration(written) == seconds
     assert len(written) <= len(text)
-
-
-@pytest.mark.parametrize("text", ["0s", "0d", "999999999d"])
-def test_a_route_expires_after_a_time_that_can_be(site, text):
-    """A time of nothing, or beyond the calendar, is an error at load: nobody can mean it."""
-    file = site(r=ROUTE.replace('match = "true"', f'match = "true"\nexpires_after = "{text}"'))
-    (said,) = refused(file)
-    assert said.startswith(f"{file.parent}/routes.d/r.toml:5: expires_after: ")
-
-
-def test_a_rescan_of_nothing_is_refused(site):
-    """A service that never pauses between two looks would take a whole processor."""
-    file = site(SETTINGS.replace('root = "../spool"', 'root = "x"\nrescan = "0s"'))
-    (said,) = refused(file)
-    assert said.startswith(f"{file}:3: rescan: ")
 
 
 # Lines
@@ -607,12 +539,14 @@ def test_a_line_is_right_where_toml_is_difficult(text, path, number):
     assert line_of(text, path) == number
 
 
-def test_a_long_file_is_searched_quickly():
-    """A table of a thousand names, as Plane's ids need, costs a moment and not minutes."""
+def test_a_long_file_is_searched_quickly(monkeypatch):
+    """A table of a thousand names, as Plane's ids need, is parsed a few times only."""
     text = "[names]\n" + "".join(f'"{n:08}-87ec" = {{ name = "n{n}" }}\n' for n in range(1000))
-    start = time.monotonic()
-    assert line_of(text, ("names", "00000998-87ec", "name")) == 1000
-    assert time.monotonic() - start < 2
+    parsed = []
+    real = toml.tomllib.loads
+    monkeypatch.setattr(toml.tomllib, "loads", lambda text: parsed.append(1) or real(text))
+    assert toml.line_of(text, ("names", "00000998-87ec", "name")) == 1000
+    assert len(parsed) < 30
 
 
 # Secrets
@@ -673,29 +607,24 @@ url = "http://127.0.0.1/"
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("token", "words"),
     [
-        '"s3cr3t"',
-        '["s3cr3t"]',
-        '{ value = "s3cr3t" }',
-        '{ env = "A", value = "s3cr3t" }',
-        '{ env = ["s3cr3t"] }',
+        ('"s3cr3t"', ""),
+        ('["s3cr3t"]', ""),
+        ('{ value = "s3cr3t" }', ""),
+        ('{ env = "A", value = "s3cr3t" }', ""),
+        ('{ env = ["s3cr3t"] }', ""),
+        ("{}", "exactly one of"),
+        ('{ env = "A", file = "b" }', "exactly one of"),
     ],
 )
-def test_a_secret_in_the_configuration_is_refused_and_not_repeated(site, value):
-    """A token written where a reference belongs is an error at its line, without the token."""
-    text = f"{HOOK}token = {value}\n"
-    said = refused(site(text))
-    assert all(line.startswith(f"{site(text)}:8: executors.h.token") for line in said)
+def test_a_secret_in_the_configuration_is_refused_and_not_repeated(site, token, words):
+    """A token where one reference belongs, or two, is an error at its line, without the token."""
+    file = site(f"{HOOK}token = {token}\n")
+    said = refused(file)
+    assert all(line.startswith(f"{file}:8: executors.h.token") for line in said)
+    assert all(words in line for line in said)
     assert "s3cr3t" not in "\n".join(said)
-
-
-@pytest.mark.parametrize("value", ["{}", '{ env = "A", file = "b" }'])
-def test_a_reference_is_exactly_one(site, value):
-    """A reference to nothing, or to two places, is an error."""
-    (said,) = refused(site(f"{HOOK}token = {value}\n"))
-    assert "exactly one of" in said
-    assert ":8: " in said
 
 
 @pytest.mark.parametrize("url", ["http://user:s3cr3t@127.0.0.1/", "ftp://u:s3cr3t@h/"])
