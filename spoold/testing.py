@@ -156,7 +156,7 @@ class Lab:
         return draft.rename(inbox / name)
 
     def files(self, folder: str) -> list[Path]:
-        """The files in a folder of the table and below, without reasons and logs, by name."""
+        """The JSON files in a folder and its subfolders, without reasons, by name."""
         top = self.root / FOLDERS[folder].path("*").partition("/")[0]
         found = (p for p in top.rglob("*.json") if not p.name.endswith(REASON_SUFFIX))
         return sorted(p for p in found if not any(part.startswith(".") for part in p.parts))

@@ -94,7 +94,7 @@ def _secrets(app: App) -> Iterator[str]:
     """Secrets that this process cannot see; a service may be given them, so it is no error."""
     folder = app.config.document.file.parent
     for name, instance in _own(app):
-        for key, value in instance.values(app.routing.params_of(name)):
+        for key, value in instance.settings(app.routing.params_of(name)):
             for ref in references(value):
                 try:
                     read_secret(ref, folder)

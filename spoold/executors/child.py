@@ -166,7 +166,7 @@ def supervise(
     the timeout at the latest.
 
     Args:
-        process: just started, unbuffered, with `start_new_session`; nobody else may wait for it.
+        process: just started, unbuffered, with `start_new_session`; nothing else may wait for it.
         stdin: what to write to it, if it has a pipe there.
         outputs: for its stdout and stderr, as far as these are pipes.
         timeout: in seconds.
@@ -176,12 +176,7 @@ def supervise(
     try:
         pump = _Pump(process, stdin, outputs)
     except OSError:  # no descriptor is left, or it is gone already where SIGCHLD is ignored
-        _kill(process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GONE)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream:
-                stream.close()
+        _end_unwatched(process)
         return Ending("exited", None, None, lost=True, seconds=time.monotonic() - started)
     try:
         end = pump.until(lambda: pump.exited, timeout, stopping)
@@ -189,14 +184,7 @@ def supervise(
             _kill(process.pid, signal.SIGTERM)
             pump.until(lambda: pump.exited, GRACE, stopping)
     finally:
-        # The leader is not yet waited for, so its number cannot belong to another group by now.
-        _kill(process.pid, signal.SIGKILL)
-        try:
-            pump.until(lambda: pump.exited, GONE)
-            pump.until(pump.drained, DRAIN)
-        finally:
-            exit_code, killed_by = _reap(process, pump)
-            pump.close()
+        exit_code, killed_by = _end(process, pump)
     return Ending(
         why="exited" if end == "done" else end,
         exit_code=exit_code,
@@ -204,6 +192,28 @@ def supervise(
         lost=exit_code is None and killed_by is None,
         seconds=time.monotonic() - started,
     )
+
+
+def _end_unwatched(process: subprocess.Popen[bytes]) -> None:
+    _kill(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GONE)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+
+
+def _end(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, int | None]:
+    """Kill what is left of the group, read what it has written; (exit code, signal)."""
+    # The leader is not yet waited for, so its number cannot belong to another group by now.
+    _kill(process.pid, signal.SIGKILL)
+    try:
+        pump.until(lambda: pump.exited, GONE)
+        pump.until(pump.drained, DRAIN)
+    finally:
+        ending = _reap(process, pump)
+        pump.close()
+    return ending
 
 
 def _kill(group: int, number: signal.Signals) -> None:
@@ -221,7 +231,7 @@ def _reap(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, in
     except ChildProcessError:
         info = None
     if info is None:
-        process.returncode = 0  # or Popen would wait for a number that may be somebody else's
+        process.returncode = 0  # or Popen would wait for a number that may be another process's
         return None, None
     if info.si_code == os.CLD_EXITED:
         process.returncode = info.si_status

@@ -130,7 +130,7 @@ class Finding:
         what: what was looked for, such as `codex`.
         ok: whether it is there and works.
         detail: its version, or what is wrong and what to do.
-        warning: it may be wrong all the same, or nobody has looked.
+        warning: it may be wrong all the same, or was not looked at.
     """
 
     what: str

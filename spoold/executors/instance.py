@@ -87,7 +87,7 @@ class Instance:
         """What has no effect here, or is likely a mistake, in the table and routes' parameters."""
         return list(self.kind.warnings(self.config, routes))
 
-    def values(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    def settings(self, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
         """Each setting of this table and of these routes' parameters: where it is, and its value.
 
         A parameter has the type that the kind gives it; None where only a record determines it.

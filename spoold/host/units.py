@@ -38,7 +38,7 @@ def wanted(routing: Routing) -> list[Unit]:
     found = []
     executors = routing.executors
     for name, instance in executors.items():
-        values = [value for _, value in instance.values(routing.params_of(name))]
+        values = [value for _, value in instance.settings(routing.params_of(name))]
         text = _HEAD + _kind(instance.kind_name) + _credentials(values)
         found.append(Unit(_UNITS / f"spoold-execute@{name}.service.d" / _NAME, text))
         link = "/usr/lib/systemd/system/spoold-execute@.service"

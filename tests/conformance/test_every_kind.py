@@ -62,7 +62,7 @@ def test_a_kind_has_the_functions_of_the_contract(kind):
 
 @pytest.mark.parametrize("model", ["Config", "Params"])
 def test_a_misspelt_key_is_an_error(kind, model):
-    """A key that nobody reads is refused, because somebody believes that it does something."""
+    """A key without effect is refused, because its author believes that it has one."""
     example = EXAMPLES[kind][model.lower()]
     with pytest.raises(ValidationError, match="mispelt"):
         getattr(load(kind), model).model_validate({**example, "mispelt": 1})

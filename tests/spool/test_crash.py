@@ -176,7 +176,7 @@ def test_a_recorded_result_only_lacks_its_move(lab):
     assert lab.recorder.calls == []
 
 
-def test_a_file_nobody_passed_on_does_not_run(lab):
+def test_a_file_that_the_gate_did_not_pass_on_does_not_run(lab):
     """A file put straight into queued/ without the gate's yes is held."""
     lab.drop("decisions", "c.json", CUTOVER)
     lab.drain()
@@ -255,7 +255,7 @@ def test_a_reason_is_durable_before_what_it_is_about_gets_there(make_lab, monkey
 
 @pytest.mark.parametrize("folder", ["quarantine/decisions", "held"])
 def test_a_name_that_is_taken_at_the_last_moment_stops_nothing(lab, monkeypatch, folder):
-    """Where somebody puts a file of the same name a moment before the move, both are kept."""
+    """If a file of the same name appears a moment before the move, both are kept."""
     lab.drop("decisions", "c.json", b"[]" if folder != "held" else CUTOVER)
     if folder == "held":
         lab.drain()
@@ -266,12 +266,12 @@ def test_a_name_that_is_taken_at_the_last_moment_stops_nothing(lab, monkeypatch,
     def move(self, source, target, name, new_name=None):
         if str(target) == folder:
             monkeypatch.setattr(Spool, "move", original)
-            (lab.root / folder / (new_name or name)).write_bytes(b"somebody's")
+            (lab.root / folder / (new_name or name)).write_bytes(b"theirs")
         return original(self, source, target, name, new_name)
 
     monkeypatch.setattr(Spool, "move", move)
     assert lab.drain() == 0
     theirs, ours = sorted(lab.files(folder.split("/")[0]), key=lambda path: len(path.name))
-    assert theirs.read_bytes() == b"somebody's"
+    assert theirs.read_bytes() == b"theirs"
     assert lab.reason(ours)["code"] in ("not-an-object", "not-a-request")
     assert not theirs.with_name(theirs.name + ".reason.json").exists()

@@ -94,7 +94,8 @@ class Execute:
         moved, admitted = len(verdicts), list[Job]()
         if self.spool.on_hold or self.context.stop.is_set():
             for job in ready:
-                self._hand_back(job.request.name)
+                self._admission.hand_back(job.request.name)
+                self._forget(job.request.name)
             ready = []
         else:
             lanes = {job.request.lane for job in busy}
@@ -199,10 +200,6 @@ class Execute:
         level = logging.INFO if still or verdict.target.folder == "done" else logging.WARNING
         about = _about(verdict.request)
         log.log(level, "%s (%s): %s", verdict.target, last.code, last.summary, extra=about)
-
-    def _hand_back(self, name: str) -> None:
-        self._admission.hand_back(name)
-        self._forget(name)
 
     def _forget(self, name: str) -> None:
         """Drop a request that has left running/, and with it the cancellation that was heard."""

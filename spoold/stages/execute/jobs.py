@@ -32,7 +32,7 @@ class Job:
     Attributes:
         request: as it was last written.
         wake: called when there is something to show.
-        params: the validated parameters; None for what a dead run left, which nobody validated yet.
+        params: the validated parameters; None for what a dead run left; its worker does it.
         stopping: the attempt must end now.
         cancelled: because a person said so.
     """
