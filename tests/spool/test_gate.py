@@ -5,12 +5,16 @@ import shutil
 
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from spoold import executors
+from spoold.cli import cli
 from spoold.request import parse
 from spoold.service.drain import drain
+from spoold.spool.decisions import user_name
 from spoold.spool.spool import Spool
 from spoold.stages.execute import Execute
-from spoold.stages.gate import Gate
+from spoold.stages.gate import _APPROVED, Gate, _Claim
 from spoold.stages.intake import Intake
 from spoold.testing import Lab
 from tests.conftest import route
@@ -55,23 +59,31 @@ def test_any_changed_byte_is_held(lab, waiting):
     assert len(lab.files("held")) == 1 + len(range(0, len(original), 41))
 
 
-@pytest.mark.parametrize("field", ["params", "executor", "target_ref", "approval", "route", "lane"])
-def test_no_field_of_the_action_can_be_edited(lab, waiting, field):
-    """Editing what would be done, tidily, breaks the seal."""
-    made = orjson.loads(waiting.read_bytes())
-    made[field] = {
-        "params": {"say": "evil"}, "approval": {**made["approval"], "expires_at":
-        "2099-01-01T00:00:00.000000+00:00"},
-    }.get(field, "evil")  # fmt: skip
-    data = orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    waiting.write_bytes(data)
-    lab.approve()
-    held_with(lab, "altered")
+def edited(data, **changes):
+    """A request file with some fields changed, spelled as spoold would."""
+    made = orjson.loads(data) | changes
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def test_white_space_counts_too(lab, waiting):
-    """The same data spelled otherwise is not what intake wrote."""
-    waiting.write_bytes(waiting.read_bytes() + b"\n")
+LATER = {"policy": "move", "quorum": 1, "approvers": [],
+         "expires_at": "2099-01-01T00:00:00.000000+00:00"}  # fmt: skip
+FORGED = {"policy": "move", "at": LATER["expires_at"], "by": "root", "note": None,
+          "checked_at": LATER["expires_at"], "seal": "hmac-sha256:00"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *({field: "evil"} for field in ("executor", "target_ref", "route", "lane")),
+        {"params": {"say": "evil"}}, {"approval": LATER}, {"approvals": [FORGED]},
+        {"status": "queued"}, "white space",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_was_edited_after_it_was_sealed_is_held(lab, waiting, edit):
+    """No field of the action, no approval and no spelling can be changed, however tidily."""
+    data = waiting.read_bytes()
+    waiting.write_bytes(data + b"\n" if edit == "white space" else edited(data, **edit))
     lab.approve()
     held_with(lab, "altered")
 
@@ -90,54 +102,57 @@ def test_a_renamed_request_is_held(lab, waiting):
     held_with(lab, "renamed")
 
 
-def test_a_copy_of_a_finished_request_is_held(lab, waiting):
-    """What was done once cannot be approved again by copying or moving it back."""
-    lab.approve()
-    lab.drain()
-    done = lab.only("done")
-    shutil.copy(done, lab.root / "approved" / done.name)
-    lab.drain()
-    assert lab.reason(lab.only("held"))["code"] == "replayed"
-    done.rename(lab.root / "approved" / done.name)
-    lab.drain()
-    assert {lab.reason(p)["code"] for p in lab.files("held")} == {"replayed"}
-    assert len(lab.recorder.calls) == 1
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["awaiting-approval", "pre-approved", "rejected", "expired", "queued/rec", "deferred/rec",
+     "running/rec", "unknown", "done", "failed", "rejected reason", "expired reason", "held",
+     "status running", "status done"],
+)  # fmt: skip
+def test_a_request_that_is_or_was_elsewhere_does_not_pass(lab, waiting, elsewhere):
+    """A copy is held as replayed, wherever the other one lies, or if only its reason still does."""
+    folder, _, what = elsewhere.partition(" ")
+    (approved := lab.root / "approved" / waiting.name).write_bytes(waiting.read_bytes())
+    waiting.unlink()
+    if folder == "status":
+        yes = lab.stages()[2]._with_approval(
+            _Claim(waiting.name, _APPROVED), parse(approved.read_bytes())
+        )
+        approved.write_bytes(yes.with_(status=what).to_bytes())
+    elif what:
+        (lab.root / folder / f"{waiting.name}.reason.json").write_bytes(b"{}")
+    else:
+        shutil.copy(approved, lab.root / folder / waiting.name)
+    assert drain([Gate(lab.context)], lab.context) == 0
+    reasons = [
+        orjson.loads(file.read_bytes()) for file in (lab.root / "held").glob("*.reason.json")
+    ]
+    (why,) = (one for one in reasons if one["came_from"] == "approved")
+    assert why["code"] == "replayed"
+    assert lab.files("approved") == lab.files("checking") == []
+    assert len(lab.files("queued")) == (folder == "queued/rec")
 
 
-def test_a_copy_of_a_waiting_request_is_held(lab, waiting):
-    """Copying instead of moving does not run it while the original still waits."""
+def test_what_a_stage_has_held_does_not_keep_its_original_from_running(lab, waiting):
+    """A copy is held while the original waits; approved itself, the original runs, once."""
     shutil.copy(waiting, lab.root / "approved" / waiting.name)
     held_with(lab, "replayed")
-    lab.only("held").unlink()
     lab.approve(waiting)
     lab.drain()
+    (done,) = lab.files("done")
+    done.rename(lab.root / "approved" / done.name)
+    lab.drain()
+    assert {lab.reason(path)["code"] for path in lab.files("held")} == {"replayed"}
     assert len(lab.recorder.calls) == 1
 
 
 def test_a_request_sealed_elsewhere_is_foreign(lab, waiting, tmp_path_factory):
     """A request of another spool, perfect in itself, is not ours."""
-    from spoold.testing import Lab
-
     other = Lab(tmp_path_factory.mktemp("other"), routes={"10.toml": route()})
     other.drop("decisions", "x.json", {"decision_id": "x", "decision_type": "cutover"})
     other.drain()
     foreign = other.only("awaiting-approval")
     shutil.copy(foreign, lab.root / "approved" / foreign.name)
-    from spoold import executors
-
     executors.register("recorder", lab.recorder)
-    held_with(lab, "altered")
-
-
-def test_approvals_cannot_be_forged(lab, waiting):
-    """A yes in the file that the gate did not write holds it."""
-    made = orjson.loads(waiting.read_bytes())
-    made["approvals"] = [
-        {"policy": "move", "at": made["timestamp_utc"], "by": "root", "note": None,
-         "checked_at": made["timestamp_utc"], "seal": "hmac-sha256:00"},
-    ]  # fmt: skip
-    waiting.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    lab.approve()
     held_with(lab, "altered")
 
 
@@ -229,18 +244,14 @@ def test_a_released_request_needs_a_new_yes_and_then_runs(lab, waiting):
 
 
 def test_the_person_who_used_the_command_is_named(lab, waiting):
-    """A slip in approvals/ puts its owner's name and note next to the yes."""
-    from click.testing import CliRunner
-
-    from spoold.cli import cli
-
+    """A decision in approvals/ puts its owner's name and note next to the yes."""
     args = ["--config", str(lab.file), "approve", waiting.stem[-8:], "--reason", "CHG-1"]
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 0, result.output
     lab.drain()
     (yes,) = lab.request("done")["approvals"]
     assert yes["note"] == "CHG-1"
-    assert yes["by"] == __import__("pwd").getpwuid(os.getuid()).pw_name
+    assert yes["by"] == user_name(os.getuid())
 
 
 def test_an_executor_takes_only_what_the_gate_or_itself_has_written(lab):
