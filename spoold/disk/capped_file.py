@@ -1,4 +1,4 @@
-"""Bytes of a running attempt → a capped file, a count, and the end of it as text."""
+"""Output of a running attempt → a capped file, a count of bytes, and the end as text."""
 
 import os
 import time
@@ -9,26 +9,26 @@ from spoold.text import printable
 #: Four bytes are the longest UTF-8 character, so this holds a tail of 4000 in any script.
 _END = 16_000
 
-#: How often (seconds) the end of a stream that goes on is brought up to date in its file.
+#: Seconds between two updates of the end in the file, while a stream goes on.
 _SHOWN_EVERY = 1.0
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 
 
 class Capture:
-    """An `Output`: what fits goes to a file; of more than that its beginning and its end are kept.
+    """An `Output`: a file that keeps all bytes up to a cap, and beyond it the first and the last.
 
-    The file is made with the first byte, so that a silent attempt leaves none. A disk that is full
-    costs output, not the attempt: what ran so far is worth more than its log.
+    The file is made with the first byte, so a silent attempt leaves none. On a full disk the
+    output is cut short and the attempt goes on.
 
     Args:
-        path: where to write, in a folder that exists; the name must be new.
-        cap: how many bytes to keep: half of them from the beginning, if there are more.
+        path: of the file, in a folder that exists; the name must be new.
+        cap: how many bytes to keep; of more, half of them from the beginning.
 
     Attributes:
         name: the file's name.
         total: bytes seen, kept or not.
-        error: why the file is shorter than it could be, or None.
+        error: why bytes are missing that the cap allows, or None.
     """
 
     def __init__(self, path: Path, cap: int) -> None:
@@ -46,14 +46,14 @@ class Capture:
 
     @property
     def truncated(self) -> bool:
-        """Whether bytes were seen that are not in the file."""
+        """Whether the file lacks bytes that were seen."""
         return self.total > self._cap or self.error is not None
 
     def write(self, data: bytes) -> None:
         """Append.
 
         Raises:
-            FileExistsError: the name is taken, so this is not the attempt it claims to be.
+            FileExistsError: the name is taken: another attempt has the same number.
         """
         before, self.total = self.total, self.total + len(data)
         self._end += data
@@ -70,7 +70,7 @@ class Capture:
             self._show_end()
 
     def _show_end(self) -> None:
-        """Write the end behind the beginning, and what is missing between them."""
+        """Write the end behind the beginning, and between them how much is missing."""
         self._shown_at = time.monotonic()
         end = bytes(self._end[-(self._cap - self._head) :])
         missing = self.total - self._head - len(end)
@@ -78,7 +78,7 @@ class Capture:
         self._put(gap + end, self._head)
 
     def _put(self, data: bytes, at: int) -> None:
-        """Make `data` the last bytes of the file, from `at` on."""
+        """Write `data` at `at`, and cut the file off behind it."""
         if self.error:
             return
         try:
@@ -95,11 +95,11 @@ class Capture:
             self.error = error
 
     def tail(self, limit: int = 4000) -> str:
-        """The last characters seen, at most `limit`, safe to show."""
+        """The last `limit` characters seen, safe to show."""
         return printable(bytes(self._end[-4 * limit :]))[-limit:] if limit > 0 else ""
 
     def close(self) -> None:
-        """End the file; what is written afterwards is counted only."""
+        """Complete the file; what is written afterwards is only counted."""
         if self.total > self._cap and not self._closed and self._cap:
             self._show_end()
         self._closed = True

@@ -1,4 +1,4 @@
-"""How much room a spool's file system has, and which errors only say that something ran out."""
+"""How much space a file system has left, and which errors mean that a resource ran out."""
 
 import errno
 import os
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from spoold.errors import NoRoom
 
-#: What may come back without anybody mending anything: room, quota, descriptors, memory.
+#: Space, quota, descriptors, memory: there may be some again without a repair.
 _SCARCE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _DEFAULT_FLOOR = 64 << 20
 _DEFAULT_FILES = 1000
-#: Of a small file system the floor is at most this part.
+#: On a small file system the floor is a tenth of it.
 _PART = 10
 
 
@@ -22,18 +22,18 @@ def ran_out(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """What intake leaves free, so that the other stages can still record what they do.
+    """The space that intake leaves free, so that other stages can still record what they do.
 
     Args:
         root: a folder on the file system.
-        floor: bytes, or None for 64 MiB or a tenth of the file system, whichever is less.
+        floor: bytes; None means 64 MiB or a tenth of the file system, whichever is less.
     """
 
     root: str
     floor: int | None
 
     def check(self) -> None:
-        """Return if there is more than the floor.
+        """Return if there is at least the floor.
 
         Raises:
             NoRoom: there is less, in bytes or in files that could be created.

@@ -1,4 +1,4 @@
-"""Who else has it: one instance of a stage, and whether a producer still writes to a file."""
+"""Whether another process has it: the lock of a folder, or a file open for writing."""
 
 import errno
 import fcntl
@@ -10,7 +10,7 @@ from spoold.errors import TryLater
 def written_to_now(path: str) -> bool | None:
     """Whether any process has the file open for writing; None where that cannot be asked.
 
-    A read lease is granted only when nobody has; it is given back at once. Source: fcntl(2).
+    A read lease is granted only if none has; it is given back at once. Source: fcntl(2).
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -52,14 +52,14 @@ class FolderLock:
 
     @property
     def in_place(self) -> bool:
-        """Whether what is locked is still the folder of that name, and not one that was moved."""
+        """Whether the path still leads to the locked folder, and not to one put in its place."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Give it back; not holding it is fine."""
+        """Give the lock back, if it is held."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

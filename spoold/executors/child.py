@@ -1,6 +1,7 @@
-"""A process that was started → how it ended, with everything it started gone and its output kept.
+"""A started process → how it ended, with its process group gone and its output kept.
 
-What leaves the group with a session of its own escapes; the service's control group catches it.
+A process that gives itself a session of its own leaves the group; the service's control group
+still has it.
 """
 
 import os
@@ -16,13 +17,13 @@ from typing import IO, Literal
 
 from spoold.executors import Output
 
-#: Between SIGTERM and SIGKILL.
+#: Seconds between SIGTERM and SIGKILL.
 GRACE = 2.0
-#: For a killed process to be gone: more means that the kernel does not let go of it.
+#: Seconds for a killed process to be gone; after them the kernel does not let go of it.
 GONE = 5.0
-#: For what is left in the pipes, which an escaped process may hold open for ever.
+#: Seconds to read what is left in the pipes, which an escaped process may hold open for ever.
 DRAIN = 1.0
-#: How soon `stopping` is noticed; everything else wakes the selector itself.
+#: Seconds between two looks at `stopping`; everything else wakes the selector.
 _TICK = 0.1
 _CHUNK = 65_536
 
@@ -32,11 +33,11 @@ class Ending:
     """How a process ended.
 
     Attributes:
-        why: by itself, or what made us end it.
-        exit_code: when it exited.
-        signal: when a signal killed it.
-        lost: nobody knows either: it would not die, or somebody else took its status.
-        seconds: how long it took.
+        why: `exited` by itself, or why we ended it.
+        exit_code: if it exited.
+        signal: if a signal killed it.
+        lost: neither is known: it would not die, or its status was taken by another wait.
+        seconds: how long it ran.
     """
 
     why: Literal["exited", "timeout", "stopping"]
@@ -162,11 +163,11 @@ def supervise(
 ) -> Ending:
     """Feed and read a process that leads its own group until it ends or must end.
 
-    Whatever happens, the group is killed before this returns; and it returns a few seconds after
-    the timeout at the latest.
+    On every way out the group is killed first. Returns a few seconds after the timeout at the
+    latest.
 
     Args:
-        process: just started, unbuffered, with `start_new_session`; nothing else may wait for it.
+        process: from `begin`; nothing else may wait for it.
         stdin: what to write to it, if it has a pipe there.
         outputs: for its stdout and stderr, as far as these are pipes.
         timeout: in seconds.
@@ -176,7 +177,7 @@ def supervise(
     try:
         pump = _Pump(process, stdin, outputs)
     except OSError:  # no descriptor is left, or it is gone already where SIGCHLD is ignored
-        _end_unwatched(process)
+        _give_up(process)
         return Ending("exited", None, None, lost=True, seconds=time.monotonic() - started)
     try:
         end = pump.until(lambda: pump.exited, timeout, stopping)
@@ -194,7 +195,8 @@ def supervise(
     )
 
 
-def _end_unwatched(process: subprocess.Popen[bytes]) -> None:
+def _give_up(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that cannot be watched."""
     _kill(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GONE)
@@ -204,20 +206,20 @@ def _end_unwatched(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, int | None]:
-    """Kill what is left of the group, read what it has written; (exit code, signal)."""
-    # The leader is not yet waited for, so its number cannot belong to another group by now.
+    """Kill what is left of the group, read the rest, and return (exit code, signal)."""
+    # The leader has not been waited for, so its number cannot belong to another group yet.
     _kill(process.pid, signal.SIGKILL)
     try:
         pump.until(lambda: pump.exited, GONE)
         pump.until(pump.drained, DRAIN)
     finally:
-        ending = _reap(process, pump)
+        status = _reap(process, pump)
         pump.close()
-    return ending
+    return status
 
 
 def _kill(group: int, number: signal.Signals) -> None:
-    # Not permitted: all that is left of it runs as another user (sudo); it may end by itself.
+    # Not permitted: all that is left of the group runs as another user (sudo).
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
@@ -231,7 +233,7 @@ def _reap(process: subprocess.Popen[bytes], pump: _Pump) -> tuple[int | None, in
     except ChildProcessError:
         info = None
     if info is None:
-        process.returncode = 0  # or Popen would wait for a number that may be another process's
+        process.returncode = 0  # else Popen would wait for a pid that another process may have
         return None, None
     if info.si_code == os.CLD_EXITED:
         process.returncode = info.si_status

@@ -214,7 +214,7 @@ def test_the_doctor_finds_what_cannot_be_reached(unused_url, receiver):
 
 def test_the_doctor_does_not_wait_for_ever(raw_server, monkeypatch):
     """A server that does not answer a handshake is given up."""
-    monkeypatch.setattr("spoold.executors.hook.reach._PATIENCE", 0.2)
+    monkeypatch.setattr("spoold.executors.hook.reach._TIMEOUT", 0.2)
     url = raw_server(lambda _, stop: stop.wait())
     assert list(_doctor(url=url.replace("http:", "https:")).values()) == [False]
 

@@ -13,7 +13,7 @@ _SECRETS = frozenset(
 
 
 def parse(text: str) -> httpx.URL:
-    """Read an address with the parser that will also call it, so that both see the same host.
+    """Read an address with the same parser that the call uses, so that both see the same host.
 
     Raises:
         ValueError: it is malformed, ambiguous, or carries a secret.
@@ -30,13 +30,13 @@ def parse(text: str) -> httpx.URL:
         raise ValueError("the url must begin with http:// or https:// and a host")
     if url.port is not None and not 0 < url.port <= _HIGHEST_PORT:
         raise ValueError(f"the url's port must be between 1 and {_HIGHEST_PORT}")
-    # From the text, since the parser has already resolved what a receiver might resolve otherwise.
+    # From the text: the parser has resolved `..`, which a receiver may resolve in another way.
     authority, _, path = text.partition("?")[0].partition("://")[2].partition("/")
     if "@" in authority:
         raise ValueError("the url must not carry a user or password; use `token`")
     if "#" in text:
         raise ValueError("the url must not have a fragment (#)")
-    # A receiver may decode once more than it should, and some cut `;…` off a segment first.
+    # A receiver may decode twice, and some cut `;…` off a segment first.
     if re.search(r"%(25)*(2e|2f|5c|00)", path, re.IGNORECASE) or any(
         segment.split(";")[0] in {".", ".."} for segment in path.split("/")
     ):
@@ -51,7 +51,7 @@ def parse(text: str) -> httpx.URL:
 
 
 def allows(entry: str, url: httpx.URL) -> bool:
-    """Whether an entry of the allow-list covers an address: itself, or all below a final `/`."""
+    """Whether an entry of the allow-list is this address, or ends in `/` and begins it."""
     allowed = parse(entry)
     if (allowed.scheme, allowed.host, allowed.port) != (url.scheme, url.host, url.port):
         return False

@@ -1,4 +1,7 @@
-"""How calls to a destination ended → whether it is called now, or left to rest."""
+"""How calls to a destination ended → whether it is called now, or not for a while (it rests).
+
+A circuit breaker: some failures in a row open it, and after a rest one call, the probe, decides.
+"""
 
 import threading
 import time
@@ -14,7 +17,14 @@ LONGEST = 900.0
 
 @dataclass(slots=True)
 class _Condition:
-    """What is known of a destination that did not answer well the last time."""
+    """What is known of a destination whose last call failed; times are of the monotonic clock.
+
+    Attributes:
+        failures: in a row.
+        rest: seconds of the last rest.
+        rests_until: when the next probe may be made.
+        tried_until: when the probe that is on its way must have ended; 0 if there is none.
+    """
 
     failures: int = 0
     rest: float = 0.0
@@ -27,9 +37,9 @@ class Visit:
     """One call.
 
     Attributes:
-        is_probe: it is the one that finds out whether a rested destination is well again.
-        found_ill: what it found; None if that says nothing about the destination.
-        rests_for: seconds for which the destination rests now, because of this call.
+        is_probe: after a rest, this call finds out whether the destination is well again.
+        found_ill: what it found; None if the call says nothing about the destination.
+        rests_for: seconds of the rest that this call has begun; 0 for none.
     """
 
     is_probe: bool
@@ -42,8 +52,8 @@ class Health:
     """The destinations of one executor, each by itself, for as long as the process lives.
 
     Args:
-        after: so many failures in a row, and it is rested; 0 for never.
-        rest: seconds; twice as long each time it is found to be still ill.
+        after: how many failures in a row begin a rest; 0 for never.
+        rest: seconds of the first rest; each failed probe doubles it.
     """
 
     after: int
@@ -53,10 +63,10 @@ class Health:
 
     @contextmanager
     def visit(self, destination: str, seconds: float) -> Iterator[Visit]:
-        """For the time of a call, which may take so many seconds.
+        """The context of a call that takes at most `seconds`.
 
         Raises:
-            Transient: `resting`; it is not to be called now.
+            Transient: `resting`: the destination is not called now.
         """
         visit = Visit(self._enter(destination, seconds))
         try:
@@ -71,7 +81,7 @@ class Health:
                 return False
             left = known.rests_until - now
             if left <= 0:
-                # One call finds out; the others would only find out the same.
+                # While a probe is on its way, other calls would only find out the same.
                 left = known.tried_until - now
             if left <= 0:
                 known.tried_until = now + seconds
@@ -98,7 +108,7 @@ class Health:
     def _note_failure(self, known: _Condition, visit: Visit) -> None:
         if self._rests(known):
             if not visit.is_probe:
-                return  # it was on its way when the rest began, and tells nothing new
+                return  # this call was on its way when the rest began
             known.rest = min(2 * known.rest, max(LONGEST, self.rest))
         else:
             known.rest = self.rest

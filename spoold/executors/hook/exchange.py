@@ -13,20 +13,20 @@ from typing import Any, Literal
 import httpcore
 import httpx
 
-#: How soon a call notices that the service stops.
+#: Seconds between two looks at `stopping`.
 _TICK = 0.1
 
 
 @lru_cache
 def trust() -> ssl.SSLContext:
-    """Whom we believe to be who they say."""
-    # The system's certificates, not a package's: that is where an operator puts a private CA.
+    """The certificate authorities that are trusted."""
+    # Those of the system, where an operator puts a private CA, and not those of a package.
     # Loading them takes longer than a local call, hence the cache.
     return ssl.create_default_context()
 
 
 def _reason(error: BaseException) -> str:
-    # The system's own words end the chain; what wraps them says "all attempts failed".
+    # The innermost error has the system's own words; those around it say "all attempts failed".
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return str(error) or type(error).__name__
@@ -37,12 +37,13 @@ class Exchange:
     """A call, and after `perform` how it went.
 
     Attributes:
-        sent: nothing of the request, a part of it, or all was handed to the kernel.
-        status: of the answer, when its head arrived.
-        answer: at most the limit of its body, still encoded as it was sent.
-        truncated: there was more than that.
-        broken: what ended it before the answer was complete, or None.
-        detail: the same for a person.
+        sent: how much of the request was handed to the kernel.
+        status: of the answer, if its head arrived.
+        answer: its body up to the limit, still encoded as it was sent.
+        truncated: the body is longer than the limit.
+        broken: what ended the call before the answer was complete, or None.
+        detail: the same in words.
+        seconds: how long the call took.
     """
 
     method: str
@@ -63,18 +64,18 @@ class Exchange:
     def certainly_not_sent(self) -> bool:
         """Whether the far side cannot have seen the whole request.
 
-        A request that we cut off in the middle ourselves is not among these: the kernel may have
-        delivered the rest while the connection was being closed.
+        A request that we cut off in the middle ourselves may have been seen: the kernel may
+        deliver the rest while the connection is being closed.
         """
         return self.status is None and (
             self.sent == "nothing" or (self.sent == "part" and self.broken == "disconnected")
         )
 
     def perform(self, timeout: float, max_answer: int, stopping: threading.Event) -> None:
-        """Make the call; it ends after `timeout` whatever the far side does."""
-        trusted = trust()  # before the clock starts: it is not the far side's time
+        """Make the call; it ends after `timeout` seconds, whatever the far side does."""
+        trusted = trust()  # before the clock starts: loading them is not part of the call
         started = time.monotonic()
-        # Not asyncio.run: that waits for the resolver's thread, and so beyond any deadline.
+        # Not asyncio.run: it would wait for the resolver's thread beyond the deadline.
         loop = asyncio.new_event_loop()
         try:
             call = self._call(max_answer, trusted)
@@ -102,8 +103,8 @@ class Exchange:
         await call
 
     async def _call(self, max_answer: int, trusted: ssl.SSLContext) -> None:
-        # One client a call: a kept connection that the far side has closed meanwhile would turn
-        # "nothing happened" into "nobody knows". No proxies, .netrc or CA from the environment.
+        # One client a call: when the far side closes a kept connection, it cannot be known whether
+        # it saw the request. No proxies, .netrc or CA from the environment.
         transport = httpx.AsyncHTTPTransport(verify=trusted, trust_env=False)
         # httpx has no argument for this, httpcore has.
         transport._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
@@ -131,7 +132,7 @@ class Exchange:
                     if self.truncated:
                         break
         except Exception as error:  # noqa: BLE001 (whatever it is, `sent` says what it can have done)
-            # What breaks because we gave up is not the far side's doing.
+            # An error after we gave up is our own doing, and `broken` says so already.
             if not self.broken:
                 self.broken, self.detail = "disconnected", self._what_broke(error)
         finally:
@@ -140,20 +141,20 @@ class Exchange:
                 await self._stream.aclose()
 
     def _what_broke(self, error: Exception) -> str:
-        # Once the far side can speak, an error may quote it, and so anything that it was sent.
+        # After something was sent, an error may quote the far side, and so our secrets.
         if self.sent == "nothing":
             return _reason(error)
         broke = "the answer broke off or was no HTTP" if self.sent == "all" else "it broke off"
         return f"{broke} ({type(error).__name__})"
 
     def opened(self, stream: httpcore.AsyncNetworkStream) -> "_Whole":
-        """Called with the connection, and again when TLS is agreed on it."""
+        """Note a new connection, and the encrypted one in its place when TLS is agreed."""
         self._stream = _Whole(self, stream)
         return self._stream
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """Connections that send a request whole."""
+    """Makes connections that send a request with one call."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -167,10 +168,10 @@ class _Network(httpcore.AsyncNetworkBackend):
 
 
 class _Whole(httpcore.AsyncNetworkStream):
-    """Keeps what is written until an answer is asked for, then sends it with one call.
+    """A connection that keeps what is written until an answer is read, then sends it at once.
 
-    A process that is killed between two calls would have sent a request without its body, and a
-    careless receiver takes that for another one under the same key.
+    With two calls, a process that is killed in between has sent a request without its body, and a
+    careless receiver takes that for another request under the same key.
     """
 
     def __init__(self, exchange: Exchange, stream: httpcore.AsyncNetworkStream) -> None:

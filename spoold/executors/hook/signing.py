@@ -1,7 +1,7 @@
-"""A body and shared secrets → the headers by which a receiver knows that it is ours.
+"""A body and shared secrets → the headers by which a receiver verifies who sent it.
 
-As https://www.standardwebhooks.com has it. Each secret signs, so that both sides can change over
-to a new one while the old one still counts.
+The format is https://www.standardwebhooks.com. Each secret signs, so that both sides can change
+over to a new one while the old one still counts.
 """
 
 import base64
@@ -18,7 +18,7 @@ def signing_key(secret: str) -> bytes:
     """The key that a secret spells: base64, with or without `whsec_` before it.
 
     Raises:
-        ValueError: it is none; the message does not hold it.
+        ValueError: it is no such secret; the message does not quote it.
     """
     text = secret.removeprefix(_PREFIX).rstrip("=")
     try:
@@ -31,7 +31,7 @@ def signing_key(secret: str) -> bytes:
 
 
 def spellings(secret: str) -> list[str]:
-    """What must not be found in anything that is kept."""
+    """The texts by which a secret could be recognised in an answer."""
     key = signing_key(secret)
     text = secret.removeprefix(_PREFIX).rstrip("=")
     return [text, key.decode()] if key.isascii() else [text]

@@ -1,4 +1,4 @@
-"""Room: a floor that fits the file system, and errors that a stage waits out."""
+"""Free space: a floor that fits the file system, and errors that a stage waits out."""
 
 import errno
 import os
