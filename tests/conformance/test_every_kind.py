@@ -3,7 +3,6 @@
 import copy
 import inspect
 import re
-import time
 from typing import Any
 
 import orjson
@@ -54,10 +53,10 @@ def test_the_first_line_of_a_kind_is_its_arrow(kind):
 
 
 def test_a_kind_has_the_functions_of_the_contract(kind):
-    """The stage calls `check(params, config)`, `run(params, context)`, `probe(params, context)`."""
-    module = load(kind)
+    """It has `check(params, config)`, `run(params, context)`, `probe(params, context)` itself."""
+    own = vars(load(kind))
     for name, second in (("check", "config"), ("run", "context"), ("probe", "context")):
-        assert list(inspect.signature(getattr(module, name)).parameters) == ["params", second]
+        assert list(inspect.signature(own[name]).parameters) == ["params", second]
 
 
 @pytest.mark.parametrize("model", ["Config", "Params"])
@@ -120,10 +119,8 @@ def test_run_starts_nothing_while_the_service_stops(kind, stage):
     """When the service already stops, the attempt ends at once and may be repeated."""
     context = stage.context(_config(kind))
     context.stopping.set()
-    started = time.monotonic()
     outcome = _outcome(load(kind).run, _params(kind), context)
     assert type(outcome).__name__ == "Transient"
-    assert time.monotonic() - started < 2
     assert not stage.captures
 
 
