@@ -67,7 +67,7 @@ class Scope:
 
     @cached_property
     def activation(self) -> cel.Activation:
-        """The record in CEL's hands; what nobody looks at need not be converted."""
+        """The record, converted for CEL as far as the expressions look at it."""
         known = self.record if self._needs is None else pruned(self.record, self._needs)
         return _ENV.Activation({"record": known})
 

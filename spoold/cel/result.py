@@ -41,8 +41,8 @@ class Writer:
         Raises:
             EvalError: it is no JSON, or too large.
         """
-        # Asking a null for its value takes a reference from Python's None that nobody gave: before
-        # Python 3.12 a few thousand nulls end the process.
+        # Asking a null for its value takes a reference from Python's None that was never added:
+        # before Python 3.12 a few thousand nulls end the process.
         if kind == _NULL:
             return None
         if kind == _ERROR:

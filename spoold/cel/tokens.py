@@ -122,7 +122,7 @@ def keys_of(tokens: Sequence[Token]) -> tuple[str, ...]:
     return ()
 
 
-#: Keys of the record, each with what is needed below it; None is everything.
+#: Keys of the record, each with what is needed inside it; None is everything.
 Needs = dict[str, "Needs | None"]
 
 
@@ -151,9 +151,9 @@ def all_needs(several: Iterable[Needs | None]) -> Needs | None:
 
 def _both(one: Needs, other: Needs) -> Needs:
     found = dict(one)
-    for key, below in other.items():
-        here = found.get(key, below)
-        found[key] = None if here is None or below is None else _both(here, below)
+    for key, inner in other.items():
+        here = found.get(key, inner)
+        found[key] = None if here is None or inner is None else _both(here, inner)
     return found
 
 
@@ -162,8 +162,8 @@ def pruned(value: Any, needs: Needs) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: value[key] if below is None else pruned(value[key], below)
-        for key, below in needs.items()
+        key: value[key] if inner is None else pruned(value[key], inner)
+        for key, inner in needs.items()
         if key in value
     }
 

@@ -70,10 +70,19 @@ def load(
             user_of(name)
         except ValueError as error:
             problems.append(str(document.error(str(error), "executors", name)))
+    routes = _load_routes(file.parent / "routes.d", drafts, problems) if with_routes else []
+    if problems or settings is None:
+        raise ConfigError("\n".join(problems))
+    return Configuration(document, settings, tuple(routes))
+
+
+def _load_routes(
+    folder: Path, drafts: Mapping[Path, bytes], problems: list[str]
+) -> list[RouteFile]:
+    """The routes in the order of their file names, and what is wrong with them in `problems`."""
     routes: list[RouteFile] = []
     names: dict[str, Path] = {}
-    here = (file.parent / "routes.d").glob("[!.]*.toml")
-    for path in sorted({*here, *drafts}) if with_routes else ():
+    for path in sorted({*folder.glob("[!.]*.toml"), *drafts}):
         try:
             found = parse_toml(path, drafts[path]) if path in drafts else read_toml(path)
         except ConfigError as error:
@@ -82,15 +91,12 @@ def load(
         table = _validate(RouteTable, found, problems)
         if table is None:
             continue
-        if table.name in names:
-            problems.append(
-                str(found.error(f"the name {table.name!r} is taken by {names[table.name]}", "name"))
-            )
+        if first := names.get(table.name):
+            what = f"the name {table.name!r} is taken by {first}"
+            problems.append(str(found.error(what, "name")))
         names[table.name] = path
         routes.append(RouteFile(found, table))
-    if problems or settings is None:
-        raise ConfigError("\n".join(problems))
-    return Configuration(document, settings, tuple(routes))
+    return routes
 
 
 _M = TypeVar("_M", bound=BaseModel)

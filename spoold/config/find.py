@@ -19,7 +19,7 @@ def find(given: str | None) -> Path:
     """The configuration file: `given`, else the usual places.
 
     Raises:
-        ConfigError: there is none, or one in the working directory is somebody else's.
+        ConfigError: there is none, or one in the working directory is another user's.
     """
     if chosen := given or os.environ.get("SPOOLD_CONFIG"):
         return Path(chosen)
@@ -27,7 +27,7 @@ def find(given: str | None) -> Path:
     with suppress(RuntimeError):  # a user without a home
         places.insert(1, user_folder("XDG_CONFIG_HOME", ".config") / "spoold.toml")
     for place in places:
-        # Not `Path.is_file`: what is in somebody else's home is not for us.
+        # Not `Path.is_file`: that fails in the home of another user, which cannot be looked into.
         if os.path.isfile(place):
             if place == _HERE:
                 _must_be_own(place)

@@ -59,7 +59,7 @@ class HealthTable(_Table):
     """`[health]`: what `spoold health` does about containers that fail.
 
     Attributes:
-        inbox: the source that is asked for a restart; None to ask nobody.
+        inbox: the source that is asked for a restart; None to ask for none.
         failures: so many looks in a row must have failed.
         breaker: when to stop asking.
     """
@@ -73,7 +73,7 @@ class MetricsTable(_Table):
     """`[metrics]`: numbers for Prometheus.
 
     Attributes:
-        textfile: where they are written; None for `metrics/spoold.prom` below `runtime`.
+        textfile: where they are written; None for `metrics/spoold.prom` in `runtime`.
         interval: seconds between two writings.
         listen: `127.0.0.1:9464`, `[::1]:9464` or `unix:PATH` to serve them as well.
     """

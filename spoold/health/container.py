@@ -29,10 +29,10 @@ class Container:
             nothing counts neither way.
         since: when it began to fail.
         asked: when restarts were asked for, as far as the breaker counts them.
-        wishes: restarts ever asked for: the number of the last one.
+        wishes: restarts ever asked for: the number of the last one. The file has this name.
         note: why no restart is asked for, although it is time.
         stopped: a request has stopped it, so that it does not work is no failure.
-        worked: it has been seen to work. One that never did is missed by nobody when it is gone.
+        worked: it has been seen to work. One that never did is not missed when it is gone.
         gone: it was not there.
     """
 
@@ -190,6 +190,6 @@ class Transition(NamedTuple):
 
 
 def _was_started_since(at: str, check: Check) -> bool:
-    """Whether it was started after a restart was asked for, or nobody can say."""
+    """Whether it was started after a restart was asked for, or the engine does not tell."""
     started = check.started_at
     return started is None or request.parse_time(started) > request.parse_time(at)

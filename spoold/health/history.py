@@ -60,7 +60,7 @@ class History:
 def ended(spool: Spool) -> dict[str, dict[str, Ended]]:
     """What ended last, by executor and customer; not in the order in which it was asked for.
 
-    A stop of which nobody knows how it ended counts: it may have had its effect.
+    A stop in unknown/ counts: it may have had its effect.
     """
     by_executor: dict[str, dict[str, Ended]] = {}
     for place in (DONE, UNKNOWN):

@@ -55,13 +55,9 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
         StorageError: it is read-only, or a sync fails.
         PermissionError: this user may not write there.
     """
-    tmp = spool.path(Place("tmp"))
-    folders = {present(spool.path(place)) for place in spool.places()} - {spool.root}
-    if not everywhere:
-        # To write, and to see what is there: an inbox is only half open to most.
-        folders = {folder for folder in folders if os.access(folder, os.R_OK | os.W_OK | os.X_OK)}
-        if tmp not in folders:
-            return
+    tmp, folders = spool.path(Place("tmp")), _folders(spool, everywhere=everywhere)
+    if tmp not in folders and not everywhere:
+        return
     home = tmp if tmp in folders else spool.root
     kind = _kind(home)
     if kind == "btrfs":
@@ -82,6 +78,14 @@ def try_out(spool: Spool, *, everywhere: bool = True) -> Iterator[str]:
                 f"{kind} at {spool.root} does not tell who writes to a file (F_SETLEASE): "
                 "a half-written one is known by its age only"
             )
+
+
+def _folders(spool: Spool, *, everywhere: bool) -> set[str]:
+    """The folders that there are; unless `everywhere` only those that this user may write to."""
+    folders = {present(spool.path(place)) for place in spool.places()} - {spool.root}
+    # To see what is there as well: an inbox is only half open to most users.
+    may = os.R_OK | os.W_OK | os.X_OK
+    return {folder for folder in folders if everywhere or os.access(folder, may)}
 
 
 def present(folder: str) -> str:
@@ -207,7 +211,7 @@ def _mount_of(path: str) -> str:
 
 
 def _inside(root: str) -> list[str]:
-    """Mount points below a folder."""
+    """Mount points inside a folder."""
     root = os.path.realpath(root).rstrip("/")
     return [point for point in _mounts() if point.startswith(f"{root}/")]
 

@@ -19,7 +19,7 @@ from spoold.states import SEAL_KEY
 
 
 class Differs(SpooldError):
-    """What is on disk gives somebody more, or less, than the table."""
+    """The rights on disk are not those of the table."""
 
     exit_code = os.EX_NOPERM
 
@@ -75,7 +75,7 @@ def mend(root: str, table: list[Access]) -> None:
         PermissionError: only root can.
     """
     for entry in table:
-        with _below(root, entry.path) as descriptor:
+        with _folder_in(root, entry.path) as descriptor:
             _give(descriptor, _resolved(root, entry))
     key = _resolved(root, access.of_seal_key(SEAL_KEY))
     seal_key.ensure(root)
@@ -97,8 +97,8 @@ def mend(root: str, table: list[Access]) -> None:
 
 
 @contextmanager
-def _below(root: str, path: str) -> Iterator[int]:
-    """A folder below the root, made if it is missing; no part of its path is followed elsewhere.
+def _folder_in(root: str, path: str) -> Iterator[int]:
+    """A folder in the root, made if it is missing; no link in its path is followed.
 
     The users of stages own some of these folders, and could put a link in the place of one.
     """

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from spoold.host.permissions import Finding
 
-#: Permission bits that nobody but root may have.
+#: Permission bits that only root may have.
 NO_WRITE, NO_ACCESS = 0o022, 0o077
 
 

@@ -26,7 +26,7 @@ _HEAD = "# Written by `spoold check --permissions --fix`; a file 60-*.conf besid
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A file below /etc/systemd/system: its text, or what it links to; None where none may be."""
+    """A file in /etc/systemd/system: its text, or what it links to; None where none may be."""
 
     path: Path
     text: str | None = None
@@ -117,6 +117,6 @@ def _kind(kind: str) -> str:
 
 
 def _credentials(values: list[object]) -> str:
-    """What the executor's settings and its routes refer to; nobody else's service is given it."""
+    """What the executor's settings and its routes refer to; no other service gets it."""
     names = {ref.credential for ref in references(values) if ref.credential}
     return "".join(f"LoadCredential={name}:{_CREDENTIALS}/{name}\n" for name in sorted(names))

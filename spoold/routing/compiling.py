@@ -37,18 +37,8 @@ def compile_route(
         ConfigError: the first mistake, with its file and line.
     """
     table, compiler = file.table, _Compiler(file)
-    if table.source not in inboxes:
-        raise compiler.error(f"no source {table.source!r} is configured", "source")
-    if table.executor not in instances:
-        known = ", ".join(instances) or "none"
-        what = f"no executor {table.executor!r} is configured; there are: {known}"
-        raise compiler.error(what, "executor")
+    compiler.must_be_configured(inboxes, instances)
     instance = instances[table.executor]
-    keys = {
-        name: compiler.expression(name, text)
-        for name in _KEYS
-        if (text := getattr(table, name)) is not None
-    }
     targets = compiler.template({name: getattr(table, name) for name in _TARGETS})
     commands = [one.model_dump(exclude_none=True) for one in table.preflight]
     return Route(
@@ -60,7 +50,11 @@ def compile_route(
             for number, command in enumerate(commands)
         ),
         match=compiler.expression("match", table.match, boolean=True),
-        keys=keys,
+        keys={
+            name: compiler.expression(name, text)
+            for name in _KEYS
+            if (text := getattr(table, name)) is not None
+        },
         targets=targets,
         params=compiler.parameters(instance, table.params, targets, "params"),
         expires_after=(
@@ -79,6 +73,16 @@ class _Compiler:
         """An error at the line of a key."""
         key = ".".join(str(part) for part in path)
         return self.file.document.error(f"{key}: {what}", *path)
+
+    def must_be_configured(self, inboxes: dict[str, Inbox], instances: dict[str, Instance]) -> None:
+        """Refuse a source or an executor that does not exist."""
+        table = self.file.table
+        if table.source not in inboxes:
+            raise self.error(f"no source {table.source!r} is configured", "source")
+        if table.executor not in instances:
+            known = ", ".join(instances) or "none"
+            what = f"no executor {table.executor!r} is configured; there are: {known}"
+            raise self.error(what, "executor")
 
     def expression(self, key: str, text: str, *, boolean: bool = False) -> Expression:
         """One expression."""

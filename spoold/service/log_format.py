@@ -103,7 +103,7 @@ class _Line(logging.Formatter):
     """`13:05:01 intake  dispatch-…: message`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and what follows from an exception indented below it."""
+        """One line, and what follows from an exception indented under it."""
         about = record.__dict__.get("dispatch_id") or record.__dict__.get("file")
         message = record.getMessage()
         subject = f"{about}: " if about and str(about) not in message else ""

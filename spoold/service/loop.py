@@ -24,12 +24,12 @@ from spoold.stages.stage import Stage, StageContext, Step, earliest, seconds_unt
 
 log = logging.getLogger("spoold.service")
 
-#: A look that found nothing is followed by a pause of this many times what it took, so that
-#: somebody who keeps touching files cannot keep a processor busy.
+#: A step that moved nothing is followed by a pause of this many times what it took, so that a
+#: producer that keeps touching files cannot keep a processor busy.
 _REST = 2.0
 #: Seconds until a stage that ran out of room, or of anything else that may come back, tries again.
 _SCARCE_PAUSE = 1.0
-#: Seconds between two looks at how the stages do.
+#: Seconds between two updates of the heartbeats.
 _TICK = 0.5
 
 
@@ -47,19 +47,14 @@ def serve(
         The exit code: that of the first stage that failed, else 0.
     """
     failed: list[int] = []
-    watched: dict[str, list[threading.Event]] = {}
-    for stage in stages:
-        for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
-            watched.setdefault(folder, []).append(stage.context.wake)
-    watcher = Watcher(watched, context.arrivals)
-    tell = _Tell(stages)
+    watcher, neighbours = _watcher(stages, context), _Neighbours(stages)
     board = Board(stages, context.routing.config)
     reload = Reload(stages, context, board, load)
 
     def run(pulse: Pulse) -> None:
         stage = pulse.stage
         try:
-            guard(stage.name, lambda: _serve_one(pulse, watcher, tell), failed)
+            guard(stage.name, lambda: _serve_one(pulse, watcher, neighbours), failed)
         finally:
             if failed:
                 context.stop.set()
@@ -101,10 +96,19 @@ def guard(name: str, run: Callable[[], None], failed: list[int]) -> None:
         failed.append(os.EX_SOFTWARE)
 
 
-class _Tell:
-    """Wakes stages of this process for what another one has put into their folders.
+def _watcher(stages: Sequence[Stage], context: StageContext) -> Watcher:
+    """Watches the folders that each stage takes files from, and the root for HOLD."""
+    watched: dict[str, list[threading.Event]] = {}
+    for stage in stages:
+        for folder in [*map(stage.spool.path, stage.inputs()), stage.spool.root]:
+            watched.setdefault(folder, []).append(stage.context.wake)
+    return Watcher(watched, context.arrivals)
 
-    The kernel tells them too, some milliseconds later.
+
+class _Neighbours:
+    """Wakes stages of this process when another one has put a file into their folders.
+
+    The kernel would wake them too, some milliseconds later.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
@@ -113,14 +117,14 @@ class _Tell:
             for place in stage.inputs():
                 self._wake.setdefault(place, []).append(stage.context.wake)
 
-    def after(self, stage: Stage) -> None:
+    def wake_after(self, stage: Stage) -> None:
         touched, stage.spool.touched = stage.spool.touched, set()
         for place in touched:
             for event in self._wake.get(place, ()):
                 event.set()
 
 
-def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
+def _serve_one(pulse: Pulse, watcher: Watcher, neighbours: _Neighbours) -> None:
     stage = pulse.stage
     context = stage.context
     if not _stand_by(pulse):
@@ -134,12 +138,12 @@ def _serve_one(pulse: Pulse, watcher: Watcher, tell: _Tell) -> None:
         while not context.stop.is_set():
             context.wake.clear()
             pulse.beat()
-            _take_on(stage)
-            _mend(stage, folders)
+            _adopt_configuration(stage)
+            _check_folders(stage, folders)
             watcher.check()
             begun = time.monotonic()
             step = work.step()
-            tell.after(stage)
+            neighbours.wake_after(stage)
             if step is None:
                 context.stop.wait(_SCARCE_PAUSE)
                 continue
@@ -190,16 +194,16 @@ class _Work:
             log.error("%s waits: %s", self._stage.name, error)
 
 
-def _take_on(stage: Stage) -> None:
-    """The configuration as it was read again, if it was."""
+def _adopt_configuration(stage: Stage) -> None:
+    """Work by the configuration that was read again, if one was."""
     context = stage.context
     if context.offered:
         context.routing, context.offered = context.offered, None
         stage.adopt()
 
 
-def _mend(stage: Stage, folders: Sequence[str]) -> None:
-    """A folder that somebody removed is made again, and said; without its lock a stage stops."""
+def _check_folders(stage: Stage, folders: Sequence[str]) -> None:
+    """Make a removed folder again; stop the stage if the folder that it has locked was replaced."""
     if not stage.lock.in_place:
         raise StorageError(
             f"the folder that {stage.name} has locked was moved or removed, so that another "
@@ -221,7 +225,7 @@ def _stand_by(pulse: Pulse) -> bool:
                 pulse.say("standing-by", "another process runs it")
                 log.warning("%s runs here already; standing by", stage.name)
             pulse.beat()
-            _take_on(stage)
+            _adopt_configuration(stage)
             stage.context.stop.wait(0.2)
         else:
             pulse.say("starting")

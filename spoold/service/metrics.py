@@ -176,7 +176,7 @@ class _Quiet(WSGIRequestHandler):
         """Nothing: a scrape every few seconds is not worth a line."""
 
     def address_string(self) -> str:
-        """Who asks; on a Unix socket nobody has an address."""
+        """Who asks; a Unix socket has no address."""
         return "local"
 
 

@@ -81,11 +81,11 @@ class Watcher:
             self._wake(set())
 
     def _pass_on(self, stop: threading.Event) -> None:
-        """Wake whom a change may concern, until a folder is gone."""
+        """Wake the stages that a change may concern, until a folder is gone."""
         begun = False
         for changes in _changes(list(filter(os.path.isdir, self._folders)), stop):
             if not begun:
-                # What changed between the last scan and now was announced to nobody.
+                # A change between the last scan and now was not announced.
                 begun = True
                 self._wake(set())
                 self._works()
