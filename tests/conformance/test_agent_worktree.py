@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result, agent
 from spoold.executors.agent import worktree
-from tests.conformance.agents import config, gone, outcome, params
+from tests.conformance.agents import config, gone, outcome, params, until
 
 WRITES = "import os; open('REPORT.md', 'w').write(os.getcwd())"
 RAN = "open({!r}, 'w')"
@@ -45,7 +44,8 @@ def stuck(repository, tmp_path):
     """The same with a filter that does not end, and leaves its number and two others."""
     new = tmp_path / "new"
     starts = f"sleep 300 & echo $$ $! > {new}; setsid sh -c 'echo $$ >> {new}; exec sleep 300' &"
-    slow = f"{starts} sleep 0.5; mv {new} {tmp_path}/pids; sleep 40; cat"
+    all_three = f"until test $(wc -w < {new}) = 3; do sleep 0.05; done"
+    slow = f"{starts} {all_three}; mv {new} {tmp_path}/pids; sleep 40; cat"
     git(repository, "config", "filter.slow.smudge", slow)
     (repository / ".git/info/attributes").write_text("file filter=slow\n")
     return repository
@@ -66,12 +66,10 @@ def ended_while_git_works(stage, repository, tmp_path, end):
     found = []
     run = threading.Thread(target=lambda: found.append(start(stage, repository, context=context)))
     run.start()
-    until = time.monotonic() + 20
-    while not (tmp_path / "pids").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    until((tmp_path / "pids").exists)
     for event in end:
         getattr(context, event).set()
-    run.join(5)
+    run.join(60)
     assert found
     return found[0]
 
@@ -128,25 +126,18 @@ def test_a_cancel_ends_git_and_all_that_it_has_started(stage, tmp_path, stuck):
     assert nothing_is_left(stuck, tmp_path)
 
 
-def test_a_stop_of_the_service_hands_it_back(stage, tmp_path, stuck):
-    """It costs no try, and the next start makes the worktree of the same attempt."""
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_stop_of_the_service_hands_it_back(stage, tmp_path, stuck, monkeypatch, removed):
+    """It costs no try, and the next start makes the worktree of the same attempt.
+
+    What a stopped service could not remove of it is no obstacle.
+    """
+    if not removed:
+        monkeypatch.setattr(worktree._Git, "remove", lambda *_: None)
     ended = ended_while_git_works(stage, stuck, tmp_path, ["stopping"])
     assert (type(ended), ended.code) == (Transient, "interrupted")
     assert (ended.counts, ended.retry_after) == (False, 0)
-    assert nothing_is_left(stuck, tmp_path)
-    git(stuck, "config", "--unset", "filter.slow.smudge")
-    stage.numbers = itertools.count(1)
-    assert isinstance(start(stage, stuck), Result)
-
-
-def test_what_a_stopped_service_could_not_remove_is_removed_later(
-    stage, tmp_path, stuck, monkeypatch
-):
-    """A half-made worktree of the same attempt is no obstacle to it."""
-    monkeypatch.setattr(worktree._Git, "remove", lambda *_: None)
-    ended = ended_while_git_works(stage, stuck, tmp_path, ["stopping"])
-    assert ended.code == "interrupted"
-    assert not nothing_is_left(stuck, tmp_path)
+    assert nothing_is_left(stuck, tmp_path) == removed
     monkeypatch.undo()
     git(stuck, "config", "--unset", "filter.slow.smudge")
     stage.numbers = itertools.count(1)
@@ -155,11 +146,9 @@ def test_what_a_stopped_service_could_not_remove_is_removed_later(
 
 def test_a_deadline_ends_git_and_all_that_it_has_started(stage, tmp_path, stuck):
     """Making the worktree has its own deadline and says so; no agent has been started then."""
-    began = time.monotonic()
     ended = start(stage, stuck, timeout="2s")
     assert (type(ended), ended.code) == (Permanent, "worktree-timeout")
     assert "after 2 s" in ended.summary
-    assert time.monotonic() - began < 10
     assert nothing_is_left(stuck, tmp_path)
 
 
@@ -227,9 +216,10 @@ def test_an_agent_that_cannot_be_started_names_the_folder_of_the_worktree(
 # A folder in the repository
 
 
-@pytest.mark.parametrize("name", ["a/b", "a//b/", "a/../a/b"])
-def test_it_starts_in_the_same_folder_of_the_worktree(stage, repository, name):
-    """An agent for a part of a repository works in that part, and its evidence is there."""
+@pytest.mark.parametrize("name", ["a/b", "a//b/", "a/../a/b", "../link"])
+def test_it_starts_in_the_same_folder_of_the_worktree(stage, tmp_path, repository, name):
+    """An agent for a part of a repository, by whatever name, works in that part of its own."""
+    (tmp_path / "link").symlink_to(repository / "a/b")
     context = stage.context(None)
     ended = start(stage, f"{repository}/{name}", context=context)
     where = Path(ended.details["cwd"])
@@ -259,12 +249,6 @@ def test_an_agent_that_hides_where_it_worked_is_judged_all_the_same(stage, repos
     given = {"worktree": True, "evidence": {"file": "REPORT.md"}}
     found = agent.probe(params(context.config, repository, **given), context)
     assert found.details["cwd"] == where
-
-
-def test_a_folder_reached_through_a_link_is_the_one_in_the_repository(stage, tmp_path, repository):
-    """What counts is where the folder is, by whatever name."""
-    (tmp_path / "link").symlink_to(repository / "a/b")
-    assert start(stage, tmp_path / "link").details["cwd"].endswith("/a/b")
 
 
 def test_a_folder_that_is_not_in_the_commit_is_an_error(stage, tmp_path, stuck):

@@ -184,27 +184,37 @@ def test_a_route_may_choose_another_image(tmp_path):
     assert (params["image"], params["port"]) == ("other:2", 5005)
 
 
-def test_what_was_approved_is_what_would_be_asked_for_today():
+@pytest.mark.parametrize("action", ["create", "delete", "restart", "stop", "start", "health-check"])
+def test_what_was_approved_is_what_would_be_asked_for_today(action):
     """Completing what is complete changes nothing, for every action."""
-    for action in ("create", "delete", "restart", "stop", "start", "health-check"):
-        once = whole(action=action, customer="a1", plan="starter")
-        assert whole(**once) == once
+    once = whole(action=action, customer="a1", plan="starter")
+    assert whole(**once) == once
 
 
-def test_a_plan_that_has_changed_since_is_noticed():
-    """Limits that were approved and are not the plan's any more are refused, not replaced."""
-    once = whole(action="create", customer="a1", plan="starter")
-    richer = settings(plans={"starter": {"cpus": 4.0, "memory": "8G"}})
-    with pytest.raises(ValueError, match="limits"):
-        whole(richer, **once)
+PRO = {"action": "create", "customer": "a1", "plan": "pro"}
+ONE_PLAN = settings(plans={"starter": {"cpus": 0.5, "memory": "64M"}})
 
 
-def test_plans_of_a_configuration_are_all_there_are():
-    """Even one table of a plan replaces all that are there without any."""
-    table = settings(plans={"starter": {"cpus": 0.5, "memory": "64M"}})
-    assert whole(table, action="create", customer="a1", plan="starter")["limits"]
-    with pytest.raises(ValueError, match="Unknown plan: pro; there are starter"):
-        whole(table, action="create", customer="a1", plan="pro")
+@pytest.mark.parametrize(
+    ("config", "given", "said"),
+    [
+        (settings(plans={"pro": {"cpus": 4.0, "memory": "8G"}}), whole(**PRO), "limits is"),
+        (ONE_PLAN, PRO, "Unknown plan: pro; there are starter"),
+        (Config(), PRO, "needs an image"),
+        *((settings(), {**PRO, "port": port}, "is not among 5000-14999")
+          for port in (4999, 15000, 22, 0, -1)),
+    ],
+)  # fmt: skip
+def test_an_action_that_no_configuration_allows_is_refused(config, given, said):
+    """Limits that were approved and have changed since; another plan, no image, another port."""
+    with pytest.raises(ValueError, match=said):
+        whole(config, **given)
+
+
+def test_an_action_that_the_configuration_allows_is_made():
+    """A plan that is configured, and the ports at both ends of the range."""
+    assert whole(ONE_PLAN, **{**PRO, "plan": "starter"})["limits"]
+    assert [whole(**PRO, port=port)["port"] for port in (5000, 14999)] == [5000, 14999]
 
 
 def test_one_lane_a_customer():
@@ -221,17 +231,12 @@ def test_one_lane_a_customer():
 def test_the_plans_that_are_there_without_any_configuration():
     """starter, pro and enterprise, of each of which half is reserved."""
     limits = {name: plan.limits().model_dump() for name, plan in PLANS.items()}
+    keys = ("cpus", "memory", "reserved_cpus", "reserved_memory")
     assert limits == {
-        "starter": {
-            "cpus": 0.5, "memory": "512M", "reserved_cpus": 0.25, "reserved_memory": "256M",
-        },
-        "pro": {
-            "cpus": 1.0, "memory": "1024M", "reserved_cpus": 0.5, "reserved_memory": "512M",
-        },
-        "enterprise": {
-            "cpus": 2.0, "memory": "2048M", "reserved_cpus": 1.0, "reserved_memory": "1G",
-        },
-    }  # fmt: skip
+        "starter": dict(zip(keys, (0.5, "512M", 0.25, "256M"), strict=True)),
+        "pro": dict(zip(keys, (1.0, "1024M", 0.5, "512M"), strict=True)),
+        "enterprise": dict(zip(keys, (2.0, "2048M", 1.0, "1G"), strict=True)),
+    }
     own = Plan(cpus=1.0, memory="1G", reserved_cpus=0.1, reserved_memory="100M").limits()
     assert (own.reserved_cpus, own.reserved_memory) == (0.1, "100M")
 
@@ -242,67 +247,39 @@ def test_memory_is_read_as_docker_reads_it(text):
     assert parse_memory(text) == parse_bytes(text)
 
 
+PLAN = {"cpus": 0.5, "memory": "64M"}
+
+
 @pytest.mark.parametrize(
-    "bad",
+    ("name", "bad"),
     [
-        {"plans": {}},
-        {"plans": {"x": {"cpus": 0, "memory": "512M"}}},
-        {"plans": {"x": {"cpus": 0.5, "memory": "512X"}}},
-        {"plans": {"x": {"cpus": 0.5, "memory": "1M"}}},
-        {"plans": {"x": {"cpus": 0.5, "memory": "64M", "reserved_memory": "65M"}}},
-        {"plans": {"x": {"cpus": 0.5, "memory": "64M", "reserved_cpus": 0.6}}},
-        {"plans": {"a b": {"cpus": 0.5, "memory": "64M"}}},
-        {"ports": "5000"},
-        {"ports": "0-10"},
-        {"ports": "6000-5000"},
-        {"ports": "60000-70000"},
-        {"container_port": 0},
-        {"publish": "everywhere"},
-        {"subnets": "10.213.0.1/16"},
-        {"subnets": "10.213.0.0/29"},
-        {"subnet_size": 31},
-        {"restart": "on-failure"},
-        {"restart": "on-failure:0"},
-        {"restart": "sometimes"},
-        {"health": {"command": []}},
-        {"health": {"command": ["curl", "x"]}},
-        {"health": {"command": ["CMD-SHELL", "a", "b"]}},
-        {"health": {"command": ["CMD", "true"], "interval": "0s"}},
-        {"environment": {"CUSTOMER_ID": "x"}},
-        {"environment": {"A=B": "x"}},
-        {"environment": {"A": "x\0y"}},
-        {"environment": {"A": {"env": "X", "file": "y"}}},
-        {"engine": "http://127.0.0.1"},
-        {"engine": "unix://docker.sock"},
-        {"name_prefix": ""},
-        {"name_prefix": "../"},
-        {"network_prefix": " "},
-        {"labels": {"customer": "x", "plan": "x"}},
-        {"labels": {"customer": "spoold.dispatch_id"}},
-        {"compose_dir": "here"},
-        {"image": "two words"},
+        ("plans", [{}, {"a b": PLAN}, *({"x": PLAN | wrong} for wrong in (
+            {"cpus": 0}, {"memory": "512X"}, {"memory": "1M"}, {"reserved_memory": "65M"},
+            {"reserved_cpus": 0.6}))]),
+        ("ports", ["5000", "0-10", "6000-5000", "60000-70000"]),
+        ("container_port", [0]),
+        ("publish", ["everywhere"]),
+        ("subnets", ["10.213.0.1/16", "10.213.0.0/29"]),
+        ("subnet_size", [31]),
+        ("restart", ["on-failure", "on-failure:0", "sometimes"]),
+        ("health", [{"command": command} for command in (
+            [], ["curl", "x"], ["CMD-SHELL", "a", "b"])]),
+        ("health", [{"command": ["CMD", "true"], "interval": "0s"}]),
+        ("environment", [{"CUSTOMER_ID": "x"}, {"A=B": "x"}, {"A": "x\0y"},
+                         {"A": {"env": "X", "file": "y"}}]),
+        ("engine", ["http://127.0.0.1", "unix://docker.sock"]),
+        ("name_prefix", ["", "../"]),
+        ("network_prefix", [" "]),
+        ("labels", [{"customer": "x", "plan": "x"}, {"customer": "spoold.dispatch_id"}]),
+        ("compose_dir", ["here"]),
+        ("image", ["two words"]),
     ],
-)
-def test_a_setting_that_no_engine_would_take_is_refused(bad):
+)  # fmt: skip
+def test_a_setting_that_no_engine_would_take_is_refused(name, bad):
     """Mistakes of a configuration are found when it is loaded, not when it is needed."""
-    with pytest.raises(ValidationError):
-        settings(**bad)
-
-
-def test_a_port_must_be_in_the_range():
-    """A record can ask for a port of the range, and for no other."""
-    given = {"action": "create", "customer": "a", "plan": "pro"}
-    assert whole(**given, port=5000)["port"] == 5000
-    assert whole(**given, port=14999)["port"] == 14999
-    for port in (4999, 15000, 22, 0, -1):
-        with pytest.raises(ValueError, match="is not among 5000-14999"):
-            whole(**given, port=port)
-
-
-def test_a_create_needs_an_image():
-    """Without one from the route or the executor there is nothing to run."""
-    with pytest.raises(ValueError, match="needs an image"):
-        whole(Config(), action="create", customer="a", plan="pro")
+    for value in bad:
+        with pytest.raises(ValidationError):
+            settings(**{name: value})
 
 
 def test_the_doctor_says_what_is_missing(tmp_path):
@@ -317,11 +294,8 @@ def test_the_doctor_says_what_is_missing(tmp_path):
     docker, missing = container.doctor(config, secret)
     assert (docker.what, docker.ok) == ("docker", False)
     assert "No such file" in docker.detail
-    assert (missing.what, missing.ok, missing.detail) == (
-        "secret DATABASE_URL",
-        False,
-        "DB is not set.",
-    )
+    said = ("secret DATABASE_URL", False, "DB is not set.")
+    assert (missing.what, missing.ok, missing.detail) == said
 
 
 def test_looking_at_a_configuration_loads_no_docker():

@@ -85,6 +85,8 @@ def call(fake, stage):
             engine.meanwhile = context.cancelled.set
         else:
             context.cancelled.set()
+            if how is container.run:
+                context.stopping.set()
         with pytest.raises((Permanent, Transient, OutcomeUnknown)) as raised:
             how(Params.model_validate(complete(given, config, {})), context)
         return raised.value
@@ -92,42 +94,35 @@ def call(fake, stage):
     return act
 
 
-def test_what_a_create_has_made_is_removed(call, stage):
-    """A container or a network that its tries have left goes, and the result says so."""
-    engine = Engine(stage.dispatch_id, stage.dispatch_id)
+OURS, THEIRS = "ours", "d-other"
+ACTIONS = ("delete", "restart", "stop", "start")
+KEPT = ("container customer-a1", f"network {NETWORK}")
+
+
+@pytest.mark.parametrize(
+    ("has", "ends", "said", "left"),
+    [
+        ((OURS, OURS, {}), Permanent,
+         f"Removed again: container customer-a1, network {NETWORK}.", (None, None)),
+        ((None, OURS, {"keeps": True}), Permanent,
+         f"Could not be removed: network {NETWORK} (The engine would not", (None, OURS)),
+        ((THEIRS, THEIRS, {}), Transient, "Nothing is there", (THEIRS, THEIRS)),
+        ((THEIRS, OURS, {"mode": "gone"}), Transient, "Nothing is there", (THEIRS, OURS)),
+    ],
+    ids=["removed", "kept by the engine", "others'", "network that another has come into"],
+)  # fmt: skip
+def test_what_a_create_has_made_is_removed_and_nothing_else(call, stage, has, ends, said, left):
+    """What its tries have left goes, what cannot go is named, and what others made stays."""
+    ids = {OURS: stage.dispatch_id}
+    *made, settings = has
+    engine = Engine(*(ids.get(one, one) for one in made))
+    vars(engine).update(settings)
     ended = call(container.take_back, engine, "create")
-    assert (type(ended), ended.code) == (Permanent, "cancelled")
-    assert f"Removed again: container customer-a1, network {NETWORK}." in ended.summary
-    assert (engine.container, engine.network) == (None, None)
-
-
-def test_what_cannot_be_removed_is_told(call, stage):
-    """What the engine keeps is named, with its reason, in words and as data."""
-    engine = Engine(None, stage.dispatch_id)
-    engine.keeps = True
-    ended = call(container.take_back, engine, "create")
-    assert (type(ended), ended.code) == (Permanent, "cancelled")
-    assert f"Could not be removed: network {NETWORK}" in ended.summary
-    assert "active endpoints" in ended.summary
-    assert len(ended.details["left"]) == 1
-
-
-def test_what_others_have_made_stays(call):
-    """Without anything of its own in the engine, nothing was done, and nothing is touched."""
-    engine = Engine("d-other", "d-other")
-    ended = call(container.take_back, engine, "create")
-    assert type(ended) is Transient
-    assert "Nothing is there" in ended.summary
-    assert (engine.container, engine.network) == ("d-other", "d-other")
-
-
-def test_a_network_that_another_has_come_into_stays(call, stage):
-    """A container that was made with another network, and is in this request's now, keeps it."""
-    engine = Engine("d-other", stage.dispatch_id)
-    engine.mode = "gone"
-    ended = call(container.take_back, engine, "create")
-    assert type(ended) is Transient
-    assert engine.network == stage.dispatch_id
+    assert (type(ended), ended.code) == (ends, "cancelled")
+    assert said in ended.summary
+    left_over = str(ended.details.get("left", ""))
+    assert ("active endpoints" in left_over) == ("Could not" in said)
+    assert (engine.container, engine.network) == tuple(ids.get(one, one) for one in left)
 
 
 def test_an_engine_that_is_away_leaves_it_to_a_person(call):
@@ -137,67 +132,55 @@ def test_an_engine_that_is_away_leaves_it_to_a_person(call):
     assert "cannot be reached" in ended.summary
     assert "a `delete` of a1 removes them" in ended.summary
     assert "asked again" not in ended.summary
-    assert ended.details["left"] == ["container customer-a1", f"network {NETWORK}"]
+    assert tuple(ended.details["left"]) == KEPT
     ended = call(container.take_back, None, "restart")
     assert (type(ended), ended.code) == (OutcomeUnknown, "cancelled")
     assert "customer-a1 cannot be looked at" in ended.summary
 
 
-@pytest.mark.parametrize("action", ["delete", "restart", "stop", "start"])
-def test_what_cannot_be_undone_is_looked_at(call, action):
-    """A try may have had its effect: a person is told how the container is now, if it is."""
-    ended = call(container.take_back, Engine("d-other"), action)
-    assert (type(ended), ended.code) == (OutcomeUnknown, "cancelled")
-    assert "customer-a1 is running (starting) now" in ended.summary
-    ended = call(container.take_back, Engine(), action)
-    assert "customer-a1 is not there now" in ended.summary
-
-
-@pytest.mark.parametrize("action", ["delete", "restart", "stop", "start"])
-def test_a_container_of_a_stranger_says_nothing_of_ours(call, action):
-    """Where a stranger has the name by now, nobody knows what a try had done to ours."""
-    engine = Engine("d-other")
-    engine.labels = {}
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    ("made_by", "labels", "said"),
+    [
+        (THEIRS, None, "customer-a1 is running (starting) now"),
+        (None, None, "customer-a1 is not there now"),
+        (THEIRS, {}, "spoold did not make"),
+    ],
+)
+def test_what_cannot_be_undone_is_looked_at(call, action, made_by, labels, said):
+    """A try may have had its effect: a person is told how the container is now, if it is ours."""
+    engine = Engine(made_by)
+    engine.labels = labels
     ended = call(container.take_back, engine, action)
     assert (type(ended), ended.code) == (OutcomeUnknown, "cancelled")
-    assert "spoold did not make" in ended.summary
+    assert said in ended.summary
 
 
 def test_a_look_leaves_nothing(call):
     """A health check that is cancelled has done nothing."""
-    ended = call(container.take_back, None, "health-check")
-    assert type(ended) is Transient
+    assert type(call(container.take_back, None, "health-check")) is Transient
 
 
-def test_an_engine_that_goes_away_while_a_create_is_cancelled_hides_nothing(call, stage):
-    """Cancelled while it runs, a create that cannot be ended properly is not said to be nothing."""
-    engine = Engine(stage.dispatch_id, stage.dispatch_id)
-    ended = call(container.run, engine, "create", during=True)
-    assert (type(ended), ended.code) == (OutcomeUnknown, "cancelled")
-    assert "shutting down" in ended.summary
-    assert ended.details["left"]
-
-
-def test_what_is_cancelled_before_its_next_try_begins_is_taken_back(fake, stage):
-    """A cancel that comes between the claim and the try leaves nothing of the tries before."""
-    engine = Engine(stage.dispatch_id)
-    config = Config(engine=fake(engine.answer), image="app:1")
-    given = {"action": "create", "customer": "a1", "plan": "starter"}
-    context = stage.context(config)
-    context.cancelled.set()
-    context.stopping.set()
-    with pytest.raises(Permanent, match="Removed again"):
-        container.run(Params.model_validate(complete(given, config, {})), context)
-    assert engine.container is None
-
-
-@pytest.mark.parametrize("how", [container.probe, container.resume])
-def test_what_a_dead_executor_has_left_is_removed_too(call, stage, how):
-    """Cancelled before anybody has found out what a crash had left, that is removed."""
-    engine = Engine(None, stage.dispatch_id)
-    ended = call(how, engine, "create")
-    if how is container.probe:
-        assert (type(ended), ended.code) == (Permanent, "cancelled")
-        assert engine.network is None
+@pytest.mark.parametrize(
+    ("how", "during", "made", "ends"),
+    [
+        (container.run, True, (OURS, OURS), OutcomeUnknown),
+        (container.run, False, (OURS, None), Permanent),
+        (container.probe, False, (None, OURS), Permanent),
+        (container.resume, False, (None, OURS), OutcomeUnknown),
+    ],
+    ids=["while it runs, and the engine goes away", "before its next try", "probe", "resume"],
+)
+def test_a_create_that_is_cancelled_anywhere_leaves_nothing_untold(
+    call, stage, how, during, made, ends
+):
+    """What it has made is removed; where the engine goes away meanwhile, it is told."""
+    engine = Engine(*(one and stage.dispatch_id for one in made))
+    ended = call(how, engine, "create", during=during)
+    assert (type(ended), ended.code) == (ends, "cancelled")
+    if ends is OutcomeUnknown:
+        assert "shutting down" in ended.summary
+        assert ended.details["left"]
     else:
-        assert type(ended) is OutcomeUnknown
+        assert "Removed again" in ended.summary
+        assert (engine.container, engine.network) == (None, None)

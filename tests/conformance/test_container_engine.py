@@ -130,26 +130,25 @@ def test_hiding_leaves_the_rest():
 # Ports and subnets
 
 
-def world(engine=None, **more):
-    """A world whose engine is a stand-in."""
-    config = Config.model_validate({"image": "app:1", **more.pop("config", {})})
-    given = {"action": "create", "customer": "a1", "plan": "starter", **more}
-    params = Params.model_validate(complete(given, config, {}))
-    context = SimpleNamespace(config=config, dispatch_id="d-1", secret=lambda _: TOKEN)
-    stand_in = engine or SimpleNamespace(
-        version=(1, 41), hidden=Hidden(), is_local=False, containers=lambda *_: [], networks=list
-    )
-    return World(stand_in, params, context)
-
-
-def engine_with(containers=(), networks=(), inspected=None, *, local=False):
+def engine_with(containers=(), networks=(), inspected=None, *, local=False, version=(1, 41)):
     """A stand-in that has these."""
     return SimpleNamespace(
         containers=lambda *_: list(containers),
         networks=lambda: list(networks),
         container=lambda _: inspected,
         is_local=local,
+        version=version,
+        hidden=Hidden(),
     )
+
+
+def world(engine=None, **more):
+    """A world whose engine is a stand-in."""
+    config = Config.model_validate({"image": "app:1", **more.pop("config", {})})
+    given = {"action": "create", "customer": "a1", "plan": "starter", **more}
+    params = Params.model_validate(complete(given, config, {}))
+    context = SimpleNamespace(config=config, dispatch_id="d-1", secret=lambda _: TOKEN)
+    return World(engine or engine_with(), params, context)
 
 
 def test_every_way_to_have_a_port_counts():
@@ -167,31 +166,27 @@ def test_every_way_to_have_a_port_counts():
     }
     bound = {"HostConfig": {"PortBindings": bindings}}
     found = world(engine_with(containers, inspected=bound))
-    assert dict(ports.ports_of(found)) == {
-        5000: "container a",
-        5001: "container b",
-        5002: "container c",
-        5005: "container c",
-        5006: "container c",
-    }
-    assert ports.free_port(found, ()) == 5003
-    assert ports.free_port(found, {5003, 5007}) == 5004
-    assert ports.free_port(found, {5003, 5004}) == 5007
+    names = {5000: "a", 5001: "b", 5002: "c", 5005: "c", 5006: "c"}
+    assert dict(ports.ports_of(found)) == {port: f"container {n}" for port, n in names.items()}
+    for lost, free in (((), 5003), ({5003, 5007}, 5004), ({5003, 5004}, 5007)):
+        assert ports.free_port(found, lost) == free
 
 
 def test_a_port_with_a_listener_is_not_free():
     """On this machine the lowest port on which nobody listens is given."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        found = world(engine_with(local=True), config={"ports": f"{port}-{port + 50}"})
-        assert port < ports.free_port(found, ()) <= port + 50
-        assert ports.free_port(world(engine_with(), config={"ports": f"{port}-{port}"}), ()) == port
-        alone = world(engine_with(local=True), config={"ports": f"{port}-{port}"})
+
+        def free(last, *, local=True, **asked):
+            table = {"ports": f"{port}-{last}"}
+            return ports.free_port(world(engine_with(local=local), config=table, **asked), ())
+
+        assert port < free(port + 50) <= port + 50
+        assert free(port, local=False) == port
         with pytest.raises(Transient, match="No port of"):
-            ports.free_port(alone, ())
-        asked = world(engine_with(local=True), config={"ports": "1-65535"}, port=port)
+            free(port)
         with pytest.raises(Permanent, match="a process of this machine"):
-            ports.free_port(asked, ())
+            free(port, port=port)
     assert ports.can_bind("127.0.0.1", port)
 
 
@@ -238,20 +233,18 @@ def found_with(health="starting", **check):
     return Found({"State": {"Status": "running", "Health": {"Status": health}}, "Config": config})
 
 
-def test_the_engines_first_check_is_never_missed():
+@pytest.mark.parametrize(
+    ("version", "start_interval", "seconds"), [((1, 41), None, 35), ((1, 44), 1_000_000_000, 6)]
+)
+def test_the_engines_first_check_is_never_missed(version, start_interval, seconds):
     """As configured in the contract the first check ends after 35 s, and the deadline is later.
 
     An engine that makes checks soon after the start needs no such patience.
     """
-    here = world(config=TABLE)
+    here = world(engine_with(version=version), config=TABLE)
     health = container_spec(here, 5000, "net", {})["Healthcheck"]
-    assert "StartInterval" not in health
-    assert ready._first_check(here, found_with(**health)) == 35
-    newer = world(config=TABLE)
-    newer.engine.version = (1, 44)
-    health = container_spec(newer, 5000, "net", {})["Healthcheck"]
-    assert health["StartInterval"] == 1_000_000_000
-    assert ready._first_check(newer, found_with(**health)) == 6
+    assert health.get("StartInterval") == start_interval
+    assert ready._first_check(here, found_with(**health)) == seconds
     assert ready._first_check(here, found_with()) == 60
 
 
@@ -278,28 +271,19 @@ def test_the_compose_file_says_what_runs(tmp_path):
     assert json.dumps(TOKEN)[1:-1] not in text
     read = yaml.safe_load(text)
     assert read["name"] == "customer-a1"
-    assert read["networks"]["customer"] == {
-        "name": "mission-control-network-a1",
-        "driver": "bridge",
-        "ipam": {"config": [{"subnet": "10.213.0.0/28"}]},
-    }
+    ipam = {"config": [{"subnet": "10.213.0.0/28"}]}
+    network = {"name": "mission-control-network-a1", "driver": "bridge", "ipam": ipam}
+    assert read["networks"]["customer"] == network
     service = read["services"]["customer-a1"]
-    assert service["environment"] == {
-        "on": "1",
-        "PRICE": "5$$ \u2028\x85 ä 😀\n#:{",
-        "DB": "${DB}",
-        "CUSTOMER_ID": "a1",
-    }
+    price = "5$$ \u2028\x85 ä 😀\n#:{"
+    variables = {"on": "1", "PRICE": price, "DB": "${DB}", "CUSTOMER_ID": "a1"}
+    assert service["environment"] == variables
     assert service["ports"] == ["127.0.0.1:5000:3000/tcp"]
     assert service["restart"] == "on-failure:5"
     assert service["labels"]["openclaw.port"] == "5000"
-    assert service["healthcheck"] == {
-        "test": ["CMD", "curl", "$$X"],
-        "interval": "30s",
-        "timeout": "5s",
-        "retries": 3,
-        "start_period": "10s",
-    }
+    test = ["CMD", "curl", "$$X"]
+    times = {"interval": "30s", "timeout": "5s", "retries": 3, "start_period": "10s"}
+    assert service["healthcheck"] == {"test": test, **times}
     assert service["deploy"]["resources"] == {
         "limits": {"cpus": "0.5", "memory": "512M"},
         "reservations": {"cpus": "0.25", "memory": "256M"},

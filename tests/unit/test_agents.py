@@ -194,6 +194,17 @@ def test_a_lane_does_not_depend_on_where_links_lead(tmp_path):
 # What is heard of it
 
 
+def heard(*lines):
+    """Cost, turns and value under `result` after these lines, given as bytes or as data."""
+    usage = Usage("result")
+    for line in lines:
+        usage.feed((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+    usage.end()
+    assert usage.turns is None or type(usage.turns) is int
+    orjson.dumps([usage.cost, usage.turns], option=orjson.OPT_STRICT_INTEGER)
+    return usage.cost, usage.turns, usage.value
+
+
 @given(st.lists(st.integers(1, 60)))
 def test_output_is_read_the_same_however_it_is_cut(cuts):
     """Lines that come in pieces say what they say whole."""
@@ -209,114 +220,94 @@ def test_output_is_read_the_same_however_it_is_cut(cuts):
     assert (usage.cost, usage.turns, usage.value) == (2.25, 2, "ü fine")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [b"[" * 100_000, b'{"a":' * 100_000, b'{"total_cost_usd": 1e999}', b'{"total_cost_usd": true}',
-     b'{"total_cost_usd": -5}', b'{"num_turns": "three"}', b"\xff\xfe{", b'{"type": ["a"]}',
-     b'{"total_cost_usd": NaN}', b'{"num_turns": ' + b"9" * 5000 + b"}"],
-)  # fmt: skip
-def test_hostile_output_says_nothing(line):
-    """Nonsense, depth and impossible numbers are neither cost nor turns, and break nothing."""
-    usage = Usage("result")
-    usage.feed(line + b"\n")
-    usage.end()
-    assert (usage.cost, usage.turns, usage.value) == (None, None, None)
+MOST_TURNS, MOST_COST = 2**53 - 1, sys.float_info.max
+EVENTS = [{"type": "system"}, {"type": "turn.completed"},
+          {"type": "result", "result": "x", "total_cost_usd": 9.5},
+          {"type": "turn.completed"}]  # fmt: skip
+STEP = {"type": "step_finish", "part": {"cost": 1.5e308}}
 
 
 @pytest.mark.parametrize(
-    ("line", "cost", "turns"),
+    ("lines", "cost", "turns"),
     [
-        ({"total_cost_usd": "900.5", "num_turns": "400"}, 900.5, 400),
-        ({"total_cost_usd": " 1e2 ", "num_turns": "2.5"}, 100.0, 3),
-        ({"num_turns": 2.5}, None, 3),
-        ({"num_turns": 1e25}, None, 2**53 - 1),
-        ({"num_turns": "1e300"}, None, 2**53 - 1),
-        ({"num_turns": 10**400}, None, 2**53 - 1),
-        ({"num_turns": 2**53 - 1}, None, 2**53 - 1),
-        ({"total_cost_usd": 10**400}, sys.float_info.max, None),
-        ({"total_cost_usd": "inf", "num_turns": "nan"}, None, None),
-        ({"total_cost_usd": "-1", "num_turns": "-1"}, None, None),
-        ({"total_cost_usd": "", "num_turns": "many"}, None, None),
-        ({"total_cost_usd": -(10**400), "num_turns": -(10**400)}, None, None),
+        # Nonsense, depth and impossible numbers are neither cost nor turns, and break nothing.
+        ([b"[" * 100_000], None, None),
+        ([b'{"a":' * 100_000], None, None),
+        ([b'{"total_cost_usd": 1e999}'], None, None),
+        ([b'{"total_cost_usd": NaN}'], None, None),
+        ([b'{"num_turns": ' + b"9" * 5000 + b"}"], None, None),
+        ([b"\xff\xfe{"], None, None),
+        ([{"total_cost_usd": True}], None, None),
+        ([{"total_cost_usd": -5}], None, None),
+        ([{"num_turns": "three"}], None, None),
+        ([{"type": ["a"]}], None, None),
+        ([{"total_cost_usd": "inf", "num_turns": "nan"}], None, None),
+        ([{"total_cost_usd": "-1", "num_turns": "-1"}], None, None),
+        ([{"total_cost_usd": "", "num_turns": "many"}], None, None),
+        ([{"total_cost_usd": -(10**400), "num_turns": -(10**400)}], None, None),
+        # A number in a string is one; too many are as many as can be said.
+        ([{"total_cost_usd": "900.5", "num_turns": "400"}], 900.5, 400),
+        ([{"total_cost_usd": " 1e2 ", "num_turns": "2.5"}], 100.0, 3),
+        ([{"num_turns": 2.5}], None, 3),
+        ([{"num_turns": 1e25}], None, MOST_TURNS),
+        ([{"num_turns": "1e300"}], None, MOST_TURNS),
+        ([{"num_turns": 10**400}], None, MOST_TURNS),
+        ([{"num_turns": MOST_TURNS}], None, MOST_TURNS),
+        ([{"total_cost_usd": 10**400}], MOST_COST, None),
+        # However much the steps cost, together it is a number.
+        ([STEP, STEP, STEP], MOST_COST, 3),
+        # Events that come as one list, on one line or many, count once each.
+        ([EVENTS], 9.5, 2),
+        ([("[\n" + ",\n".join(map(json.dumps, EVENTS)) + "\n]").encode()], 9.5, 2),
     ],
-)
-def test_amounts_are_numbers_that_can_be_written_down(line, cost, turns):
-    """A number in a string is one; too many are as many as can be said; all else counts too."""
-    usage = Usage("result")
-    usage.feed(json.dumps({**line, "result": "x"}).encode() + b"\n")
-    usage.end()
-    assert (usage.cost, usage.turns, usage.value) == (cost, turns, "x")
-    assert type(usage.turns) is type(turns)
-    orjson.dumps([usage.cost, usage.turns], option=orjson.OPT_STRICT_INTEGER)
+)  # fmt: skip
+def test_amounts_are_numbers_that_can_be_written_down(lines, cost, turns):
+    """What cannot be an amount of something says nothing, and all else counts too."""
+    assert heard(*lines)[:2] == (cost, turns)
+    assert heard({"result": "x"}, *lines)[2] == "x"
 
 
-def test_a_sum_of_costs_stays_a_number():
-    """However much the steps say that they cost, together it is more than any cap, and finite."""
-    usage = Usage()
-    usage.feed(b'{"type": "step_finish", "part": {"cost": 1.5e308}}\n' * 3)
-    assert (usage.cost, usage.turns) == (sys.float_info.max, 3)
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
-    "nothing",
-    [float("nan"), float("inf"), "", " \t\n", [], {}, [""], {"a": None}, [[], {"a": [" "]}], None,
-     False, [False], {"a": float("nan")}, {"text": ""}],
+    ("said", "value"),
+    [
+        *((nothing, None) for nothing in (
+            NAN, float("inf"), "", " \t\n", [], {}, [""], {"a": None}, [[], {"a": [" "]}], None,
+            False, [False], {"a": NAN}, {"text": ""})),
+        ("x", "x"), ([["", "x"]], '[["", "x"]]'), ({"a": {"b": 0}}, '{"a": {"b": 0}}'), (3, "3"),
+        ([0.5], "[0.5]"), (0.5, "0.5"), (True, "true"), ([None, True], "[null, true]"),
+        (10**400, str(10**400)),
+    ],
 )  # fmt: skip
-def test_what_has_nothing_in_it_is_no_value(nothing):
-    """Emptiness in whatever shape is not the result that was asked for."""
-    usage = Usage("result")
-    usage.feed(json.dumps({"result": nothing}).encode() + b"\n")
-    usage.end()
-    assert usage.value is None
-
-
-@pytest.mark.parametrize(
-    ("something", "value"),
-    [("x", "x"), ([["", "x"]], '[["", "x"]]'), ({"a": {"b": 0}}, '{"a": {"b": 0}}'), (3, "3"),
-     (0.5, "0.5"), (True, "true"), ([None, True], "[null, true]"), (10**400, str(10**400))],
-)  # fmt: skip
-def test_what_has_something_in_it_is_a_value(something, value):
-    """Text, a number or a yes, also deep inside, is a result."""
-    usage = Usage("result")
-    usage.feed(json.dumps({"result": something}).encode() + b"\n")
-    usage.end()
-    assert usage.value == value
+def test_a_value_is_what_has_something_in_it(said, value):
+    """Text, a number or a yes, also deep inside, is a result; emptiness in any shape is none."""
+    assert heard({"result": said})[2] == value
 
 
 @pytest.mark.parametrize("depth", [300, 700, 900, 980])
 def test_depth_breaks_nothing(depth):
     """What can be read, but is too deep to be searched or written, ends no supervisor."""
-    usage = Usage("result")
-    for key in ("result", "is_error"):
-        usage.feed(b'{"%s": %s"x"%s}\n' % (key.encode(), b"[" * depth, b"]" * depth))
-    usage.feed(b'{"num_turns": 3}\n')
-    assert usage.turns == 3
-
-
-@pytest.mark.parametrize("indent", [None, 1])
-def test_events_that_come_as_one_list_count_each_once(indent):
-    """A list of objects, on one line or many, is what its objects are."""
-    said = [{"type": "system"}, {"type": "turn.completed"},
-            {"type": "result", "result": "x", "total_cost_usd": 9.5},
-            {"type": "turn.completed"}]  # fmt: skip
-    text = json.dumps(said, indent=indent)
-    if indent:
-        text = "[\n" + ",\n".join(map(json.dumps, said)) + "\n]"
-    usage = Usage("result")
-    usage.feed(text.encode() + b"\n")
-    usage.end()
-    assert (usage.cost, usage.turns, usage.value) == (9.5, 2, "x")
+    deep = [b'{"%s": %s"x"%s}' % (key, b"[" * depth, b"]" * depth)
+            for key in (b"result", b"is_error")]  # fmt: skip
+    assert heard(*deep, {"num_turns": 3})[1] == 3
 
 
 @pytest.mark.parametrize("yes", [True, "true", "True"])
 def test_a_result_that_is_an_error_is_no_evidence(yes):
     """What a tool calls its result, and an error as well, is not what was asked for."""
-    usage = Usage("result")
-    usage.feed(b'{"result": "fine"}\n')
     failed = {"type": "result", "is_error": yes, "result": "API Error 401"}
-    usage.feed(json.dumps(failed).encode() + b"\n")
-    usage.end()
-    assert usage.value is None
+    assert heard({"result": "fine"}, failed)[2] is None
+
+
+def redacted(secrets, data, cuts=()):
+    """What gets through when the data come in pieces."""
+    redactor, out = StreamRedactor(secrets), b""
+    for cut in cuts:
+        out += redactor.feed(data[:cut])
+        data = data[cut:]
+    return out + redactor.feed(data) + redactor.end()
 
 
 @given(st.lists(st.sampled_from([b"s3cr", b"3t", b"s3cr3t", b"x", b"s", b"\n"])),
@@ -324,30 +315,15 @@ def test_a_result_that_is_an_error_is_no_evidence(yes):
 def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
     """What comes out has no secret in it, and everything else is there."""
     data = b"".join(parts)
-    redactor, out, rest = StreamRedactor(["s3cr3t"]), b"", data
-    for cut in cuts:
-        out += redactor.feed(rest[:cut])
-        rest = rest[cut:]
-    out += redactor.feed(rest) + redactor.end()
-    assert out == data.replace(b"s3cr3t", b"[redacted]")
+    assert redacted(["s3cr3t", ""], data, cuts) == data.replace(b"s3cr3t", b"[redacted]")
 
 
 @given(st.lists(st.integers(1, 30)))
 def test_a_line_of_a_secret_is_hidden_too_however_it_is_cut(cuts):
-    """Of a secret with several lines each long one is one; together they are hidden as a whole."""
+    """Of a secret with several lines each long one is one; so is its spelling in JSON."""
     secret = "-----BEGIN KEY-----\nMIIEvQIBADAN\nab\n-----END KEY-----\n"
     data = f"x {secret} y\n  MIIEvQIBADAN  \nab ü MIIEvQIB".encode()
-    redactor, out, rest = StreamRedactor([secret]), b"", data
-    for cut in cuts:
-        out += redactor.feed(rest[:cut])
-        rest = rest[cut:]
-    out += redactor.feed(rest) + redactor.end()
-    assert out.decode() == "x [redacted] y\n  [redacted]  \nab ü MIIEvQIB"
-
-
-def test_a_secret_is_found_in_json_spelling_too():
-    """A secret with characters that JSON escapes is taken out of a tool's JSON output."""
-    secret = 'a"b\nc'
-    redactor = StreamRedactor([secret, ""])
-    out = redactor.feed(json.dumps({"k": secret}).encode()) + redactor.end()
-    assert out == b'{"k": "[redacted]"}'
+    hidden = "x [redacted] y\n  [redacted]  \nab ü MIIEvQIB"
+    assert redacted([secret], data, cuts).decode() == hidden
+    quoted = json.dumps({"k": secret}).encode()
+    assert redacted([secret], quoted, cuts) == b'{"k": "[redacted]"}'
