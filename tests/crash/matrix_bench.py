@@ -40,11 +40,11 @@ class Zygote:
         folder: for its files.
         env: its environment, and so that of the runs.
         package: the folder that `spoold` is imported from.
-        sabotage: what is broken in it.
+        law: the law that is broken in it.
     """
 
     def __init__(
-        self, folder: Path, strace: str, *, package: Path = CHECKOUT, sabotage: str = "nothing"
+        self, folder: Path, strace: str, *, package: Path = CHECKOUT, law: str = "nothing"
     ) -> None:
         self._said, self._log = folder / "said.txt", folder / "strace.txt"
         self._strace = strace
@@ -60,7 +60,7 @@ class Zygote:
             "ALL_PROXY": "http://127.0.0.1:9",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.matrix_zygote", sabotage],
+            [sys.executable, "-m", "tests.crash.matrix_zygote", law],
             env=env, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
             umask=0o022,
         )  # fmt: skip

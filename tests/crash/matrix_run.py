@@ -214,18 +214,18 @@ class Matrix:
 
 
 @contextmanager
-def workshop(strace: str, sabotage: str = "nothing") -> Iterator[Callable[[Scenario], Matrix]]:
+def workshop(strace: str, law: str = "nothing") -> Iterator[Callable[[Scenario], Matrix]]:
     """Makes matrices, one after the other, in one folder and with one zygote.
 
     Args:
         strace: the tracer.
-        sabotage: what is broken in the package.
+        law: the law that is broken in the package.
     """
     with ExitStack() as ending:
         # What a kill leaves is the same on every file system.
         temporary = tempfile.TemporaryDirectory(prefix="spoold-matrix-", dir=MEMORY)
         folder = Path(ending.enter_context(temporary))
         receiver = ending.enter_context(receiving())
-        zygote = Zygote(folder, strace, sabotage=sabotage)
+        zygote = Zygote(folder, strace, law=law)
         ending.callback(zygote.close)
         yield lambda scenario: Matrix(folder / "site", receiver, zygote, scenario)

@@ -1,7 +1,7 @@
 """Forks a copy of itself for each run of the command line: spoold without its start-up time.
 
 It imports the package that `PYTHONPATH` finds first, and breaks it as the only argument says (see
-`matrix_sabotage.py`). It reads one job a line, as JSON: `argv`, which begins with `--config FILE`,
+`broken_laws.py`). It reads one job a line, as JSON: `argv`, which begins with `--config FILE`,
 and the file `out` for what is said. It answers with a process id, waits for a line while a tracer
 attaches, lets the process run, and answers with its exit code, negative for a signal.
 """
@@ -26,7 +26,7 @@ importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_point
 import spoold  # noqa: E402
 from spoold import cli, routing  # noqa: E402
 from spoold.config import configuration  # noqa: E402
-from tests.crash import matrix_sabotage  # noqa: E402
+from tests.crash.broken_laws import BREAKS  # noqa: E402
 
 
 def _warm_up(modules: list[str]) -> None:
@@ -85,11 +85,11 @@ def _run(job: Mapping[str, Any]) -> None:
         _warm_up(found)
 
 
-def main(sabotage: str) -> None:
+def main(law: str) -> None:
     """Serve until nobody asks any more."""
     _warm_up([module.name for module in pkgutil.walk_packages(spoold.__path__, "spoold.")
               if not module.name.endswith("__main__")])  # fmt: skip
-    matrix_sabotage.apply(sabotage)
+    BREAKS[law]()
     print("ready", spoold.__file__, flush=True)
     loaded = ""
     for line in sys.stdin:

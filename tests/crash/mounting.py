@@ -13,10 +13,13 @@ from tests.crash import MEMORY
 _SIZE = {"ext4": "64M", "xfs": "320M", "btrfs": "128M"}
 
 
-def run(*words: object) -> None:
-    """Run a command that must succeed."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, check=False)
+def run(*words: object) -> str:
+    """Run a command that must succeed; what it says."""
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, check=False, text=True
+    )
     assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
 
 
 class Mounts:

@@ -16,20 +16,20 @@ def scenario(name):
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "name", "says"),
+    ("law", "name", "says"),
     [
-        ("unlink-and-rename", "gate", "in no state"),
-        ("link-and-unlink", "sweep", "is in "),
-        ("copy-and-unlink", "sweep", "is in |is no request|half-written"),
-        ("archive-first", "intake-copies", "made no request"),
-        ("index-first", "intake-copies", "made no request"),
-        ("repeat-blindly", "execute-command", "was carried out 2 times"),
-        ("effect-first", "execute-command", "was carried out 2 times"),
+        ("unlink_and_rename", "gate", "in no state"),
+        ("link_and_unlink", "sweep", "is in "),
+        ("copy_and_unlink", "sweep", "is in |is no request|half-written"),
+        ("the_original_goes_first", "intake-copies", "made no request"),
+        ("the_index_is_first", "intake-copies", "made no request"),
+        ("what_is_in_doubt_is_repeated", "execute-command", "was carried out 2 times"),
+        ("the_attempt_is_not_recorded", "execute-command", "was carried out 2 times"),
     ],
 )
-def test_kills_find_a_broken_law(strace, sabotage, name, says):
+def test_kills_find_a_broken_law(strace, law, name, says):
     """A law that only a kill at the wrong moment breaks is found broken, and named."""
-    with workshop(strace, sabotage) as matrix:
+    with workshop(strace, law) as matrix:
         made = matrix(scenario(name))
         assert made.judge() == [], "nothing is wrong as long as nobody is killed"
         report = made.first_problem(made.kill)
@@ -40,7 +40,7 @@ def test_kills_find_a_broken_law(strace, sabotage, name, says):
 
 def test_faults_find_a_sync_that_is_tried_again(strace):
     """A failed sync that is repeated until it succeeds is found in the trace."""
-    with workshop(strace, "sync-again") as matrix:
+    with workshop(strace, "a_failed_sync_is_tried_again") as matrix:
         made = matrix(scenario("gate"))
         report = made.first_problem(lambda points: made.fail((point, "EIO") for point in points))
     assert "synced again after a failure" in str(report)
@@ -48,6 +48,6 @@ def test_faults_find_a_sync_that_is_tried_again(strace):
 
 def test_a_trace_shows_that_nothing_was_synced(strace):
     """A draft that gets its name with its content still in memory is found in the trace."""
-    with workshop(strace, "never-sync") as matrix:
+    with workshop(strace, "data_is_not_synced") as matrix:
         made = matrix(scenario("gate"))
         assert [*unsynced(made.clean.calls, str(made.site.root))]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.crash._power_disk import WHOLE, Disk, Names, Write, choices
+from tests.crash.power_disk import WHOLE, Disk, Names, Write, choices
 
 
 @pytest.fixture

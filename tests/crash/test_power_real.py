@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import FULL
-from tests.crash._power_mounts import Cuttable, missing
+from tests.crash.power_mounts import Cuttable, missing
 from tests.e2e.conftest import PRE_APPROVED, Site, argv, command, decision, route, until
 from tests.invariants import picture, requests, violations
 
@@ -30,7 +30,7 @@ CUTOVER = """'record.facts.decision_type == "cutover"'"""
 #: Starts the service with a law broken on purpose.
 BREAKING = """
 import sys
-from tests.crash._power_breaks import BREAKS
+from tests.crash.broken_laws import BREAKS
 BREAKS[sys.argv.pop(1)]()
 from spoold.cli import main
 main()

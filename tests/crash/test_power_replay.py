@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash import FULL, MEMORY
-from tests.crash._power_play import Recovery, run
-from tests.crash._power_record import play
-from tests.crash._power_scenes import SCENES
+from tests.crash.power_play import Recovery, run
+from tests.crash.power_record import play
+from tests.crash.power_scenes import SCENES
 
 pytestmark = pytest.mark.timeout(600)
 CHOICES = int(os.environ.get("SPOOLD_POWER_CHOICES", "20" if FULL else "2"))

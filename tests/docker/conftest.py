@@ -25,15 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def require(found: object, what: str) -> None:
-    """Skip where something is missing; with `CI=true` that is a failure."""
-    if not found:
-        say = f"this machine has no {what}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(say)
-        pytest.skip(say)
-
-
 def pytest_sessionfinish() -> None:
     """Let it collect the last of them while nobody listens."""
     with warnings.catch_warnings():
@@ -42,7 +33,7 @@ def pytest_sessionfinish() -> None:
 
 
 @pytest.fixture(scope="session")
-def host() -> str:
+def host(require: Callable[[object, str], None]) -> str:
     """The address of an engine: that of the docker command."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:

@@ -1,6 +1,6 @@
 """What runs while the power is cut: short scenes with real stages, in a process of its own.
 
-`python -m tests.crash._power_scenes NAME FOLDER [BREAK]` plays one.
+`python -m tests.crash.power_scenes NAME FOLDER [BREAK]` plays one.
 """
 
 import sys
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spoold.errors import SpooldError
-from tests.crash._power_breaks import BREAKS
-from tests.crash._power_lab import Play
+from tests.crash.broken_laws import BREAKS
+from tests.crash.power_lab import Play
 
 
 def first_start(play: Play) -> None:

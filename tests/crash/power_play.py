@@ -17,9 +17,9 @@ import orjson
 from spoold.errors import SpooldError, Transient
 from spoold.states import REASON_SUFFIX
 from spoold.testing import Clock, Lab
-from tests.crash._power_disk import Disk, Image, choices
-from tests.crash._power_lab import ROUTES, TOML, FarSide
-from tests.crash._power_record import Record, World
+from tests.crash.power_disk import Disk, Image, choices
+from tests.crash.power_lab import ROUTES, TOML, FarSide
+from tests.crash.power_record import Record, World
 from tests.invariants import picture, requests, violations
 
 #: Where nothing moves any more unless a person does it.

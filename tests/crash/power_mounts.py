@@ -9,10 +9,10 @@ file systems' own flushes guard against that.)
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.crash.mounting import run
 from tests.e2e.conftest import until
 
 #: File system → how to make it, and how to mount it so that it writes nothing before it must.
@@ -52,27 +52,27 @@ class Cuttable:
         self._folder = folder
         self._outer = folder / "outer"
         _sparse(folder / "outer.img", _OUTER)
-        _run("mkfs.btrfs", "-q", folder / "outer.img")
+        run("mkfs.btrfs", "-q", folder / "outer.img")
         # Without checksums, for with them direct writes are not direct; still copied by reference.
         self._attach(folder / "outer.img", self._outer, "nodatasum", undo)
         self._image = self._outer / "image"
         _sparse(self._image, _IMAGE)
-        _run(*KINDS[kind][0], self._image)
+        run(*KINDS[kind][0], self._image)
         self.mount = folder / "disk"
         self._live = undo.enter_context(ExitStack())
         self._attach(self._image, self.mount, self._options, self._live)
 
     def _attach(self, image: Path, mount: Path, options: str, undo: ExitStack) -> None:
         mount.mkdir(exist_ok=True)
-        device = _run("losetup", "--direct-io=on", "--show", "-f", image).strip()
-        undo.callback(_run, "losetup", "-d", device)
-        _run("mount", "-o", options, device, mount)
+        device = run("losetup", "--direct-io=on", "--show", "-f", image).strip()
+        undo.callback(run, "losetup", "-d", device)
+        run("mount", "-o", options, device, mount)
         undo.callback(_unmount, mount)
 
     def cut(self, number: int) -> Path:
         """What is on the disk at this moment."""
         copy = self._outer / f"cut-{number}"
-        _run("cp", "--reflink=always", self._image, copy)
+        run("cp", "--reflink=always", self._image, copy)
         return copy
 
     def close(self) -> None:
@@ -95,11 +95,3 @@ def _unmount(mount: Path) -> None:
 def _sparse(path: Path, size: int) -> None:
     with path.open("wb") as file:
         file.truncate(size)
-
-
-def _run(*words: object) -> str:
-    command: Sequence[str] = [str(word) for word in words]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    if ended.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {ended.stderr}")
-    return ended.stdout

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from tests.crash._power_disk import Disk, Node, Step
+from tests.crash.power_disk import Disk, Node, Step
 
 CALLS = (
     "open,openat,openat2,creat,close,write,pwrite64,writev,pwritev,pwritev2,lseek,truncate,"

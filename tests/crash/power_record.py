@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.crash._power_disk import WHOLE, Disk, Image, Step
-from tests.crash._power_trace import Call, Recorder, calls, strace
+from tests.crash.power_disk import WHOLE, Disk, Image, Step
+from tests.crash.power_trace import Call, Recorder, calls, strace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Nobody's state: a name need not be durably gone from there.
@@ -129,7 +129,7 @@ def play(program: str, scene: str, folder: Path, *more: str, law: str = "") -> R
         law: what to break on purpose.
     """
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUTF8": "1"}
-    words = [sys.executable, "-m", "tests.crash._power_scenes", scene, str(folder), law]
+    words = [sys.executable, "-m", "tests.crash.power_scenes", scene, str(folder), law]
     log = folder.with_name(folder.name + ".strace")
     ended = strace(program, words, log, *more, env=env, cwd="/")
     return Record(folder / "spool", log, ended.returncode, ended.stderr)
