@@ -1,17 +1,18 @@
 """The table of states → which user and group may do what in which folder of a spool.
 
-Everything here follows from `states.py`: who moves files into or out of a folder may write there,
-who looks may look, and nobody else may do anything. Files are readable by whoever may enter their
-folder: the folders guard. Producers may drop into an inbox and not list it.
+Everything here follows from `states.py`. A role may write to the folders that it moves files into
+or out of, and may look into those that the table lets it read. It has no other right. Folders
+guard, not files: a user who may enter a folder may read the files in it. Producers may drop files
+into an inbox, but not list it.
 """
 
 from dataclasses import dataclass, field, replace
 
-from spoold.states import FOLDERS, Folder, Per, Role, may_look, uses
+from spoold.states import FOLDERS, MOVES, Folder, Per, Role
 
 READ, WRITE, ENTER = 4, 2, 1
 
-#: What the names of executors' users begin with.
+#: Begins the names of executors' users.
 _EXECUTOR = "spoold-x-"
 #: A user's name has at most 31 characters; see useradd(8).
 _LONGEST = 31
@@ -28,6 +29,8 @@ GROUPS = {
     Role.EXECUTE: "spoold-execute",
     Role.HEALTH: "spoold-health",
 }
+#: They look for a request in every state: for copies, after a crash, to show it and to report it.
+_LOOK_AT_REQUESTS = frozenset({Role.INTAKE, Role.GATE, Role.REPORT, Role.PERSON})
 #: The primary group of all of spoold's own users; it has no right anywhere.
 EVERYBODY = "spoold"
 
@@ -71,13 +74,25 @@ def user_of(executor: str) -> str:
     return name
 
 
+def uses(who: Role, folder: str) -> bool:
+    """Whether `who` moves files into or out of a folder, or writes there."""
+    found = FOLDERS[folder]
+    moves = any(move.who == who and folder in (move.source, move.target) for move in MOVES)
+    return moves or who == found.owner or who in found.writers
+
+
 def may(role: Role, folder: Folder) -> int:
     """What a role may do in a folder, as bits."""
     drops = folder.name == "inbox" and role == Role.SUBMITTER
     if drops or uses(role, folder.name):
         everything = role == folder.owner or folder.name != "inbox"
         return READ | WRITE | ENTER if everything else WRITE | ENTER
-    return READ | ENTER if role in may_look(folder) else 0
+    return READ | ENTER if role in _readers(folder) else 0
+
+
+def _readers(folder: Folder) -> frozenset[Role]:
+    """The roles that may look into a folder, besides those that move files into or out of it."""
+    return folder.readers | (_LOOK_AT_REQUESTS if folder.holds_requests else frozenset())
 
 
 def of_folder(folder: Folder, key: str = "") -> Access:
@@ -108,7 +123,7 @@ _KEYED = [folder for folder in FOLDERS.values() if folder.per]
 
 
 def _above(path: str) -> Access:
-    """A folder that only holds folders: who may go into one of those may look which there are."""
+    """A folder that only holds folders: a role that may enter one of those may list them."""
     below = [folder for folder in _KEYED if folder.path("x").startswith(f"{path}/x")]
     found = Access(path, "root", GROUPS[Role.PERSON], 0o2750, READ | ENTER)
     if path == "archive":

@@ -7,7 +7,6 @@ bottom and you have read how spoold works.
 A request is one file, and its folder is its state. A move is one rename; it never changes content.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,7 +33,7 @@ class Per(StrEnum):
 
 
 class Standing(StrEnum):
-    """What a folder says about the requests in it; questions about a request are asked by this."""
+    """What a folder says about the requests in it, for the code."""
 
     NOT_A_REQUEST = ""
     WAITS = "waits"  # for a decision of a person
@@ -88,15 +87,14 @@ class Folder:
 
 
 _STAGES = frozenset(Role) - {Role.SUBMITTER, Role.PERSON}
-#: They look for a request in every state: for copies, after a crash, to show it and to report it.
-_LOOK = frozenset({Role.INTAKE, Role.GATE, Role.REPORT, Role.PERSON})
+_PERSON = frozenset({Role.PERSON})
 
 FOLDERS: dict[str, Folder] = {
     folder.name: folder
     for folder in (
         Folder("inbox", Role.INTAKE, 0o1730, "dropped by a producer", per=Per.SOURCE),
         Folder("archive", Role.INTAKE, 0o2750, "the original, as it came", per=Per.SOURCE,
-               readers=frozenset({Role.PERSON})),
+               readers=_PERSON),
         Folder("taking", Role.INTAKE, 0o700, "claimed by intake, not yet answered for",
                per=Per.SOURCE, under="archive/{key}/.taking"),
         Folder("quarantine", Role.INTAKE, 0o2770, "could not be taken; the reason lies beside it",
@@ -129,17 +127,17 @@ FOLDERS: dict[str, Folder] = {
         Folder("done", Role.EXECUTE, 0o3770, "ran, and worked", Standing.ENDED),
         Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried",
                Standing.ENDED),
-        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts",
-               readers=frozenset({Role.PERSON}), writers=frozenset({Role.EXECUTE})),
+        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts", readers=_PERSON,
+               writers=frozenset({Role.EXECUTE})),
         Folder("health", Role.HEALTH, 0o2770, "what was seen of managed containers",
                readers=frozenset({Role.PERSON, Role.REPORT}), writers=frozenset({Role.HEALTH})),
         Folder("reports", Role.REPORT, 0o2750, "up to when each state was reported",
-               readers=frozenset({Role.PERSON})),
-        Folder("status", Role.SWEEP, 0o3770, "how each stage does",
-               readers=frozenset({Role.PERSON}), writers=_STAGES),
-        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", readers=frozenset({Role.PERSON})),
+               readers=_PERSON),
+        Folder("status", Role.SWEEP, 0o3770, "how each stage does", readers=_PERSON,
+               writers=_STAGES),
+        Folder("journal", Role.SWEEP, 0o2750, "the audit trail", readers=_PERSON),
         Folder("tmp", Role.SWEEP, 0o3770, "half-written files, nobody's state",
-               writers=_STAGES | {Role.PERSON}),
+               writers=_STAGES | _PERSON),
     )
 }  # fmt: skip
 
@@ -224,18 +222,6 @@ def allowed(source: str, target: str, who: Role) -> bool:
     return (source, target, who) in _ALLOWED
 
 
-def uses(who: Role, folder: str) -> bool:
-    """Whether `who` moves files into or out of a folder, or writes there."""
-    found = FOLDERS[folder]
-    moves = any(move.who == who and folder in (move.source, move.target) for move in MOVES)
-    return moves or who == found.owner or who in found.writers
-
-
-def may_look(folder: Folder) -> frozenset[Role]:
-    """The roles that may look into a folder, besides those that move files into or out of it."""
-    return folder.readers | (_LOOK if folder.holds_requests else frozenset())
-
-
 def targets(source: str, why: str) -> list[str]:
     """The folders to which a person's verb (`why`) may take a file from `source`."""
     return [m.target for m in MOVES if (m.source, m.who, m.why) == (source, Role.PERSON, why)]
@@ -251,15 +237,6 @@ STATES: tuple[str, ...] = tuple(name for name, f in FOLDERS.items() if f.holds_r
 
 #: Where a file stays unless a person moves it.
 FINAL: frozenset[str] = frozenset(standing_in(Standing.REFUSED, Standing.ENDED))
-
-#: A request that a stage has claimed is a copy if one of its name is in one of these folders, too.
-#: The gate looks everywhere but where files are held and where it takes them from: a copy there
-#: comes to it in turn. An executor may look only where its own requests end.
-COPY_IF_ALSO: Mapping[Role, tuple[str, ...]] = {
-    Role.GATE: standing_in(Standing.WAITS, Standing.PRE_APPROVED, Standing.REFUSED,
-                           Standing.IN_WORK, Standing.IN_DOUBT, Standing.ENDED),
-    Role.EXECUTE: standing_in(Standing.IN_DOUBT, Standing.ENDED),
-}  # fmt: skip
 
 #: `touch HOLD` in the spool root stops the gate and every executor from starting anything new.
 HOLD = "HOLD"

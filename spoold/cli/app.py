@@ -51,7 +51,7 @@ class App:
 
     @cached_property
     def spool(self) -> Spool:
-        """The spool in the hands of a person."""
+        """The spool, with the moves of a person."""
         settings = self.config.settings
         return Spool(str(self.config.root), Role.PERSON, settings.sources, settings.executors)
 

@@ -1,5 +1,5 @@
-"""`spoold hold`: → held, until somebody releases or rejects it."""
+"""`spoold hold`: → held, until a person releases or rejects it."""
 
 from spoold.cli.deciding import decision
 
-command = decision("hold", "Park it: → held, until somebody releases or rejects it.")
+command = decision("hold", "Park it: → held, until a person releases or rejects it.")

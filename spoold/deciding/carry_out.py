@@ -61,7 +61,7 @@ def carry_out(
     """Keep the decision, make the move, and leave a reason where the file is set aside.
 
     Args:
-        spool: in the hands of a person.
+        spool: with the moves of a person.
         found: the request.
         target: where it goes.
         decision: who decided what.
@@ -81,7 +81,7 @@ def carry_out(
     except NotPossible:
         if reason:
             spool.discard(reason)
-        # The file says who decided; nobody may take it for a decision that was carried out.
+        # The decision stays, and says that it was not carried out.
         late = spool.draft(_json({**content, "decision": "too-late", "wanted": decision.verb}))
         spool.sync()
         correct(spool, late, name)
@@ -101,7 +101,7 @@ def tell_executor(spool: Spool, found: Found, decision: Decision) -> Decided:
     """Leave a cancellation for the executor: only it may touch what runs, and knows what was tried.
 
     Args:
-        spool: in the hands of a person.
+        spool: with the moves of a person.
         found: the request, in work.
         decision: who cancels it.
     """

@@ -1,4 +1,4 @@
-"""A verb of a person's and a request → the move that it means, if it makes sense now."""
+"""A person's verb and a request → the move that it means, if it makes sense now."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def decide(
     """Carry out what a person has decided about one request.
 
     Args:
-        spool: in the hands of a person.
+        spool: with the moves of a person.
         configured: the executors of the configuration.
         decision: the verb, who says it, and why.
         part: the request, as `find` takes it.

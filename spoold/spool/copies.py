@@ -8,8 +8,16 @@ from spoold.errors import BadInput
 from spoold.request import Request
 from spoold.spool.reader import Place, SpoolReader
 from spoold.spool.set_aside import HELD
-from spoold.states import COPY_IF_ALSO, REASON_SUFFIX, Role, Standing, standing_in
+from spoold.states import REASON_SUFFIX, Role, Standing, standing_in
 
+#: A request that a stage has claimed is a copy if one of its name is in one of these folders, too.
+#: The gate looks everywhere but where files are held and where it takes them from: a copy there
+#: comes to it in turn. An executor may look only where its own requests end.
+COPY_IF_ALSO = {
+    Role.GATE: standing_in(Standing.WAITS, Standing.PRE_APPROVED, Standing.REFUSED,
+                           Standing.IN_WORK, Standing.IN_DOUBT, Standing.ENDED),
+    Role.EXECUTE: standing_in(Standing.IN_DOUBT, Standing.ENDED),
+}  # fmt: skip
 _REFUSED = standing_in(Standing.REFUSED)
 #: What a request does not say of itself when it comes to a stage.
 _NOT_WITH = {

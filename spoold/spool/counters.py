@@ -1,13 +1,13 @@
-"""What one stage has done since its process began, in numbers; see `metrics.py` for what they are.
+"""Numbers that a stage counts since its process began; `service/metrics.py` says what they mean.
 
-It costs a dictionary's update each. Only the stage's thread writes; the heartbeat reads.
+Only the stage's thread writes them; the heartbeat reads them.
 """
 
 from bisect import bisect_left
 from collections import defaultdict
 from typing import Any
 
-#: Seconds; the upper ends of the classes that durations fall into.
+#: The upper ends of the classes of durations, in seconds.
 BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 
 
@@ -20,28 +20,28 @@ class Counts:
         self._durations: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, name: str, *labels: str, count: float = 1) -> None:
-        """It happened once more, or `count` times."""
+        """Add to a sum."""
         self._sums[name, *labels] += count
 
     def total(self, name: str, count: float) -> None:
-        """It has happened so often."""
+        """Set a sum that is counted elsewhere."""
         self._sums[name,] = count
 
     def set(self, name: str, *labels: str, value: float | None) -> None:
-        """It is so much now; None if there is nothing to say any more."""
+        """Set a value, or remove it if None."""
         if value is None:
             self._values.pop((name, *labels), None)
         else:
             self._values[name, *labels] = value
 
     def observe(self, name: str, *labels: str, seconds: float) -> None:
-        """It took so long."""
+        """Add one duration to its class."""
         found = self._durations.setdefault((name, *labels), [0.0] * (len(BUCKETS) + 2))
         found[bisect_left(BUCKETS, seconds)] += 1
         found[-1] += seconds
 
     def as_json(self) -> dict[str, Any]:
-        """All of it: lists of name, labels and number, or numbers for each class and the sum."""
+        """Lists of name, labels and number; of durations the number in each class, and the sum."""
         return {
             "sums": [[*key, number] for key, number in list(self._sums.items())],
             "values": [[*key, number] for key, number in list(self._values.items())],

@@ -1,4 +1,4 @@
-"""The key of a spool's seals, which intake and the gate have and nobody else."""
+"""The key of a spool's seals. Only intake and the gate may read it."""
 
 import os
 import secrets
@@ -59,7 +59,7 @@ def _make(root: str, path: str) -> None:
 
 
 def _trusted(root: str) -> set[int]:
-    """Who may have made the key: root, whose spool it is, who runs this, and intake."""
+    """Users that may own the key: root, the owner of the spool, this process's own, and intake."""
     found = {0, os.geteuid(), os.stat(root).st_uid}
     with suppress(FileNotFoundError):
         found.add(os.stat(os.path.join(root, "archive")).st_uid)

@@ -13,7 +13,7 @@ __all__ = ["Place", "Spool", "SpoolReader"]
 
 
 class Spool(SpoolWriter):
-    """A spool directory in the hands of one role."""
+    """A spool directory as one role works with it."""
 
     def lay_out(self) -> None:
         """Create the folders that are missing; raises `ConfigError` if this role may not."""

@@ -47,7 +47,7 @@ class SpoolWriter(SpoolReader):
         # Each process removes its own drafts at its start, so their names say whose they are.
         self._drafts = f"{role.value}-{executor}" if executor else role.value
         self._unsynced = Unsynced(self.root)
-        #: Where files were put; whoever wakes the next stages reads and clears it.
+        #: Places where files were put; what wakes the next stages reads and clears it.
         self.touched: set[Place] = set()
         self.counts = Counts()
         self.log = logging.getLogger(f"spoold.{role.value}")

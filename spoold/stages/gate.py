@@ -1,8 +1,9 @@
 """approved, pre-approved → checking → queued/EXECUTOR, or held.
 
-Security: trusts nobody who can write to approved/. It claims a file, reads it once, and passes on a
-copy of what it checked, never the file it found: a process that still has that one open changes
-nothing. It trusts intake's seal, its own configuration, and the clock. It never renders anything.
+Security: trusts no user that can write to approved/. It claims a file, reads it once, and passes
+on a copy of what it checked, never the file it found: a process that still has that one open
+changes nothing. It trusts intake's seal, its own configuration, and the clock. It never renders
+anything.
 """
 
 import logging
@@ -106,13 +107,13 @@ class Gate:
 
     def _claim(self, door: Place, name: str) -> _Claim | None:
         try:
-            # A rename changes ctime and nothing else, so this is when the person moved it.
+            # A rename changes the ctime and no other time, so this is when the person moved it.
             claim = _Claim(name, door, reading.status(self.spool.path(door, name)).st_ctime)
             return claim if self.spool.move(door, claim.place, name) else None
         except FileNotFoundError:
             return None
         except FileExistsError:
-            # Somebody has put one of that name there; it is dealt with as after a crash.
+            # A file of that name lies in the gate's folder, as after a crash: check that one first.
             self._check([_Claim(name, door)])
             return self._claim(door, name)
         except PermissionError as error:

@@ -1,10 +1,10 @@
 """Every folder that is a state → inbox/SOURCE: one record for each request that came there.
 
-Where somebody is told is a route's business, as with any other record, so a receiver that is down
-keeps nothing waiting but its own queue. Intake knows a record that comes twice by its id; so this
-stage may remember roughly, and tells rather twice than never.
+A route decides who is told, as with any other record. So a receiver that is down holds up only its
+own queue. After a crash this stage may report a change twice, and never misses one: intake drops a
+record whose id it has seen.
 
-Security: it reads requests, and trusts nothing in them. What it tells is who, where and why, never
+Security: it reads requests, and trusts nothing in them. A report says who, where and why, and never
 what a request would do: no parameters, no output.
 """
 
@@ -26,9 +26,9 @@ from spoold.text import printable
 
 log = logging.getLogger("spoold.report")
 
-#: A folder that changed this recently (seconds) may have changed again within its time stamp.
+#: A folder that changed this recently (seconds) may have changed again without a new time stamp.
 _COARSE = 2.0
-#: A look at a folder is followed by a pause of this many times what it took.
+#: After it has listed a folder, it pauses for this many times what that took.
 _REST = 50.0
 #: Two changes can have the same time stamp (seconds).
 _TICK = 0.02
@@ -38,12 +38,12 @@ _SUMMARY = 500
 
 
 def inboxes_of(context: StageContext) -> list[Inbox]:
-    """The inboxes that are told of changes."""
+    """The inboxes that get reports."""
     return [one for one in context.routing.inboxes.values() if one.table.format == "report"]
 
 
 class Report:
-    """Tells of what has come to a state since it last looked."""
+    """Reports what has come to a state since the last look."""
 
     name = "report"
 
@@ -60,7 +60,7 @@ class Report:
         self.adopt()
 
     def adopt(self) -> None:
-        """Take on who is told of what; what had come to a state before is old."""
+        """Take on which inboxes want which states; what lies in a new state already is old."""
         self._inboxes = inboxes_of(self.context)
         wanted = {state for inbox in self._inboxes for state in _states(inbox)}
         self._places = self.spool.places(*sorted(wanted)) if wanted else []
@@ -68,7 +68,7 @@ class Report:
             self._until.setdefault(str(place), time.time())
 
     def inputs(self) -> list[Place]:
-        """The states that somebody wants to be told of."""
+        """The states that an inbox wants reports of."""
         return self._places
 
     def unfinished(self) -> list[Place]:
@@ -76,7 +76,7 @@ class Report:
         return []
 
     def recover(self) -> None:
-        """Take up where the last run left off; what was there before the first is old."""
+        """Go on where the last run stopped; at the first start, all that is there is old."""
         self.spool.remove_drafts()
         self._known.clear()
         self._looked.clear()
@@ -90,7 +90,7 @@ class Report:
         self._remember()
 
     def step(self) -> Step:
-        """Tell of what is new."""
+        """Report what is new."""
         told, due = 0, None
         for place in self._places:
             wait = self._rests_until.get(place, 0.0) - time.monotonic()
@@ -112,7 +112,7 @@ class Report:
         return changed != self._looked.get(place) or abs(time.time() - changed) < _TICK
 
     def _new(self, place: Place) -> list[str]:
-        """What has come to a folder since the last look at it."""
+        """Names that have come to a folder since the last look at it."""
         begun = time.monotonic()
         changed = reading.status(self.spool.path(place)).st_mtime
         if changed == self._looked.get(place) and abs(time.time() - changed) > _COARSE:
@@ -122,7 +122,7 @@ class Report:
         known = self._known.get(place)
         self._known[place] = here
         if known is None:
-            # A little before the mark, since a file may have come while it was being written.
+            # A file may have come while the mark was being written.
             since = self._until[str(place)] - _COARSE
             fresh = [name for name, _ in here if self._came_at(place, name) > since]
         else:
@@ -134,7 +134,7 @@ class Report:
     def _entries(self, place: Place) -> Iterator[tuple[str, int]]:
         for entry in reading.entries(self.spool.path(place)):
             if entry.name.endswith(".json") and not entry.name.endswith(REASON_SUFFIX):
-                # What waits is asked for again under the same name, and is no news then.
+                # A repeat replaces the file of a request that waits (a new inode), and is no news.
                 yield entry.name, 0 if place.folder == "awaiting-approval" else entry.inode()
 
     def _came_at(self, place: Place, name: str) -> float:
@@ -164,7 +164,7 @@ class Report:
         return len(drops)
 
     def _record(self, place: Place, name: str) -> JsonObject | None:
-        """What is told; nothing of what is gone, is no request, or is itself a report."""
+        """The report of a file; None if it is gone, unreadable, or itself made from a report."""
         found = reading.json_object(self.spool.path(place, name), request.MAX_BYTES) or {}
         source, at = found.get("source"), self._came_at(place, name)
         inbox = source.get("inbox") if isinstance(source, dict) else None
@@ -196,7 +196,7 @@ class Report:
         return {k: printable(v)[:_SUMMARY] if isinstance(v, str) else v for k, v in fields.items()}
 
     def _remember(self) -> None:
-        """Note how far this has come; if that is lost, what is told again is known by its id."""
+        """Write up to when each folder was reported, durably."""
         draft = self.spool.draft(orjson.dumps({"until": self._until}))
         self.spool.sync()
         fs.replace(draft, self._path)

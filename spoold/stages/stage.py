@@ -51,7 +51,7 @@ class StageContext:
     offered: Routing | None = None
 
     def spool(self, role: Role, executor: str = "") -> Spool:
-        """The spool, in the hands of `role`; of one `executor` only, if that is given."""
+        """The spool for a role; if an executor is given, without the queues of others."""
         routing = self.routing
         root = str(routing.config.root)
         return Spool(root, role, routing.inboxes, routing.executors, executor)

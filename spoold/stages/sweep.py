@@ -20,22 +20,22 @@ from spoold.text import shown
 log = logging.getLogger("spoold.sweep")
 
 _AWAITING, _EXPIRED, _TMP = Place("awaiting-approval"), Place("expired"), Place("tmp")
-#: How drafts are named; anything else in tmp/ was put there by a person, and is not ours.
+#: How drafts are named; anything else in tmp/ is a person's.
 _DRAFT = re.compile(r"[a-z0-9_-]+\.\d+\.[0-9a-f]+")
 #: A draft this old (seconds) belongs to a run that died.
 _STALE = 3600.0
 #: New requests that are read in one step.
 _AT_ONCE = 256
 _NEVER = float("inf")
-#: A look at all that waits is followed by a pause of this many times what it took: whoever drops
-#: a record a second must not make 100,000 waiting requests be listed a second.
+#: After it has listed all that waits, it pauses for this many times what that took: one drop a
+#: second must not make it list 100,000 waiting requests each second.
 _REST = 50.0
-#: A folder that changed this recently (seconds) may have changed again within its time stamp.
+#: A folder that changed this recently (seconds) may have changed again without a new time stamp.
 _COARSE = 2.0
 
 
 class Sweep:
-    """Moves what only time moves."""
+    """Moves what is due or late."""
 
     name = "sweep"
 
@@ -58,11 +58,11 @@ class Sweep:
         return [*self.spool.places("deferred"), _AWAITING]
 
     def unfinished(self) -> list[Place]:
-        """Nothing: what only time moves keeps no drain waiting."""
+        """Nothing: a drain does not wait for time to pass."""
         return []
 
     def recover(self) -> None:
-        """Remove the drafts of dead runs, say why of what they had moved; look at all anew."""
+        """Remove the drafts of dead runs, add reasons that are missing, and list all anew."""
         self._seen = 0.0
         self.spool.remove_drafts()
         for entry in reading.entries(self.spool.path(_TMP)):
@@ -72,7 +72,7 @@ class Sweep:
         self._explain()
 
     def _explain(self) -> None:
-        """What a dead run had expired without a reason gets one."""
+        """Add the reason to what a dead run had expired without one."""
         here = {entry.name for entry in reading.entries(self.spool.path(_EXPIRED))}
         now = self.context.clock().timestamp()
         for name in here:
@@ -127,7 +127,7 @@ class Sweep:
         return moved
 
     def _look(self) -> None:
-        """See what waits, unless the folder is as it was, or was looked at a moment ago."""
+        """List what waits, unless the folder did not change, or was listed a moment ago."""
         begun = time.monotonic()
         if begun < self._rests_until:
             return
@@ -142,7 +142,7 @@ class Sweep:
         self._rests_until = begun + _REST * (time.monotonic() - begun)
 
     def _read(self) -> None:
-        """Read when some of the new ones expire; 100,000 at once would keep the others waiting."""
+        """Read when new ones expire, some in each step: 100,000 would take too long."""
         for name in self._unread[-_AT_ONCE:]:
             self._expiry[name] = at = self._expires_at(_AWAITING, name)
             self._first = min(self._first, at)
@@ -157,7 +157,7 @@ class Sweep:
             return _NEVER
 
     def _next_look(self) -> float | None:
-        """When there is something to look at, as far as it is known (since the epoch)."""
+        """When the next one expires or the pause ends (since the epoch), if that is known."""
         rests = self._rests_until - time.monotonic()
         soon = time.time() + rests if rests > 0 else None
         return earliest(soon, None if self._first == _NEVER else self._first)
@@ -168,7 +168,7 @@ class Sweep:
         moved = 0
         for name, draft in zip(names, drafts, strict=True):
             del self._expiry[name]
-            # A person may decide at this very moment: the one rename that wins decides.
+            # A person may decide at this very moment; the first rename wins.
             if self.spool.move_or_hold(_AWAITING, _EXPIRED, name, self.context.clock()):
                 self.spool.add_reason(draft, _EXPIRED, name)
                 log.info("expired", extra={"dispatch_id": shown(name[:-5])})
