@@ -61,7 +61,7 @@ def delegated() -> Path | None:
 
 
 def is_only_ours(base: Path) -> bool:
-    """Whether nobody else is in that group, such as the shell that has started this process."""
+    """Whether only this process and its descendants are in that group, and no shell."""
     return set(_pids(base)) <= {os.getpid(), *descendants(os.getpid())}
 
 
@@ -125,7 +125,7 @@ def of_scope(unit: str) -> Path | None:
 
 
 def enforced(base: Path) -> set[str]:
-    """The controllers that were delegated: what is not among them is not limited."""
+    """The controllers that were delegated; what they do not cover is not limited."""
     return set((base / "cgroup.controllers").read_text().split())
 
 

@@ -1,4 +1,4 @@
-"""Which process is meant, also after a restart, when its number may be somebody else's."""
+"""Processes: which one is meant when numbers are reused, which it has started, how it ends."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class Identity(NamedTuple):
-    """A process, for good: its number, when it began (clock ticks after boot), and which boot."""
+    """One process and no later one with its number: its pid, start (clock ticks), and boot."""
 
     pid: int
     start: int
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
     @property
     def stopped(self) -> bool:
-        """Whether it is there, and does not run because somebody has stopped it."""
+        """Whether it exists, and a signal has stopped it."""
         fields = _stat(self.pid)
         return bool(fields) and fields[_STATE] in "tT" and int(fields[_START]) == self.start
 

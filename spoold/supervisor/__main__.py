@@ -65,7 +65,7 @@ def supervise(job: Job, files: str) -> None:
     except FileExistsError:
         agent.drop()
         return
-    # From here on this attempt is this process's; before, it ends with the executor.
+    # The attempt is ours from here on; until now this process ended with the executor.
     die_with_parent(really=False)
     if os.getppid() != job.parent:
         agent.drop()
@@ -85,7 +85,7 @@ def supervise(job: Job, files: str) -> None:
 
 def _begin(agent: Agent, files: str) -> int:
     """Let it begin; 0, or the error number if it cannot."""
-    # Not synced: after a crash of the whole machine nobody trusts that it is missing.
+    # Not synced: after a crash of the machine its absence proves nothing.
     Path(f"{files}.begun").touch()
     return agent.release()
 
@@ -117,7 +117,7 @@ def _watched(job: Job, agent: Agent, files: str, told: EndSignal) -> dict[str, A
 
 
 def _claim(files: str, agent: Agent, facts: dict[str, Any]) -> None:
-    """Make this attempt ours, durably; raises `FileExistsError` if another process has it."""
+    """Claim the attempt, durably; raises `FileExistsError` if another supervisor has it."""
     processes: dict[str, Identity] = {
         "supervisor": identify(os.getpid()),
         "agent": identify(agent.pid),
@@ -127,7 +127,7 @@ def _claim(files: str, agent: Agent, facts: dict[str, Any]) -> None:
 
 
 def _record(files: str, said: dict[str, Any]) -> None:
-    """Write down the end; a disk that is full now has room again some day."""
+    """Write down the end; on a full disk, wait until there is room."""
     while True:
         try:
             _create(f"{files}.exit.json", said)

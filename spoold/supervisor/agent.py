@@ -1,4 +1,4 @@
-"""A job → one process that waits until it may begin; and the end of all that it has started."""
+"""A job → one process that waits until it may begin, and the end of all that it starts."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from spoold.supervisor.job import Job
 
 #: Between SIGTERM and SIGKILL (seconds), and for killed processes to be gone.
 _GRACE, _GONE = 2.0, 5.0
-#: Who goes first when the memory of the group is used up: not the supervisor.
+#: When the group runs out of memory the kernel kills the agent, not its supervisor.
 _FIRST = "500"
 
 
@@ -79,7 +79,7 @@ def _become(
     gate: tuple[int, int],
     error: int,
 ) -> None:
-    """In the child: wait for the word, then be the agent."""
+    """In the child: wait for the byte that says go, then execute the program."""
     code = 127
     try:
         os.setsid()
@@ -119,7 +119,7 @@ def kill_all(
     Args:
         agent: it.
         exited: whether it has ended.
-        turn: does what else there is to do, for at most so many seconds.
+        turn: moves the agent's output on, for at most so many seconds.
         gently: ask first.
 
     Returns:

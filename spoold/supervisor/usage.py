@@ -14,7 +14,7 @@ from typing import Any
 _LONGEST = 4 << 20
 #: Of the value that is evidence.
 _LONGEST_VALUE = 4000
-#: As large as can be said and counted on; what is more is taken for that.
+#: The largest numbers that JSON carries exactly; a larger one is taken for them.
 _HIGHEST, _MOST_TURNS = sys.float_info.max, 2**53 - 1
 _TURNS = frozenset({"turn.completed", "step_finish"})
 

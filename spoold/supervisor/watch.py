@@ -1,4 +1,4 @@
-"""What an agent prints, and when it must end."""
+"""A running agent → its output, kept and read, and the reason why it ended or must end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from spoold.supervisor.job import Job
 from spoold.supervisor.redact import StreamRedactor
 from spoold.supervisor.usage import Usage
 
-#: For what is left in the pipes when all is over (seconds); and how often it is heard of.
+#: For what is left in the pipes at the end, and between two beats (seconds).
 _DRAIN, _BEAT = 1.0, 1.0
 #: A tool that says only at its end what it has cost is about to end by itself (seconds).
 _LAST_WORDS = 2.0
@@ -102,7 +102,7 @@ class Watch:
             if time.monotonic() >= self._beat_at:
                 self._beat_at = time.monotonic() + _BEAT
                 self._beat()
-                # What has left its parent ends here, and would fill the table of processes.
+                # The agent's orphans become ours; unreaped they would fill the table of processes.
                 self._agent.reap()
         return "exited"
 
@@ -125,7 +125,7 @@ class Watch:
             key.data(key.fd)
 
     def drain(self) -> None:
-        """Read what is left in the pipes; somebody who escaped may hold them open for ever."""
+        """Read what is left in the pipes, for a while: an escaped process may keep them open."""
         until = time.monotonic() + _DRAIN
         while self._open and time.monotonic() < until:
             self.turn(0.05)
@@ -174,7 +174,7 @@ class Watch:
             "turns": self.usage.turns,
         }
         draft = f"{self._files}.beat.tmp"
-        # A beat that cannot be written is one that nobody sees.
+        # On a full disk the executor hears nothing, and the agent goes on.
         with suppress(OSError):
             Path(draft).write_text(json.dumps(facts), encoding="utf-8")
             fs.replace(draft, f"{self._files}.beat.json")

@@ -1,7 +1,7 @@
 """An approved prompt → one run of a command-line agent, and the evidence that it did its work.
 
-A supervisor of its own stays with the agent (`spoold/supervisor/`), so that neither its deadlines
-nor what is known of its end depend on this process.
+Each agent has a supervisor of its own (`spoold/supervisor/`): its deadlines hold, and its end is
+written down, also when this process is gone.
 """
 
 import os
@@ -70,7 +70,7 @@ def run(params: Params, context: Context) -> Result:
         group=scope.name,
     )
     start_supervisor(job, context, scope)
-    return _stay(params, context)
+    return _follow_to_end(params, context)
 
 
 def probe(params: Params, context: Context) -> Result | Running:
@@ -92,10 +92,10 @@ def probe(params: Params, context: Context) -> Result | Running:
 def resume(params: Params, context: Context) -> Result:
     """Stay with an agent that runs, to its end; what has lost its supervisor is ended."""
     confine_again(context, params.memory, params.cpus)
-    return _stay(params, context)
+    return _follow_to_end(params, context)
 
 
-def _stay(params: Params, context: Context) -> Result:
+def _follow_to_end(params: Params, context: Context) -> Result:
     supervisor = supervisor_of(context.files)
     ended = follow(supervisor, context, params.timeout) if supervisor else None
     if ended is None:
@@ -105,7 +105,7 @@ def _stay(params: Params, context: Context) -> Result:
 
 
 def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:
-    """Which runtimes are there, in which version, and whether they are logged in."""
+    """Which agents are installed, in which version, and whether they are logged in."""
     environment = _inherited(config)
     for name, value in config.env.items():
         try:
@@ -116,7 +116,7 @@ def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Findi
 
 
 def warnings(config: Config, routes: list[Mapping[str, Any]]) -> Iterator[str]:
-    """What of `memory`, `cpus` and `scope` has no effect here."""
+    """Which of `memory`, `cpus` and `scope` have no effect on this machine."""
     tables = [config.model_dump(include={"memory", "cpus"}), *routes]
     wanted = {key for table in tables for key in ("memory", "cpus") if table.get(key)}
     if problem := unenforced(config.scope, wanted):

@@ -89,7 +89,7 @@ class Command(Model):
 
 
 def with_defaults(commands: object) -> object:
-    """What the configuration says of commands, over what is known of them."""
+    """The configured commands; what a table leaves out is taken from the known command."""
     if commands is None:
         return {slug: dict(known) for slug, known in _KNOWN.items()}
     if not isinstance(commands, dict):
@@ -124,10 +124,10 @@ def choose(
 
 
 def _only_model(slug: str, models: list[str]) -> str | None:
-    """The model of a request that names none; the tool's own choice only if any is allowed.
+    """The model for a request that names none; None leaves the choice to the tool.
 
     Raises:
-        ValueError: the list leaves a choice, and a request must make it.
+        ValueError: several models are allowed, so the request must name one.
     """
     if "*" in models:
         return None

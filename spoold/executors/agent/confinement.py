@@ -1,4 +1,4 @@
-"""Limits of a run → what gives its supervisor a control group of its own, if anything here does.
+"""Limits of a run → a control group for its supervisor, if this machine can give one.
 
 | `scope` | |
 |---|---|
@@ -27,9 +27,9 @@ class Confined:
     """How a supervisor gets its group.
 
     Attributes:
-        argv: goes before its own arguments.
-        name: the last part of the group's name; empty without one.
-        group: where it is to be moved before it does anything, unless `argv` does that.
+        argv: the command that starts it in its group, put before its own arguments.
+        name: the last part of the group's name; empty without a group.
+        group: the folder of the group, if it must be moved there after its start.
     """
 
     argv: tuple[str, ...] = ()
@@ -73,10 +73,10 @@ def scope_for(wanted: Scope, context: Context, memory: str | None, cpus: float |
 
 
 def confine_again(context: Context, memory: str | None, cpus: float | None) -> None:
-    """Set the limits of an attempt that runs once more.
+    """Set the limits of a running attempt again.
 
-    A start of the service may have taken them away: its main process can enter its group only
-    while that passes no controllers on.
+    A restart of the service may have removed them: systemd can put the main process into its group
+    only while that group passes no controllers on.
     """
     if group := cgroups.find(group_of(context)):
         with suppress(OSError):
@@ -98,7 +98,7 @@ def _unit(context: Context) -> str:
 
 
 def unenforced(scope: Scope, wanted: set[str]) -> str | None:
-    """What a person should know whose limits have no effect in a process like this one.
+    """Why the limits that are set would have no effect here; None if they have.
 
     Args:
         scope: of the configuration.

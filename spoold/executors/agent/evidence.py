@@ -1,4 +1,4 @@
-"""What a route accepts as a sign that an agent has done its work → whether it is there."""
+"""The evidence that a route asks for → whether an agent has left it."""
 
 import errno
 import hashlib
@@ -14,11 +14,11 @@ from spoold.cel.expression import Expression, RuleError, Scope
 from spoold.cel.result import EvalError
 from spoold.linux.safe_open import Mark, mark_of, opened, read_ends
 
-#: A file made just before the clock was read; file systems keep coarse times.
+#: A file may look so much older than it is (seconds): file systems keep coarse times.
 _COARSE = 2.0
 #: So much of a file, from its start, is hashed; the evidence says how much that was.
 _HASHED = 64 << 20
-#: The kept output is searched as far as this, so that a search ends soon.
+#: So much of the kept output is searched (bytes), so that a search ends soon.
 _SEARCHED = 1 << 19
 
 

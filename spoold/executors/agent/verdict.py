@@ -1,4 +1,4 @@
-"""What a supervisor has written down of an agent's end → a result, or what became of it."""
+"""How an agent ended → a `Result`, or the error that says what became of it."""
 
 import errno
 import os
@@ -23,14 +23,14 @@ def never_started() -> Transient:
 def lost(
     params: Params, context: Context, killed: list[int], survivors: list[int], *, grouped: bool
 ) -> OutcomeUnknown:
-    """Nobody has seen its end.
+    """The error for an agent whose end nobody saw.
 
     Args:
         params: of the run.
-        context: the same.
+        context: of the attempt.
         killed: processes of it that still ran, and do not any more.
         survivors: those that could not be killed.
-        grouped: whether it had a control group, in which nothing can hide.
+        grouped: whether it had a control group, from which no process can hide.
     """
     more = f" Of what it had started, {_named(killed)} still ran, and was killed." if killed else ""
     if not grouped:
@@ -41,17 +41,17 @@ def lost(
     return OutcomeUnknown(
         "lost",
         f"{params.argv[0]} and its supervisor are gone, and nobody saw how it ended.{more}"
-        f"{_still_there(survivors)} What it had printed by then is in "
+        f"{_not_killed(survivors)} What it had printed by then is in "
         f"logs/{context.dispatch_id}/.",
         {"killed": killed, "survivors": survivors},
     )
 
 
 def judge(params: Params, context: Context, ended: Facts) -> Result:
-    """What became of it.
+    """Decide what became of a run.
 
     Raises:
-        ExecutionError: it is not done, or nobody knows.
+        ExecutionError: it is not done, or it is not known whether it is.
     """
     out, err = ended.get("stdout") or {}, ended.get("stderr") or {}
     output = {
@@ -72,7 +72,7 @@ def judge(params: Params, context: Context, ended: Facts) -> Result:
         "left_behind": ended.get("left_behind") or [],
         "survivors": ended.get("survivors") or [],
     }
-    more = _beyond_its_caps(params, ended) + _still_there(ended.get("survivors") or [])
+    more = _beyond_its_caps(params, ended) + _not_killed(ended.get("survivors") or [])
     try:
         _must_be_true(params, context, ended, details)
         _must_have_worked(params, context, ended, details)
@@ -88,7 +88,7 @@ def judge(params: Params, context: Context, ended: Facts) -> Result:
 
 
 def _must_be_true(params: Params, context: Context, ended: Facts, details: Facts) -> None:
-    """An agent can write in its supervisor's place that it had never begun."""
+    """Refuse a lie: an agent can write in its supervisor's place that it had never begun."""
     denied = ended.get("why") in ("never-started", "not-started") or ended.get("begun") is False
     if denied and context.heard_of:
         what = f"{params.argv[0]} is said never to have begun, and was heard of: nobody knows."
@@ -105,7 +105,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
             raise _not_started(params, details["cwd"], int(ended.get("errno") or 0))
         case "timeout":
             what = f"{program} was still running after {params.timeout:g} s; its whole tree was"
-            raise Permanent("timeout", f"{what} killed.{_stuck(ended)}", details)
+            raise Permanent("timeout", f"{what} killed.{_ended_from_outside(ended)}", details)
         case "idle":
             what = f"{program} printed nothing for {params.idle_timeout:g} s; killed {stays}."
             raise Permanent("idle", what, details)
@@ -127,7 +127,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
 def _terminated(context: Context, ended: Facts, how: str, details: Facts) -> ExecutionError:
     """Somebody told its supervisor to end."""
     if was_cancelled(context):
-        what = f"A person cancelled it: {how}{_stuck(ended)}"
+        what = f"A person cancelled it: {how}{_ended_from_outside(ended)}"
         return Permanent("cancelled", what, details)
     if ended.get("begun") is False:
         what = "Its supervisor was told to end before the agent had begun."
@@ -180,14 +180,14 @@ def _beyond_its_caps(params: Params, ended: Facts) -> str:
     return said
 
 
-def _stuck(ended: Facts) -> str:
-    """Said when the supervisor did not do it."""
+def _ended_from_outside(ended: Facts) -> str:
+    """What to add if the watchdog had to end it, because its supervisor did not."""
     if not ended.get("from_outside"):
         return ""
     return " Its supervisor did not do that in time, as if it had been stopped; it was killed too."
 
 
-def _still_there(survivors: list[int]) -> str:
+def _not_killed(survivors: list[int]) -> str:
     if not survivors:
         return ""
     return f" {_named(survivors)} could not be killed: see what holds it, and end it."

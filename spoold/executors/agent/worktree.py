@@ -1,10 +1,10 @@
 """A git repository → a fresh worktree for one attempt, which stays for people to look at.
 
 Security: to fill it, git runs programs that the repository's configuration names: filters, and in
-a partial clone `core.sshCommand` and credential helpers. Nobody has approved these, and any agent
-in a worktree can name them, as it shares that configuration. They run as the executor's user,
-outside all limits of an agent. They end with git, but for what left its session and was started
-without `SPOOLD_DISPATCH_ID`.
+a partial clone `core.sshCommand` and credential helpers. No person has approved these, and every
+agent in a worktree shares that configuration and can change it. They run as the executor's user,
+without an agent's limits. They end with git, except a process that has left its session and has no
+`SPOOLD_DISPATCH_ID`.
 """
 
 import os
@@ -38,7 +38,7 @@ def works_in(repository: str, context: Context) -> str:
     path, noted = _path_of(repository, context), ""
     with suppress(OSError):
         noted = read_whole(str(_record(context)), _LONGEST_PATH).decode("utf-8", "replace")
-    # Empty after a crash of the whole machine, as it is not synced; or an agent's.
+    # It is not synced, so it may be empty after a crash; and an agent may have written it.
     inside = noted.startswith(f"{path}/") and ".." not in noted[len(path) :].split("/")
     return noted if inside and "\0" not in noted else path
 
@@ -63,10 +63,10 @@ def fresh_worktree(repository: str, context: Context, timeout: float) -> str:
     path = _path_of(repository, context)
     where = _where(path, repository, git)
     if os.path.lexists(path) and not os.path.lexists(_record(context)):
-        # Of an earlier dispatch or another spool; with a note, a next try would remove it.
+        # Another dispatch or another spool made it. With a note, the next try would remove it.
         raise git.failed(f"{path} is there already, and was left as it is")
     if not _note(where, context) and how_far(context) is Start.NOT_BEGUN:
-        # Made, in part, by a try of this attempt that ended with its service.
+        # An earlier try of this attempt made it, perhaps in part, and ended with its service.
         git.remove(path, _REMOVED)
     git.ask("worktree", "add", "--detach", "--", path, "HEAD", makes=path)
     return where
@@ -82,7 +82,7 @@ def _record(context: Context) -> Path:
 
 
 def _where(path: str, repository: str, git: "_Git") -> str:
-    """The folder of the worktree that is what `repository` is in its own."""
+    """The folder in the worktree at `path` that corresponds to `repository`."""
     above = git.ask("rev-parse", "--show-cdup").count("../")
     if not above:
         return path
@@ -93,7 +93,7 @@ def _where(path: str, repository: str, git: "_Git") -> str:
 
 
 def _note(where: str, context: Context) -> bool:
-    """Write down where it will work; False if an earlier try of this attempt has done that."""
+    """Write down where the agent will work; False if an earlier try has written that already."""
     path = _record(context)
     try:
         path.parent.mkdir(0o750, exist_ok=True)
@@ -109,7 +109,7 @@ def _note(where: str, context: Context) -> bool:
 
 
 class _Git:
-    """Runs git, which ends with all that it has started at a deadline, or when it is told to.
+    """Runs git; at a deadline, or when the attempt must end, kills it and all that it has started.
 
     Args:
         repository: where.
@@ -122,19 +122,19 @@ class _Git:
         self._until = time.monotonic() + seconds
 
     def ask(self, *argv: str, makes: str | None = None) -> str:
-        """What it prints.
+        """Run one command, and return what it prints.
 
         Args:
             argv: its command.
-            makes: what is removed again if it is killed.
+            makes: a path that is removed again if the command fails.
 
         Raises:
-            ExecutionError: it did not do that.
+            ExecutionError: it failed or was killed.
         """
         existed = makes is not None and os.path.lexists(makes)
         left = self._until - time.monotonic()
         ending, out, err = self._run(argv, left, self._context.stopping)
-        # What has left its session; an agent's processes are not to be told from that.
+        # Ends what has left its session too; once an agent runs, its processes look the same.
         if how_far(self._context) is Start.NOT_BEGUN:
             kill_what_is_left(self._context)
         if ending.why == "exited" and ending.exit_code == 0:
@@ -150,7 +150,7 @@ class _Git:
         self._run(argv, seconds, threading.Event())
 
     def failed(self, why: str, said: str = "") -> Permanent:
-        """There will be none."""
+        """The error that says why there is no worktree."""
         return Permanent(
             "worktree-failed",
             f"There is no worktree of {self._repository}: {why}; the agent was not started.",
@@ -158,7 +158,7 @@ class _Git:
         )
 
     def _problem(self, ending: Ending, said: str) -> ExecutionError:
-        """What follows if it did not end well."""
+        """The error for a git that failed or was killed."""
         if ending.why == "exited":
             return self.failed("git says no" if ending.exit_code else "git was killed", said)
         took = f"making a worktree of {self._repository}"
@@ -180,7 +180,7 @@ class _Git:
     def _run(
         self, argv: tuple[str, ...], seconds: float, stopping: threading.Event
     ) -> tuple[Ending, Capture, Capture]:
-        """How it ended, and the ends of what it printed; nothing of that is kept in a file."""
+        """How it ended, and the ends of its stdout and stderr; neither goes to a file."""
         environment = {
             "PATH": self._context.config.path,
             "GIT_TERMINAL_PROMPT": "0",

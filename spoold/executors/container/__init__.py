@@ -1,7 +1,7 @@
-"""An approved operation on a customer's container → a Docker Engine that is as it should be.
+"""An approved action on a customer's container → a Docker Engine in which it has been done.
 
-Every action looks at the engine first and does what is missing, so that it may be begun again at
-any point; by the label with the dispatch id it knows what an earlier attempt had made.
+Every action looks at the engine first and does what is missing, so it may be begun again at any
+point. A label with the dispatch id says what an earlier attempt of this request has made.
 
 Security: only what carries that label and the customer's is ours; nothing else is ever touched or
 pruned. Secrets are read when a container is made, and taken out of all that is said of it.
@@ -68,21 +68,21 @@ def run(params: Params, context: Context) -> Result:
         take_back(params, context)
     if context.stopping.is_set():
         raise Transient("interrupted", "The service was stopped before anything was done.")
-    return _told(_ACTIONS[params.action], params, context)
+    return _act(_ACTIONS[params.action], params, context)
 
 
 def resume(params: Params, context: Context) -> Result:
     """Go on with what `probe` found begun."""
-    return _told(create_container if params.action == "create" else wait_on, params, context)
+    return _act(create_container if params.action == "create" else wait_on, params, context)
 
 
 def probe(params: Params, context: Context) -> Result | Running:
     """Look at what there is."""
-    return _told(_left_by, params, context)
+    return _act(_look, params, context)
 
 
-def _told(act: Callable[[World], _Answer], params: Params, context: Context) -> _Answer:
-    """As it ends; but what would be tried again, and a person has cancelled, is taken back."""
+def _act(act: Callable[[World], _Answer], params: Params, context: Context) -> _Answer:
+    """Call `act`; if it would be tried again but a person has cancelled it, take it back."""
     try:
         with looked_at(params, context) as world:
             return act(world)
@@ -92,14 +92,14 @@ def _told(act: Callable[[World], _Answer], params: Params, context: Context) -> 
         raise
 
 
-def _left_by(world: World) -> Result | Running:
+def _look(world: World) -> Result | Running:
     if world.params.action == "health-check":
-        raise _never("Nobody saw the end of the look.")
+        raise _never_started("Nobody saw the end of the look.")
     found = _found(world)
     if world.params.action == "delete":
         return _if_gone(world, found)
     if found is None:
-        raise _never(f"There is no {world.name}.")
+        raise _never_started(f"There is no {world.name}.")
     return _state_of(world, found)
 
 
@@ -110,7 +110,9 @@ def _found(world: World) -> Found | None:
         if world.params.action != "create":
             raise
         # A look changes nothing. The next try finds the same, and removes what was made.
-        raise _never(f"There is a container {world.name} that spoold did not make.") from None
+        raise _never_started(
+            f"There is a container {world.name} that spoold did not make."
+        ) from None
 
 
 def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Finding]:
@@ -134,13 +136,13 @@ def doctor(config: Config, secret: Callable[[SecretRef], str]) -> Iterator[Findi
                 yield Finding(f"secret {name}", ok=False, detail=error.summary)
 
 
-def _never(what: str) -> Transient:
+def _never_started(what: str) -> Transient:
     return Transient("never-started", f"{what} It is done from the beginning.")
 
 
 def _if_gone(world: World, found: Found | None) -> Result:
     if found or world.networks():
-        raise _never(f"{world.name} or its network is still there.")
+        raise _never_started(f"{world.name} or its network is still there.")
     return Result("deleted", f"{world.name} is gone.", evidence={"container": "there is none"})
 
 
@@ -148,17 +150,17 @@ def _state_of(world: World, found: Found) -> Result | Running:
     action, name = world.params.action, world.name
     if action != "create" and not has_policy(found, "no" if action == "stop" else None):
         # Whoever stopped or started it, it was not this request: that sets the policy first.
-        raise _never(f"{name} has the restart policy that it had before.")
+        raise _never_started(f"{name} has the restart policy that it had before.")
     if action == "stop":
         if not is_stopped(found):
-            raise _never(f"{name} still runs.")
+            raise _never_started(f"{name} still runs.")
         return stopped(world, found, "stopped")
     if action == "create" and not world.made_now(found.labels):
-        raise _never(f"{name} is another request's.")
+        raise _never_started(f"{name} is another request's.")
     if action == "restart" and not was_restarted(world, found):
-        raise _never(f"{name} was not started again.")
+        raise _never_started(f"{name} was not started again.")
     if action == "start" and (is_stopped(found) or found.status == "paused"):
-        raise _never(f"{name} does not run.")
+        raise _never_started(f"{name} does not run.")
     if found.works and found.health == "healthy":
         return done(world, found, PAST[action], f"{name} runs and is healthy.")
     return Running(f"{name} is {found.status} ({found.health})")

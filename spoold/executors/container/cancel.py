@@ -1,4 +1,4 @@
-"""A request that a person cancelled, and that was tried → what is left of it: nothing, or told.
+"""A cancelled request that was tried → what its tries have made, removed or named.
 
 What a create has made is removed. What another action has done cannot be undone, only looked at.
 """

@@ -1,7 +1,7 @@
 """The container as the engine was asked for it → a compose file for people who want to look.
 
-It lies outside the spool and is nobody's state: nothing reads it, and what cannot be written or
-removed is told in the result. Secrets are `${NAME}`.
+It lies outside the spool, and spoold never reads it. If it cannot be written or removed, the result
+says so. Secrets are `${NAME}`.
 """
 
 import json
@@ -13,7 +13,7 @@ from spoold.executors.container.connection import Facts
 from spoold.executors.container.world import World
 
 _NANO = 1e9
-#: Keys that are words of compose; anything else could look like a number or a truth.
+#: Keys that need no quotes; any other could be read as a number or as `true`.
 _PLAIN = re.compile(
     r"name|services|image|container_name|restart|environment|labels|ports|networks|healthcheck"
     r"|test|interval|timeout|retries|start_period|deploy|resources|limits|reservations|cpus|memory"

@@ -19,7 +19,7 @@ from spoold.executors.container.cancel import clean_up
 from spoold.executors.container.connection import CONFLICT, Facts, Refused
 from spoold.executors.container.network import have_network
 from spoold.executors.container.spec import container_spec, limits_of, read_secrets
-from spoold.executors.container.wait import done, halt, until_ready
+from spoold.executors.container.wait import done, end_if_told, until_ready
 from spoold.executors.container.world import Found, World
 
 _DENIED = re.compile(
@@ -102,7 +102,7 @@ def _clean_up(world: World) -> tuple[list[str], list[str]]:
     try:
         return clean_up(world)
     except Transient as away:
-        # It is tried again, and goes on from what is there; but not if nobody wants it any more.
+        # It is tried again, and goes on from what is there; unless a person has cancelled it.
         if not world.context.cancelled.is_set():
             raise
         return [], [f"container {world.name} and its network, if there are any ({away.summary})"]
@@ -123,7 +123,7 @@ def _have_image(world: World) -> None:
         if _DENIED.search(error.text):
             raise Permanent("image-missing", error.summary) from None
         raise Transient("pull-failed", error.summary) from None
-    halt(world)
+    end_if_told(world)
     if not world.engine.image(name):
         raise Transient("pull-failed", f"The image {name} was pulled, but is not there.")
 
@@ -155,7 +155,7 @@ class Placing:
             Transient: `ports-exhausted`, or `network-contended`.
         """
         while True:
-            halt(self.world)
+            end_if_told(self.world)
             found = found or self._make()
             if found is None:
                 continue
@@ -183,7 +183,7 @@ class Placing:
         return found
 
     def _describe(self, found: Found) -> None:
-        """Before it starts, so that none runs without; again if it has another port now."""
+        """Write its compose file: before it starts, and again if it has another port now."""
         wanted = container_spec(self.world, found.port, self.network, self.secrets)
         problem = compose.write(self.world, wanted, self.subnet, self.secrets)
         if problem and problem not in self.warnings:

@@ -12,12 +12,12 @@ from spoold.executors.container.connection import CONFLICT, Refused
 from spoold.executors.container.network import reconnect
 from spoold.executors.container.params import PAST
 from spoold.executors.container.valid import restart_policy
-from spoold.executors.container.wait import details_of, done, halt, until_ready
+from spoold.executors.container.wait import details_of, done, end_if_told, until_ready
 from spoold.executors.container.world import RESTART, SHORT, Details, Found, World
 
 _ACTIVE = re.compile(r"active endpoints", re.IGNORECASE)
 _GRACE = 10.0
-#: The engine can be at removing it already, for somebody else.
+#: For a container to be gone that is being removed (seconds).
 _REMOVING = 10.0
 #: What is worth knowing of a container that is gone.
 _KEPT = ("container", "port", "plan", "image")
@@ -32,7 +32,7 @@ def delete(world: World) -> Result:
         was = details_of(world, found)
         details |= {name: was[name] for name in _KEPT if name in was}
         world.engine.stop(found.id, _grace(world))
-        halt(world, f"{world.name} was stopped, and not removed: start it, or delete it.")
+        end_if_told(world, f"{world.name} was stopped, and not removed: start it, or delete it.")
         _remove(world, found.id)
     if problem := compose.remove(world):
         details["warnings"] = [problem]
@@ -58,7 +58,7 @@ def stop(world: World) -> Result:
 
 
 def stopped(world: World, found: Found, code: str) -> Result:
-    """It does not run, which is what was wanted."""
+    """The result for a container that does not run, as was wanted."""
     details = details_of(world, found)
     was = "was stopped already" if code == "already-stopped" else "was stopped"
     evidence = {"container": found.id[:SHORT], "status": found.status}
@@ -71,9 +71,9 @@ def is_stopped(found: Found) -> bool:
 
 
 def has_policy(found: Found, policy: str | None = None) -> bool:
-    """Whether the engine does that when it ends by itself: without a policy, what it was made with.
+    """Whether a container has this restart policy; without one, the policy it was made with.
 
-    Of one that was made by an older version nobody knows that: it has what it has.
+    A container of an older version does not say which that was: it has the right one.
     """
     own = found.labels.get(RESTART)
     return not own or found.facts["HostConfig"]["RestartPolicy"] == restart_policy(policy or own)
@@ -125,7 +125,7 @@ def _ready(world: World, code: str, said: str, told: Details | None = None) -> R
 
 @contextlib.contextmanager
 def _explained(world: World, found: Found) -> Iterator[None]:
-    """What an engine says of a port or a network, for people."""
+    """Turn what an engine says about a taken port or a lost network into words for people."""
     try:
         yield
     except Refused as error:
@@ -140,7 +140,7 @@ def _explained(world: World, found: Found) -> Iterator[None]:
 
 
 def _set_restart(world: World, found: Found, policy: str | None = None) -> None:
-    """Make the engine do that when it ends by itself."""
+    """Set the restart policy; without one, the policy it was made with."""
     if not has_policy(found, policy):
         wanted = restart_policy(policy or found.labels[RESTART])
         world.engine.set_restart(found.id, wanted)

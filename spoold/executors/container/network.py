@@ -10,7 +10,7 @@ from spoold.errors import Transient
 from spoold.executors.container import ports, valid
 from spoold.executors.container.connection import CONFLICT, Facts, Refused
 from spoold.executors.container.params import PAST
-from spoold.executors.container.wait import halt
+from spoold.executors.container.wait import end_if_told
 from spoold.executors.container.world import DISPATCH, Details, Found, World
 
 # Below `self`: a service that sees nothing but processes in /proc sees this one.
@@ -24,13 +24,13 @@ def have_network(world: World, did: str = "") -> tuple[str, str]:
 
     Args:
         world: where.
-        did: what a person is told who cancels it before that.
+        did: what was done so far, for the person who cancels it before that.
 
     Raises:
         Permanent: `name-taken`, by a network that is not ours.
         Transient: `subnets-exhausted`, or `network-contended`.
     """
-    halt(world, did)
+    end_if_told(world, did)
     with ports.CHOOSING:
         made = "" if world.networks() else _make(world)
         # The engine lets two who are quick enough make the same. Both see the same one first.
@@ -43,10 +43,10 @@ def have_network(world: World, did: str = "") -> tuple[str, str]:
 
 
 def reconnect(world: World, found: Found) -> Details:
-    """Give a container a network again whose own is gone; what there is to tell of that.
+    """Connect a container whose network is gone to a new one; what a result tells of that.
 
-    The engine starts nothing that is connected to what is gone, and `docker network prune` takes
-    the networks of all that is stopped.
+    The engine starts no container whose network is gone, and `docker network prune` removes the
+    networks of all stopped containers.
 
     Raises:
         Permanent: `name-taken`, by a network that is not ours.

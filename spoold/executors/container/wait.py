@@ -1,7 +1,7 @@
-"""A container that was started → healthy, or why not, before a deadline of our own clock.
+"""A container that was started → healthy before a deadline, or the reason why it is not.
 
-The engine's own way to wait is no use: it ends at a time limit of the connection, with an error
-that says nothing of the container.
+The engine's own call to wait ends at the time limit of its connection, with an error that says
+nothing about the container. So this looks again and again.
 """
 
 import time
@@ -14,7 +14,7 @@ from spoold.executors.container.params import PAST
 from spoold.executors.container.world import Details, Found, World
 
 _LOOK = 0.2
-#: For one that nothing checks: so long it must go on running.
+#: So long a container without a health check must go on running (seconds).
 _STEADY = 1.0
 _NANO = 1e9
 _LINES = 60
@@ -24,7 +24,7 @@ START_INTERVAL = (1, 44)
 
 
 def until_ready(world: World, found: Found, seconds: float) -> Found:
-    """Wait until it is healthy: exactly that.
+    """Wait until it is `healthy`, or runs steadily where nothing checks it.
 
     Args:
         world: where it is.
@@ -55,8 +55,8 @@ def until_ready(world: World, found: Found, seconds: float) -> Found:
         found = Found(facts)
 
 
-def halt(world: World, did: str = "") -> None:
-    """End here if this attempt must end; `did` is what it has done so far.
+def end_if_told(world: World, did: str = "") -> None:
+    """Raise if this attempt has been told to end; `did` is what it has done so far.
 
     Raises:
         Permanent: `cancelled`.
@@ -69,7 +69,7 @@ def halt(world: World, did: str = "") -> None:
 
 
 def fail(world: World, found: Found, code: str, said: str) -> Permanent:
-    """It does not work: with what it printed last, in logs/ and in the result."""
+    """The error for a container that does not work, with what it printed last."""
     out, err = world.context.open_output("out"), world.context.open_output("err")
     out.write(world.engine.logs(found.id, "stdout", _LINES))
     err.write(world.engine.logs(found.id, "stderr", _LINES))
@@ -81,7 +81,7 @@ def fail(world: World, found: Found, code: str, said: str) -> Permanent:
 
 
 def done(world: World, found: Found, code: str, said: str, more: Details | None = None) -> Result:
-    """It works."""
+    """The result for a container that works."""
     details = details_of(world, found) | (more or {})
     evidence: Details = {
         name: details[name] for name in ("container", "health", "port") if name in details
@@ -92,7 +92,7 @@ def done(world: World, found: Found, code: str, said: str, more: Details | None 
 
 
 def details_of(world: World, found: Found) -> dict[str, Any]:
-    """What is worth keeping of a container."""
+    """What a result keeps of a container."""
     labels, config = found.labels, world.config.labels
     details = found.says() | {"name": world.name, "image": found.facts["Image"]}
     if port := labels.get(config.port):

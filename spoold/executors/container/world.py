@@ -1,4 +1,4 @@
-"""A customer's id → the container and the network that are there, and whose they are."""
+"""A customer → the container and the network that the engine has, and who made them."""
 
 import contextlib
 import re
@@ -14,11 +14,11 @@ from spoold.executors.container.connection import Facts
 from spoold.executors.container.engine import Engine
 from spoold.executors.container.params import Config, Params
 
-#: By which a crashed attempt finds what it had made.
+#: Label: the request that made it, by which an attempt finds what an earlier one has made.
 DISPATCH = "spoold.dispatch_id"
-#: Names of the variables whose values are secrets, so that these never show in output.
+#: Label: the names of the variables whose values are secrets and are never shown.
 SECRETS = "spoold.secrets"
-#: What the engine does when it ends by itself, while nobody has stopped it by a request.
+#: Label: the restart policy while no request has stopped it.
 RESTART = "spoold.restart"
 _NEVER = "no"
 _RUNS = ("running", "restarting", "paused")
@@ -110,7 +110,7 @@ class Found:
         return str(log[-1].get("Output") or "")
 
     def says(self) -> Details:
-        """What is worth telling of its state."""
+        """Its state, as results and progress tell it."""
         state: Details = {
             "container": self.id[:SHORT],
             "status": self.status,
@@ -127,7 +127,7 @@ class Found:
 
 @dataclass(frozen=True)
 class World:
-    """What is there of one customer, looked at anew each time."""
+    """One customer's part of the engine; every call looks anew."""
 
     engine: Engine
     params: Params
@@ -201,7 +201,7 @@ class World:
         return self.is_ours(labels) and labels[DISPATCH] == self.context.dispatch_id
 
     def hide_secrets_of(self, found: Found) -> None:
-        """Keep what it was given in confidence out of everything that is told of it."""
+        """Hide the values of its secret variables in everything that is told of it."""
         names = set(found.labels.get(SECRETS, "").split())
         for variable in found.facts["Config"].get("Env") or []:
             name, _, value = variable.partition("=")
