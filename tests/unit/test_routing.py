@@ -102,22 +102,39 @@ def test_what_can_never_work_is_refused_at_load(make_lab, changes, words, mark):
     assert said.startswith(f"10.toml:{line_with(text, mark)}: "), said
 
 
+LITERAL = "must be literal in the route"
+
+
 @pytest.mark.parametrize(
-    ("more", "where"),
+    ("executor", "more", "words"),
     [
-        ('[params]\nargv = ["=record.body.program"]', "params.argv.0"),
-        ('[params]\nargv = ["=record.body.program", "x"]', "params.argv.0"),
-        ('[params]\nargv = "=record.body.argv"', "params.argv"),
-        ('preflight = [{ argv = ["=record.body.x"] }]\n[params]\nargv = ["/usr/bin/true"]',
-         "preflight.0.argv.0"),
-        (TRUE + '[[preflight]]\nargv = ["/usr/bin/test"]\n[[preflight]]\nargv = ["=record.body.x"]',
-         "preflight.1.argv.0"),
+        ("cmd", '[params]\nargv = ["=record.body.x"]', f"params.argv.0: {LITERAL}"),
+        ("cmd", '[params]\nargv = ["=record.body.x", "x"]', f"params.argv.0: {LITERAL}"),
+        ("cmd", '[params]\nargv = "=record.body.argv"', f"params.argv: {LITERAL}"),
+        ("cmd", f'preflight = [{{ argv = ["=record.body.x"] }}]\n{TRUE}',
+         f"preflight.0.argv.0: {LITERAL}"),
+        ("cmd", f'{TRUE}[[preflight]]\nargv=["/usr/bin/test"]\n[[preflight]]\nargv=["=record.id"]',
+         f"preflight.1.argv.0: {LITERAL}"),
+        ("cmd", '[params]\nargv = ["/bin/sh"]', "not on the executor's list"),
+        # argv[0] is literal, so it is checked whatever follows it.
+        ("cmd", '[params]\nargv = ["/bin/sh", "=record.body.x"]', "'/bin/sh'"),
+        ("cmd", f'preflight = [{{ argv = ["/bin/sh"] }}]\n{TRUE}',
+         "'/bin/sh' is not on the executor's list"),
+        ("cmd", "[params]\nargv = []", "Executor cmd refuses"),
+        ("cmd", TRUE + 'cwd = "relative"', "Executor cmd refuses"),
+        ("cmd", TRUE + 'env = { LD_PRELOAD = "x" }', "Executor cmd refuses"),
+        ("cmd", TRUE + "timeout = 5", "Executor cmd refuses"),
+        ("web", '[params]\nurl = "http://elsewhere/"', "Executor web refuses"),
+        ("web", '[params]\nmethod = "BREW"', "Executor web refuses"),
     ],
 )  # fmt: skip
-def test_no_record_chooses_the_program(make_lab, more, where):
-    """An expression as argv[0], or as the whole argv, is refused, in a preflight command too."""
-    said = refused(make_lab, route(executor="cmd", more=more))
-    assert f"{where}: must be literal in the route" in said
+def test_what_an_executor_refuses_is_refused_at_load(make_lab, executor, more, words):
+    """No record chooses a program, and what is literal in a route is checked before any outage."""
+    text = route(executor=executor, more=more)
+    said = refused(make_lab, text)
+    assert words in said
+    number = int(re.match(r"10\.toml:(\d+): ", said)[1])
+    assert not more.startswith("preflight") or number == line_with(text, "preflight")
 
 
 def test_a_record_may_choose_the_other_words(make_lab):
@@ -127,40 +144,6 @@ def test_a_record_may_choose_the_other_words(make_lab):
         toml=COMMAND,
     )
     assert action(lab, {"x": "; rm -rf /"}).params["argv"] == ["/usr/bin/true", "; rm -rf /"]
-
-
-@pytest.mark.parametrize(
-    ("executor", "params"),
-    [
-        ("cmd", 'argv = ["/bin/sh"]'),
-        ("cmd", "argv = []"),
-        ("cmd", 'argv = ["/usr/bin/true"]\ncwd = "relative"'),
-        ("cmd", 'argv = ["/usr/bin/true"]\nenv = { LD_PRELOAD = "x" }'),
-        ("cmd", 'argv = ["/usr/bin/true"]\ntimeout = 5'),
-        ("web", 'url = "http://elsewhere/"'),
-        ("web", 'method = "BREW"'),
-    ],
-)
-def test_parameters_that_the_executor_refuses_are_refused_at_load(make_lab, executor, params):
-    """What is literal in a route is checked against the executor now, not in the first outage."""
-    said = refused(make_lab, route(executor=executor, more=f"[params]\n{params}"))
-    assert f"Executor {executor} refuses" in said or "not on the executor's list" in said
-    assert re.match(r"10\.toml:\d+: ", said)
-
-
-def test_a_program_off_the_list_is_refused_though_another_word_is_an_expression(make_lab):
-    """argv[0] is literal, so whether it is on the list is known at load, whatever follows it."""
-    params = '[params]\nargv = ["/bin/sh", "=record.body.x"]'
-    assert "'/bin/sh'" in refused(make_lab, route(executor="cmd", more=params))
-
-
-def test_a_preflight_command_off_the_list_is_refused_at_its_line(make_lab):
-    """A preflight program that is not allowed is an error at the line of `preflight`."""
-    text = route(executor="cmd", more='preflight = [{ argv = ["/bin/sh"] }]\n[params]\n'
-                 'argv = ["/usr/bin/true"]')  # fmt: skip
-    said = refused(make_lab, text)
-    assert "'/bin/sh' is not on the executor's list" in said
-    assert said.startswith(f"10.toml:{line_with(text, 'preflight')}: ")
 
 
 @pytest.mark.parametrize("value", ["2026-01-02", "2026-01-02T03:04:05Z", "03:04:05"])
@@ -266,38 +249,35 @@ def test_a_target_and_a_key_are_text(make_lab, value, text):
 
 
 @pytest.mark.parametrize("key", ["event_key", "intent_key", "lane", "target_ref"])
-@pytest.mark.parametrize("value", [1.5, [1], {"a": 1}])
-def test_what_has_no_one_spelling_is_no_key(make_lab, key, value):
-    """Fractions, lists and objects could be written in two ways, so they are an error by name."""
-    expression = '"record.body.x"' if key != "target_ref" else '"=record.body.x"'
-    lab = make_lab(route(more=f"{key} = {expression}"))
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"x": 1.5}, " is a "),
+        ({"x": [1]}, " is a "),
+        ({"x": {"a": 1}}, " is a "),
+        ({}, "body.x is"),
+    ],
+)
+def test_what_has_no_one_spelling_is_no_key(make_lab, key, body, words):
+    """What could be written in two ways, or is not there, is an error that names it: no key."""
+    expression = "=record.body.x" if key == "target_ref" else "record.body.x"
+    lab = make_lab(route(more=f'{key} = "{expression}"'))
     with pytest.raises(BadInput) as error:
-        action(lab, {"x": value})
+        action(lab, body)
     assert error.value.code == "route-error"
-    assert f"Route any matches, but {key} is a " in error.value.what
-
-
-@pytest.mark.parametrize("key", ["event_key", "intent_key", "lane"])
-def test_a_key_that_is_missing_is_an_error_and_no_key(make_lab, key):
-    """A misspelt field must not fold everything into one: it is an error that names the field."""
-    lab = make_lab(route(more=f'{key} = "record.body.nope"'))
-    with pytest.raises(BadInput, match="nope") as error:
-        action(lab, {"x": 1})
-    assert error.value.code == "route-error"
+    assert error.value.what.startswith("Route any matches, but ")
+    assert words in error.value.what
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_an_empty_key_is_none(make_lab, value):
-    """Null and the empty text fold nothing, lock nothing, and leave the event its own key."""
-    more = "\n".join(f'{key} = "record.body.x"' for key in ("event_key", "intent_key", "lane"))
+@pytest.mark.parametrize("written", [True, False])
+def test_an_empty_key_is_none(make_lab, value, written):
+    """Null, the empty text and a route without keys fold nothing and lock nothing."""
+    keys = ("event_key", "intent_key", "lane") if written else ()
+    more = "\n".join(f'{key} = "record.body.x"' for key in keys)
     made = action(make_lab(route(more=more)), {"x": value})
-    assert (made.event_key, made.intent_key, made.lane) == ("d-1", None, None)
-
-
-def test_without_keys_nothing_folds(make_lab):
-    """A route that names no intent folds nothing, and is in no lane."""
-    made = action(make_lab(route()))
-    assert (made.intent_key, made.lane, made.on_repeat) == (None, None, "fold")
+    found = (made.event_key, made.intent_key, made.lane, made.on_repeat)
+    assert found == ("d-1", None, None, "fold")
 
 
 def test_the_time_to_decide_is_the_routes_else_the_settings(make_lab):
