@@ -34,25 +34,17 @@ from spoold.supervisor.watch import Watch, as_text
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 
 
-class EndSignal:
-    """Whether a signal has asked for the end; who sent it, only the executor may know."""
-
-    def __init__(self) -> None:
-        self._came = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
-
-    def __call__(self) -> bool:
-        """Whether one came."""
-        return self._came
-
-    def _note(self, _number: int, _frame: object) -> None:
-        self._came = True
+def end_signals() -> list[int]:
+    """The signals that ask for the end, as they come; who sent them only the executor may know."""
+    came: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: came.append(number))
+    return came
 
 
 def supervise(job: Job, files: str) -> None:
     """Start the agent, stay with it, and write down how it ended."""
-    told = EndSignal()
+    told = end_signals()
     prompt_file = f"{files}.prompt" if "{prompt_file}" in job.argv else None
     if prompt_file:
         _write_private(prompt_file, job.prompt)
@@ -70,7 +62,7 @@ def supervise(job: Job, files: str) -> None:
     if os.getppid() != job.parent:
         agent.drop()
         said |= {"why": "never-started"}
-    elif told():
+    elif told:
         agent.drop()
         said |= {"why": "terminated", "seconds": 0.0, "begun": False}
     elif problem := _begin(agent, files):
@@ -90,7 +82,7 @@ def _begin(agent: Agent, files: str) -> int:
     return agent.release()
 
 
-def _watched(job: Job, agent: Agent, files: str, told: EndSignal) -> dict[str, Any]:
+def _watched(job: Job, agent: Agent, files: str, told: list[int]) -> dict[str, Any]:
     started = time.monotonic()
     watch = Watch(job, agent, files, told)
     why = watch.until_it_ends(started)

@@ -4,7 +4,6 @@ import json
 import os
 import selectors
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +59,7 @@ class Stream:
 class Watch:
     """Moves bytes, notices deadlines, and says why it ended."""
 
-    def __init__(self, job: Job, agent: Agent, files: str, told: Callable[[], bool]) -> None:
+    def __init__(self, job: Job, agent: Agent, files: str, told: list[int]) -> None:
         self.usage = Usage(job.key)
         self.out = Stream(f"{files}.out", job, self.usage)
         self.err = Stream(f"{files}.err", job, None)
@@ -72,21 +71,21 @@ class Watch:
         self._beat_at = 0.0
         self._over_since: float | None = None
         self._selector = selectors.DefaultSelector()
-        self._add(agent.pidfd, selectors.EVENT_READ, self._note_exit)
+        self._selector.register(agent.pidfd, selectors.EVENT_READ, self._note_exit)
         self._unsent = memoryview(b"" if "{prompt_file}" in job.argv else job.prompt.encode())
         os.set_blocking(agent.stdin, False)
-        self._add(agent.stdin, selectors.EVENT_WRITE, self._feed)
+        self._selector.register(agent.stdin, selectors.EVENT_WRITE, self._feed)
         self._open = {agent.stdout: self.out, agent.stderr: self.err}
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
-            self._add(descriptor, selectors.EVENT_READ, self._read)
+            self._selector.register(descriptor, selectors.EVENT_READ, self._read)
 
     def until_it_ends(self, started: float) -> str:
         """`exited`, or what made us end it."""
         job = self._job
         while not self.exited():
             now = time.monotonic()
-            if self._told():
+            if self._told:
                 return "terminated"
             if now >= started + job.timeout:
                 return "timeout"
@@ -131,9 +130,6 @@ class Watch:
             self.turn(0.05)
         self.out.end()
         self.err.end()
-
-    def _add(self, descriptor: int, event: int, callback: Callable[[int], None]) -> None:
-        self._selector.register(descriptor, event, callback)
 
     def _note_exit(self, descriptor: int) -> None:
         self._exited = True
