@@ -133,9 +133,14 @@ def test_the_gate_and_the_executor_may_die_at_any_step(make_lab, monkeypatch, me
 
 
 OPEN = {"status": "running", "attempts": [BEGUN]}
-DEFERRED = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "deferred", "code": "later",
-                    "summary": "Not now.", "details": {}}  # fmt: skip
 NOT_SEEN = OutcomeUnknown("died", "?")
+
+
+def ended(outcome, code):
+    """What a request says of an attempt whose end was recorded."""
+    at = {"started_at": BEGUN["started_at"], "ended_at": BEGUN["started_at"]}
+    said = {"outcome": outcome, "code": code, "summary": "As it says.", "details": {}}
+    return {"status": outcome, "attempts": [BEGUN | at | said]}
 
 
 @pytest.mark.parametrize(
@@ -146,9 +151,18 @@ NOT_SEEN = OutcomeUnknown("died", "?")
         (OPEN, Result("seen", "it was done"), "done", 0, 1),
         (OPEN, Transient("safe", "had no effect", retry_after=60), "deferred", 0, 1),
         (OPEN | {"status": "queued"}, NOT_SEEN, "unknown", 0, 1),
-        ({"status": "deferred", "attempts": [DEFERRED]}, NOT_SEEN, "done", 1, 2),
+        (ended("deferred", "later"), NOT_SEEN, "done", 1, 2),
+        (ended("held", "no-evidence"), NOT_SEEN, "held", 0, 1),
     ],
-    ids=["claimed", "unknown", "finished", "never-started", "open-but-queued", "deferred-and-due"],
+    ids=[
+        "claimed",
+        "unknown",
+        "finished",
+        "never-started",
+        "open-but-queued",
+        "deferred-and-due",
+        "held",
+    ],
 )
 def test_what_a_dead_run_left_in_running(lab, left, probed, folder, runs, attempts):
     """Without an open attempt it runs in the same drain; else the probe says how it ended."""
@@ -160,16 +174,17 @@ def test_what_a_dead_run_left_in_running(lab, left, probed, folder, runs, attemp
     assert made[-1]["outcome"] == folder
     assert made[-1]["ended_at"] is not None
     assert len(lab.recorder.calls) == runs
+    if folder == "held":
+        assert lab.reason(lab.only("held"))["code"] == "no-evidence"
 
 
 def test_a_recorded_result_only_lacks_its_move(lab):
     """A file whose result is written goes to its folder without another run."""
-    ended = BEGUN | {"ended_at": BEGUN["started_at"], "outcome": "done", "code": "ok",
-                     "summary": "fine", "details": {}}  # fmt: skip
-    result = {"outcome": "done", "code": "ok", "started_at": BEGUN["started_at"],
-              "ended_at": BEGUN["started_at"], "summary": "fine", "evidence": None, "output": None,
-              "details": {}}  # fmt: skip
-    path = running(lab, CUTOVER, status="done", attempts=[ended], result=result)
+    left = ended("done", "ok")
+    (last,) = left["attempts"]
+    result = {key: last[key] for key in ("outcome", "code", "started_at", "ended_at", "summary",
+                                         "evidence", "output", "details")}  # fmt: skip
+    path = running(lab, CUTOVER, **left, result=result)
     data = path.read_bytes()
     lab.drain()
     assert lab.only("done").read_bytes() == data
