@@ -211,12 +211,12 @@ def test_an_executor_that_died_while_it_took_something_back_does_it_again(tmp_pa
 
 
 def test_what_is_still_away_is_a_warning_once(tmp_path, caplog):
-    """What was handed back for the same reason as before is no news; another reason is."""
+    """Handed back for the same reason is no news; and what was not tried is no attempt."""
     away = [Transient(code, "Away.", retry_after=0, counts=False)
             for code in ("resting", "resting", "resting", "engine-unreachable")]  # fmt: skip
     with caplog.at_level("INFO", "spoold.execute"):
         lab = make(tmp_path, None, *away)
-    assert len(lab.files("done")) == 1
+    assert len(lab.request("done")["attempts"]) == 1
     said = [(r.levelname, r.getMessage().partition(":")[0]) for r in caplog.records
             if "Away" in r.getMessage()]  # fmt: skip
     assert said == [

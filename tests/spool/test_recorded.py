@@ -15,6 +15,7 @@ from spoold.executors import Result
 from spoold.request import MAX_BYTES
 from spoold.spool.spool import Spool
 from spoold.stages.execute.history import begun
+from spoold.stages.execute.jobs import Job
 from spoold.stages.execute.readable import readable_bytes
 from spoold.stages.execute.verdict import judge
 from spoold.testing import Lab, Recorder
@@ -175,6 +176,17 @@ def test_what_was_shown_last_makes_room_for_the_end(tmp_path):
     ended = judge(found, Result("x", "y" * 3000), Retry(), lab.clock()).request
     assert ended.status == "done"
     assert ended.attempts[0].progress is None
+
+
+def test_what_is_reported_between_attempts_changes_no_attempt_that_has_ended(lab):
+    """Only an attempt without an end shows how far it has come."""
+    found = request.parse(queue(lab, RECORD).read_bytes())
+    found = found.with_(attempts=begun(found, lab.clock()))
+    for is_open in (True, False):
+        job = Job(found, lambda: None)
+        job.report({"step": 1})
+        assert bool(job.with_progress()) == is_open
+        found = judge(found, Transient("busy", "Busy."), Retry(), lab.clock()).request
 
 
 def test_where_a_kind_leaves_what_it_is_found_by_is_there_before_its_attempt(tmp_path, monkeypatch):
