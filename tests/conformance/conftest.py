@@ -5,6 +5,7 @@ import itertools
 import json
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def raw_server() -> Iterator[Callable[..., str]]:
                     except TimeoutError:
                         continue
                     with connection, contextlib.suppress(OSError):
-                        connection.settimeout(2)
+                        connection.settimeout(60)
                         handle(connection, stop)
 
         thread = threading.Thread(target=serve)
@@ -153,6 +154,18 @@ def fake():
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def time_passes(monkeypatch) -> Callable[[], None]:
+    """A function after which every deadline is a minute nearer: tests need not wait for any."""
+    passed, real = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
+
+    def pass_a_minute() -> None:
+        passed[0] += 60
+
+    return pass_a_minute
 
 
 @pytest.fixture

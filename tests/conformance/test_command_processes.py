@@ -5,12 +5,13 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spoold.errors import OutcomeUnknown, Permanent, Transient
+from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, child, command
 from spoold.linux.processes import with_variable
 from tests.conformance.commands import PYTHON, config_of, error_of, gone, params_of, python
@@ -27,28 +28,56 @@ time.sleep(60)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(child.stdout.readline().decode(), end="", flush=True)
 """
-_FOREVER = "time.sleep(60)"
+_FOREVER = "time.sleep(600)"
 
 
-def test_a_timeout_ends_the_whole_group(stage, monkeypatch):
+def _printed(stage, context: Context) -> str:
+    """What an attempt has printed, as soon as there is something."""
+    path, deadline = stage.folder / f"{context.number}.out", time.monotonic() + 60
+    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def _after_it_prints(stage, code: str, then: Callable[[Context], Any], *arguments: str) -> Any:
+    """The error of a program to which something happens as soon as it has printed something."""
+    context = stage.context(config_of())
+
+    def act():
+        _printed(stage, context)
+        then(context)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        command.run(params_of(PYTHON, "-c", code, *arguments, timeout="50s"), context)
+    except ExecutionError as error:
+        return error
+    finally:
+        thread.join()
+    pytest.fail("the program ended by itself")
+
+
+def test_a_timeout_ends_the_whole_group(stage, monkeypatch, time_passes):
     """A leader and a grandchild that ignore SIGTERM are gone after the deadline."""
     monkeypatch.setattr(child, "GRACE", 0.1)
-    error = error_of(stage, _DEAF_CHILD + _FOREVER, Permanent, timeout="1s")
+    error = _after_it_prints(stage, _DEAF_CHILD + _FOREVER, lambda _: time_passes())
     assert (error.code, error.details["signal"]) == ("timeout", 9)
     assert gone(error.details["pid"])
     assert gone(int(error.output["stdout_tail"]))
 
 
-def test_a_timeout_lets_a_program_clean_up(stage):
+def test_a_timeout_lets_a_program_clean_up(stage, monkeypatch, time_passes):
     """SIGTERM comes first, and what is written in answer to it is kept."""
+    monkeypatch.setattr(child, "GRACE", 60)
     code = (
         "import signal, time, sys\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(4)))\n"
-        "time.sleep(60)"
+        "print('hello', flush=True); time.sleep(600)"
     )
-    error = error_of(stage, code, Permanent, timeout="1s")
+    error = _after_it_prints(stage, code, lambda _: time_passes())
     assert error.code == "timeout"
-    assert (error.details["exit_code"], error.output["stdout_tail"]) == (4, "bye\n")
+    assert (error.details["exit_code"], error.output["stdout_tail"]) == (4, "hello\nbye\n")
 
 
 def test_what_outlives_the_leader_is_ended_too(stage):
@@ -66,44 +95,19 @@ def test_an_escaped_process_that_holds_the_pipes_cannot_hang_the_attempt(stage, 
     os.kill(int(result.output["stdout_tail"]), signal.SIGKILL)
 
 
-def test_a_timeout_claims_the_end_of_no_more_than_the_group(stage, monkeypatch):
+def test_a_timeout_claims_the_end_of_no_more_than_the_group(stage, monkeypatch, time_passes):
     """What has left the group runs on, and the summary says only what is true."""
     monkeypatch.setattr(child, "GRACE", 0.1)
     monkeypatch.setattr(child, "DRAIN", 0.1)
     code = _DEAF_CHILD + _FOREVER
-    with pytest.raises(Permanent) as raised:
-        python(stage, code, "escape", timeout="1s")
-    os.kill(int(raised.value.output["stdout_tail"]), signal.SIGKILL)
-    assert raised.value.summary.endswith("after 1 s; its process group was killed.")
-
-
-def _printed(stage, context: Context) -> str:
-    """What an attempt has printed, as soon as there is something."""
-    path, deadline = stage.folder / f"{context.number}.out", time.monotonic() + 60
-    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return path.read_text()
-
-
-def _stop_when_it_prints(stage, code: str) -> tuple[str, Any]:
-    """What a program has printed when the service stops, and the error that this leads to."""
-    context, seen = stage.context(config_of()), []
-
-    def stop():
-        seen.append(_printed(stage, context))
-        context.stopping.set()
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    with pytest.raises(OutcomeUnknown) as raised:
-        command.run(params_of(PYTHON, "-c", code, timeout="600s"), context)
-    thread.join()
-    return seen[0], raised.value
+    error = _after_it_prints(stage, code, lambda _: time_passes(), "escape")
+    os.kill(int(error.output["stdout_tail"]), signal.SIGKILL)
+    assert error.summary.endswith("after 50 s; its process group was killed.")
 
 
 def test_a_stopping_service_takes_its_programs_along(stage):
     """Without waiting for the timeout the group is gone, and the outcome is unknown."""
-    _, error = _stop_when_it_prints(stage, _DEAF_CHILD + _FOREVER)
+    error = _after_it_prints(stage, _DEAF_CHILD + _FOREVER, lambda it: it.stopping.set())
     assert error.code == "interrupted"
     assert gone(error.details["pid"])
     assert gone(int(error.output["stdout_tail"]))
@@ -111,8 +115,15 @@ def test_a_stopping_service_takes_its_programs_along(stage):
 
 def test_output_is_there_while_it_runs(stage):
     """A person who watches an attempt sees what it has printed so far."""
+    seen = []
+
+    def look(context):
+        seen.append(_printed(stage, context))
+        context.stopping.set()
+
     code = "import time; print('so far', flush=True); time.sleep(600)"
-    assert _stop_when_it_prints(stage, code)[0] == "so far\n"
+    assert _after_it_prints(stage, code, look).code == "interrupted"
+    assert seen == ["so far\n"]
 
 
 def test_a_process_that_will_not_die_is_not_waited_for(stage, monkeypatch):
