@@ -15,7 +15,7 @@ WORKERS = $$((2 * $$(nproc)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-crash test-docker test-host test-full host-tree deb bench lint clean venv-run venv-dev venv-all
+.PHONY: help demo test mutants test-crash test-docker test-host test-full host-tree deb bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,6 +29,9 @@ demo: venv-run ## watch spoold at work in a temporary folder; takes a few second
 
 test: lint ## lint, then all tests
 	$(PY) -m pytest -q -n $(WORKERS)
+
+mutants: venv-dev ## break each of some twenty laws in a copy: a test must notice every one
+	$(PY) -m tests.mutants $(MUTANTS)
 
 test-crash: venv-all ## a sample of kills, faults, power cuts, hostile input; root and strace [SPOOLD_SEED=...]
 	$(PY) -m pytest -n $(WORKERS) tests/crash

@@ -31,9 +31,10 @@ def waiting(lab):
 
 
 def held_with(lab, code):
-    """Whether the one held file has that code, and nothing ran."""
-    lab.drain()
+    """Whether the gate itself has held the one file with that code, and nothing ran."""
+    drain(lab.stages()[:3], lab.context)
     assert lab.reason(lab.only("held"))["code"] == code
+    lab.drain()
     assert lab.recorder.calls == []
     assert lab.files("done") == lab.files("queued") == lab.files("approved") == []
 
@@ -130,6 +131,12 @@ def test_a_request_that_is_or_was_elsewhere_does_not_pass(lab, waiting, elsewher
     assert why["code"] == "replayed"
     assert lab.files("approved") == lab.files("checking") == []
     assert len(lab.files("queued")) == (folder == "queued/rec")
+
+
+def test_what_needs_a_yes_does_not_come_in_by_the_other_door(lab, waiting):
+    """Moved to pre-approved/ instead of approved/, a request that waits for a person is held."""
+    waiting.rename(lab.root / "pre-approved" / waiting.name)
+    held_with(lab, "not-pre-approved")
 
 
 def test_what_a_stage_has_held_does_not_keep_its_original_from_running(lab, waiting):

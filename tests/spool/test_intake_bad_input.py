@@ -1,5 +1,6 @@
 """What strangers drop: every bad file ends in quarantine/ with its own code, and nothing stops."""
 
+import hashlib
 import os
 import stat
 import tracemalloc
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from spoold.errors import ADVICE
+from spoold.service.drain import drain
 from spoold.testing import Clock, Lab
 from tests.conftest import route
 
@@ -48,6 +50,27 @@ def test_each_kind_of_bad_content_has_its_own_code(lab, code):
     assert why["advice"] == ADVICE[code]
     assert why["what"].endswith(".")
     assert len(lab.files("awaiting-approval")) == 1
+
+
+def test_a_drop_that_changed_between_look_and_claim_is_read_again(lab, monkeypatch):
+    """What a producer puts in the place of a drop that was read already is what is taken."""
+    lab.drain()
+    lab.drop("decisions", "c.json", {**GOOD, "decision_id": "old"})
+    intake = lab.stages()[0]
+    spool = type(intake.spool)
+    move = spool.move
+
+    def after_another_drop(self, source, target, name, *more):
+        if target.folder == "taking":
+            lab.drop("decisions", "c.json", {**GOOD, "decision_id": "new"})
+        return move(self, source, target, name, *more)
+
+    monkeypatch.setattr(spool, "move", after_another_drop)
+    drain([intake], lab.context)
+    made = lab.request("awaiting-approval")
+    assert made["source_decision_id"] == "new"
+    kept = (lab.root / made["source"]["archived"]).read_bytes()
+    assert made["source"]["sha256"] == hashlib.sha256(kept).hexdigest()
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "socket"])
