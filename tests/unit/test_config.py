@@ -2,19 +2,13 @@
 
 import os
 import re
-import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
 
 from spoold import routing
 from spoold.config import configuration as config
-from spoold.config import find, secrets, toml
-from spoold.config.quantities import format_duration, parse_duration
-from spoold.config.secrets import SecretMissing, SecretRef
-from spoold.config.toml import line_of
+from spoold.config.secrets import SecretRef
 from spoold.errors import ConfigError
 from tests.contract import CONTRACT, CONTRACT_ROUTE
 
@@ -144,82 +138,7 @@ def test_the_example_configuration_that_is_shipped_loads():
     assert len(loaded.routes) == len(list((CHECKOUT / "config/routes.d").glob("*.toml"))) > 0
 
 
-# Which file
-
-
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-    """A working directory and a home, both empty, and no variable."""
-    here, home = tmp_path / "here", tmp_path / "home"
-    here.mkdir()
-    home.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SPOOLD_CONFIG", raising=False)
-    return here / "config/spoold.toml", home / ".config/spoold/spoold.toml"
-
-
-def make(file):
-    """An empty file, with its folders."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
-
-
-def test_the_usual_places_have_an_order(places, monkeypatch):
-    """Each place counts only while no place before it has a file."""
-    here, home = places
-    monkeypatch.setattr(os.path, "isfile", _and_etc(os.path.isfile))
-    assert find.find(None) == Path("/etc/spoold/spoold.toml")
-    make(home)
-    assert find.find(None) == home
-    make(here)
-    assert find.find(None) == Path("config/spoold.toml")
-    monkeypatch.setenv("SPOOLD_CONFIG", "/from/the/environment.toml")
-    assert find.find(None) == Path("/from/the/environment.toml")
-    assert find.find("/given.toml") == Path("/given.toml")
-
-
-def _and_etc(real):
-    return lambda path: str(path) == "/etc/spoold/spoold.toml" or real(path)
-
-
-@pytest.mark.parametrize("which", ["config/spoold.toml", "config"])
-@pytest.mark.parametrize("whose", ["another user's", "everybody's"])
-def test_a_stranger_in_the_working_directory_is_not_obeyed(places, monkeypatch, which, whose):
-    """A configuration there counts if it is one's own or root's; by its name any does."""
-    make(places[0])
-    found = Path(which)
-    found.chmod(found.stat().st_mode | (0o002 if whose == "everybody's" else 0))
-    if whose == "another user's":
-        real = os.stat
-        monkeypatch.setattr(os, "stat", lambda path: _of_nobody(real(path), path == found))
-    with pytest.raises(ConfigError, match="says what runs") as error:
-        find.find(None)
-    assert str(found.absolute()) in str(error.value)
-    assert find.find("config/spoold.toml") == Path("config/spoold.toml")
-
-
-def _of_nobody(status, is_it):
-    values = list(status)
-    values[stat.ST_UID] = os.geteuid() + 1 if is_it else os.geteuid()
-    return os.stat_result(values)
-
-
-def test_an_empty_variable_is_none(places, monkeypatch):
-    """`SPOOLD_CONFIG=` means the usual places."""
-    make(places[0])
-    monkeypatch.setenv("SPOOLD_CONFIG", "")
-    assert find.find(None) == Path("config/spoold.toml")
-
-
-def test_if_there_is_none_the_places_are_named(places):
-    """The message lists where it looked, and how to make one."""
-    if Path("/etc/spoold/spoold.toml").exists():
-        pytest.skip("this machine has a configuration")
-    with pytest.raises(ConfigError, match="spoold init") as error:
-        find.find(None)
-    for place in ("config/spoold.toml", str(places[1]), "/etc/spoold/spoold.toml"):
-        assert place in str(error.value)
+# How a mistake is named
 
 
 def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
@@ -239,9 +158,6 @@ def test_a_name_for_which_no_user_can_be_made_is_named_with_its_line(site):
     (said,) = refused(file)
     assert said.startswith(f"{file}:{line_with(text, long)}: executor {long}: ")
     assert "at most 22 characters" in said
-
-
-# How a mistake is named
 
 
 #: What is changed in SETTINGS or ROUTE (or added, where nothing is named), the line of the
@@ -412,188 +328,6 @@ def test_what_cannot_be_read_is_named(site):
     said = refused(file)
     assert said[0].endswith("x.toml: is not UTF-8")
     assert "y.toml: cannot read it: " in said[1]
-
-
-# Durations
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("30s", 30), ("5m", 300), ("4h", 14400), ("7d", 604800), ("500ms", 0.5), ("0s", 0)],
-)
-def test_a_duration_is_a_number_and_a_unit(text, seconds):
-    """Seconds, minutes, hours, days and milliseconds, each with its letter."""
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "5", "s", "5 s", " 5s", "5s\n", "-5s", "1.5h", "5S", "5w", "1h30m", "1e3s",
-        "9999999999s", "3651d", "\u0663s", None, 5, 5.0, True, ["5s"],
-    ],
-)  # fmt: skip
-def test_anything_else_is_no_duration(text):
-    """What is not digits and a unit is refused, and so is what no calendar could hold."""
-    with pytest.raises(ValueError, match=r"is no duration|more than ten years"):
-        parse_duration(text)
-
-
-@example(3650, "d")
-@given(st.integers(0, 3650), st.sampled_from(["ms", "s", "m", "h", "d"]))
-@example(1000, "ms")
-@example(0, "d")
-def test_a_duration_survives_being_written(amount, unit):
-    """What was read is written as text that is read as the same, and never longer than it was."""
-    text = f"{amount}{unit}"
-    seconds = parse_duration(text)
-    written = format_duration(seconds)
-    assert parse_duration(written) == seconds
-    assert len(written) <= len(text)
-
-
-# Lines
-
-
-KEYS = st.text("abcxyz_-", min_size=1, max_size=4)
-FILLERS = st.sampled_from(["", "# x = 1", "  # [x]", "\t"])
-VALUES = st.sampled_from(
-    ["1", '"x"', "true", "[1, 2]", '["a", "b"]', "[[1], [2]]", "{}", "{ q = 1 }", '"a = 1 # b"',
-     '[\n  "a",\n  "b",\n]', "'''\nname = 1\n'''", '"""\n\n[x]\n"""', "[\n  [1],\n  [2],\n]"]
-)  # fmt: skip
-
-
-@st.composite
-def documents(draw):
-    """A TOML text and the line of every key in it."""
-    lines, where = [], {}
-    tables = draw(
-        st.lists(st.lists(KEYS, min_size=1, max_size=3).map(tuple), max_size=4, unique=True)
-    )
-    for table in [(), *tables]:
-        if table:
-            assume(all(table[:n] not in where for n in range(1, len(table) + 1)))
-            lines.append(f"[{'.'.join(table)}]")
-            where[table] = len(lines)
-        for key in draw(st.lists(KEYS, max_size=4, unique=True)):
-            path = (*table, key)
-            assume(path not in where and all(t[: len(path)] != path for t in tables))
-            lines += draw(st.lists(FILLERS, max_size=2))
-            number = len(lines) + 1
-            lines += f"{key} = {draw(VALUES)}".split("\n")
-            where[path] = number
-    return "\n".join(lines), where
-
-
-def first_mention(where, path):
-    """The first line that sets a key or something below it."""
-    return min(number for known, number in where.items() if known[: len(path)] == path)
-
-
-@settings(max_examples=25)
-@given(documents())
-def test_every_key_has_its_line(document):
-    """Whatever lies between, also values over several lines, a key is found where it is set."""
-    text, where = document
-    for path in where:
-        assert line_of(text, path) == first_mention(where, path)
-
-
-@settings(max_examples=25)
-@given(documents(), st.lists(KEYS, min_size=1, max_size=2))
-def test_what_a_table_lacks_is_told_at_the_table(document, below):
-    """A key that is not there is told at the nearest one around it, or without a line."""
-    text, where = document
-    for path in [(), *where]:
-        missing = (*path, *below)
-        assume(not any(known[: len(path) + 1] == missing[: len(path) + 1] for known in where))
-        assert line_of(text, missing) == (first_mention(where, path) if path else None)
-
-
-@given(st.text(max_size=200), st.lists(st.text(max_size=5) | st.integers(0, 3), max_size=4))
-def test_a_line_is_always_within_the_text(text, path):
-    """Whatever the text and the path are, there is an answer, and it is a line of the text."""
-    found = line_of(text, path)
-    assert found is None or 1 <= found <= len(text.splitlines())
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "number"),
-    [
-        ("match = '''\nname == 1'''\nname = 3\n", ("name",), 3),
-        ("match = '''\nx in\n['a']\n'''\nsource = 3\n", ("source",), 5),
-        ('x = [\n  ["a"],\n]\ny = 2\n', ("y",), 4),
-        ("[[p]]\na = 1\n[[p]]\na = 2\n", ("p", 0, "a"), 2),
-        ("[[p]]\na = 1\n[[p]]\na = 2\n", ("p", 1, "a"), 4),
-        ("p = [\n  { a = 1 },\n  { a = 2 },\n]\n", ("p", 1, "a"), 1),
-        ('x = "\u2028"\ny = 1\n', ("y",), 2),
-        ('["a.b"]\nc = 1\n', ("a.b", "c"), 2),
-        ('"a:b" = 2\n', ("a:b",), 1),
-        ("[ a . b ]\n c=1\n", ("a", "b", "c"), 2),
-        ('name = "x"\n[params.body]\nname = 3\n', ("params", "body", "name"), 3),
-        ("a = 1\r\nb = 2\r\n", ("b",), 2),
-    ],
-)
-def test_a_line_is_right_where_toml_is_difficult(text, path, number):
-    """Texts and lists over several lines, lists of tables and quoted keys do not shift a line."""
-    assert line_of(text, path) == number
-
-
-def test_a_long_file_is_searched_quickly(monkeypatch):
-    """A table of a thousand names, as Plane's ids need, is parsed a few times only."""
-    text = "[names]\n" + "".join(f'"{n:08}-87ec" = {{ name = "n{n}" }}\n' for n in range(1000))
-    parsed = []
-    real = toml.tomllib.loads
-    monkeypatch.setattr(toml.tomllib, "loads", lambda text: parsed.append(1) or real(text))
-    assert toml.line_of(text, ("names", "00000998-87ec", "name")) == 1000
-    assert len(parsed) < 30
-
-
-# Secrets
-
-
-def test_a_secret_comes_from_where_its_reference_says(tmp_path, monkeypatch):
-    """A variable, a systemd credential, a file relative to the configuration or absolute."""
-    monkeypatch.setenv("TOKEN", "one")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "creds"))
-    (tmp_path / "creds").mkdir()
-    (tmp_path / "creds/api").write_text("two\n")
-    (tmp_path / "file").write_text("three\r\n")
-    assert secrets.read_secret(SecretRef(env="TOKEN"), tmp_path) == "one"
-    assert secrets.read_secret(SecretRef(credential="api"), tmp_path) == "two"
-    assert secrets.read_secret(SecretRef(file="file"), tmp_path) == "three"
-    assert secrets.read_secret(SecretRef(file=str(tmp_path / "file")), Path("/")) == "three"
-
-
-def test_only_the_line_end_is_no_part_of_a_secret(tmp_path):
-    """Blanks around a secret are kept: nobody but its owner knows whether they belong to it."""
-    (tmp_path / "file").write_text(" a b \n")
-    assert secrets.read_secret(SecretRef(file="file"), tmp_path) == " a b "
-
-
-@pytest.mark.parametrize(
-    ("ref", "words"),
-    [
-        ({"env": "SPOOLD_NO_SUCH"}, "variable SPOOLD_NO_SUCH"),
-        ({"env": "SPOOLD_EMPTY"}, "variable SPOOLD_EMPTY"),
-        ({"credential": "none"}, "credential none"),
-        ({"credential": ""}, "credential"),
-        ({"file": "none"}, "none is missing"),
-        ({"file": "empty"}, "empty is missing or empty"),
-        ({"file": "binary"}, "binary"),
-        ({"file": "."}, "is missing or empty"),
-    ],
-)
-def test_a_secret_that_is_not_there_is_named_by_its_place(tmp_path, monkeypatch, ref, words):
-    """What is missing, empty or no text is an error that says where it was looked for."""
-    monkeypatch.setenv("SPOOLD_EMPTY", "")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    (tmp_path / "empty").write_text("\n")
-    (tmp_path / "binary").write_bytes(b"s3cr3t\xff")
-    with pytest.raises(SecretMissing, match="missing") as error:
-        secrets.read_secret(SecretRef(**ref), tmp_path)
-    assert words in str(error.value)
-    assert "s3cr3t" not in f"{error.value!r} {error.value.__cause__!r}"
 
 
 HOOK = """

@@ -15,7 +15,7 @@ from spoold.health import metrics as health
 from spoold.request import now, timestamp
 from spoold.service import metrics
 from spoold.stages import intake
-from spoold.states import FOLDERS, Role, may_look, uses
+from spoold.states import FOLDERS, Role
 from tests.unit._manual import CHECKOUT, MAN, table
 
 DOCS = CHECKOUT / "docs"
@@ -186,18 +186,6 @@ def test_the_page_of_permissions_is_what_access_says():
     """Every folder has its row: owner, mode, and what each role may do."""
     rows = table(text_of(DOCS / "permissions.md"), "| folder |")
     assert rows == [rights(folder) for folder in FOLDERS.values()]
-
-
-def test_a_right_that_the_page_does_not_have_is_noticed(monkeypatch):
-    """One more reader of one folder is another row."""
-    rows = table(text_of(DOCS / "permissions.md"), "| folder |")
-    folder = FOLDERS["logs"]
-    assert not uses(Role.GATE, "logs")
-    assert Role.GATE not in may_look(folder)
-    before = rights(folder)
-    monkeypatch.setattr(access, "may_look", lambda one: may_look(one) | {Role.GATE})
-    assert before in rows
-    assert rights(folder) not in rows
 
 
 # Pages

@@ -341,10 +341,3 @@ def test_users_and_folders_are_those_of_the_table():
     assert len(files) == len(["sysusers.d", "tmpfiles.d"])
     for path, text in files.items():
         assert path.read_text(encoding="utf-8") == text, "run: python packaging/generate.py"
-
-
-def test_another_table_makes_other_files(monkeypatch):
-    """A group that has another name is another text."""
-    before = generated()
-    monkeypatch.setattr(rights, "EVERYBODY", "anybody")
-    assert generated() != before
