@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
 
 from spoold.disk import reading
 from spoold.errors import BadInput
@@ -22,13 +21,6 @@ from spoold.text import shown
 log = logging.getLogger("spoold.execute")
 
 _CHECKING = Place("checking")
-
-
-class Admitted(NamedTuple):
-    """The jobs that may start, and how many files have left the queue."""
-
-    jobs: list[Job]
-    moved: int
 
 
 class Admission:
@@ -59,8 +51,12 @@ class Admission:
         self._running = Place("running", instance.name)
         self._key: bytes | None = None
 
-    def admit(self, most: int, busy: set[str | None]) -> Admitted:
-        """Claim at most `most` requests, oldest first, whose lanes are not busy."""
+    def admit(self, most: int, busy: set[str | None]) -> tuple[list[Job], int]:
+        """Claim at most `most` requests, oldest first, whose lanes are not busy.
+
+        Returns:
+            the jobs that may start, and how many files have left the queue.
+        """
         jobs: list[Job] = []
         names = self._lanes.next(most, busy)
         for name in names:
@@ -76,7 +72,7 @@ class Admission:
             jobs.append(job)
         claimed = {job.request.name for job in jobs}
         gone = [n for n in names if n in claimed or not self._spool.exists(self._queued, n)]
-        return Admitted(jobs, len(gone))
+        return jobs, len(gone)
 
     def _claimed(self, name: str) -> Job | None:
         """A request that was queued and may start; what may never start is held."""
