@@ -190,7 +190,7 @@ def a_failed_sync_is_tried_again() -> None:
 
 
 def a_failed_sync_is_ignored() -> None:
-    """Nobody looks at what a sync returns."""
+    """What a sync returns is ignored."""
 
     def change(real: Sync) -> Sync:
         def sync(descriptor: int) -> None:

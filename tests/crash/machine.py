@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from spoold.states import REASON_SUFFIX
 from tests.crash import MEMORY
-from tests.crash.machine_data import AMID, ANY, AT, HANDS, JUMPS
+from tests.crash.machine_data import AMID, ANY, AT, CLAIMED, JUMPS
 from tests.crash.machine_files import STATE_PATHS, Files, identity, look, request, sha, split
 from tests.crash.machine_kind import OUTCOMES
 from tests.crash.machine_moves import misplace
@@ -93,10 +93,10 @@ class Machine(People):
     def disturb(
         self, *, stage: int, at: int, which: int, folder: int, copy: bool, grab: bool
     ) -> None:
-        """Somebody moves things about in the middle of a stage's work, even out of its hands."""
+        """A person moves things about while a stage works, even what it has claimed."""
 
         def act() -> None:
-            path = self.moves.pick(which, HANDS) if grab else None
+            path = self.moves.pick(which, CLAIMED) if grab else None
             if path:
                 new = self.root / STATE_PATHS[folder % len(STATE_PATHS)] / split(path)[1]
                 misplace(self.root / path, new, copy=copy)
@@ -121,7 +121,7 @@ class Machine(People):
     @rule(outcomes=st.lists(st.sampled_from(list(OUTCOMES)), min_size=1, max_size=4),
           probed=st.sampled_from(list(OUTCOMES)))  # fmt: skip
     def finish(self, outcomes: list[str], probed: str) -> None:
-        """Some of what runs comes to its end; and what is said of what nobody sees the end of."""
+        """Some of what runs ends; and what the probe will say of a run whose end was not seen."""
         self.world.kind.probed = probed
         for one, outcome in zip(
             sorted(c.id for c in self.world.kind.inside), outcomes, strict=False
@@ -164,7 +164,7 @@ class Machine(People):
             self.world.close()
 
     def _tame_end(self, files: Files) -> None:
-        """Where nobody did what nobody should, every law holds to the letter."""
+        """Where no person did anything forbidden, every law holds to the letter."""
         kept = ("archive", "quarantine")
         drops = [d for path, d in files.items() if path.startswith(kept) and identity(path, d)]
         broken = violations(self.root, drops)

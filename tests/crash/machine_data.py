@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.crash.machine_files import SOURCE
 
 INBOX, QUARANTINE = f"inbox/{SOURCE}", f"quarantine/{SOURCE}"
-#: Where files are that a stage has in its hands.
-HANDS = (f"archive/{SOURCE}/.taking", "checking", "checking/pre-approved", "running/rec",
+#: Where the files lie that a stage has claimed.
+CLAIMED = (f"archive/{SOURCE}/.taking", "checking", "checking/pre-approved", "running/rec",
          "running/other")  # fmt: skip
 #: Where those are that a person can still say yes to.
 OPEN = ("awaiting-approval", "approved", "held")
@@ -40,7 +40,7 @@ SAY = st.recursive(
     max_leaves=4,
 ).filter(lambda say: say != "no")
 
-#: Names that nobody should give.
+#: Names that no producer should give.
 ODD = ("-x.json", "a\nb.json", "x" * 240 + ".json", "\udcff.json", "x.reason.json", "x",
        ".hidden.json", "token-1.json")  # fmt: skip
 
@@ -69,7 +69,7 @@ BAD: dict[str, Callable[[str], bytes]] = {
     "route-error": lambda t: f'{{"nonce": "{t}", "decision_type": "plain"}}'.encode(),
 }
 
-#: What somebody writes into a request, spelled as spoold would have spelled it.
+#: What a person writes into a request, spelled as spoold would have spelled it.
 _FORGED: dict[str, Any] = {
     "params": {"say": "something else"},
     "executor": "other",
@@ -91,7 +91,7 @@ def _forge(data: bytes, key: str) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-#: What somebody can do to what a request says.
+#: Ways in which a person changes a request's text.
 EDITS: dict[str, Callable[[bytes], bytes]] = {
     "append": lambda data: data + b"\n",
     "cut": lambda data: data[: len(data) * 2 // 3],

@@ -1,4 +1,4 @@
-"""What lies in a spool: every file, and which drop or request it is, wherever somebody put it."""
+"""What lies in a spool: every file, and which drop or request it is, wherever it lies."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def identity(path: str, data: bytes) -> str:
     if path == HOLD or _DRAFT.fullmatch(path):
         return ""
     if not data and split(path)[0] == "cancel":
-        # A wish, whatever it was when it lay elsewhere: it goes when it is fulfilled.
+        # A cancellation, whatever it was elsewhere: it is removed when it is carried out.
         return ""
     if found := _REQUEST.match(data):
         return found[1].decode()

@@ -100,7 +100,7 @@ class Kind(executors.Kind):
         return [call for call in self.inside if stage == f"execute {call.executor}"]
 
     def abandon(self, stage: str) -> None:
-        """The process that they ran in is gone, and nobody will hear of them."""
+        """The process that they ran in is gone, and their end will not be seen."""
         for call in self.of(stage):
             self.finish(call, "unknown")
 

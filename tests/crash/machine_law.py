@@ -46,7 +46,7 @@ _WRITTEN = {
 
 @dataclass(frozen=True)
 class Drop:
-    """What somebody dropped and what must come of it: a route's request, or a reason's code."""
+    """A drop and what must come of it: a route's request, or a reason's code."""
 
     data: bytes
     event: str
@@ -74,7 +74,7 @@ class Law:
         #: Digests of what stages wrote, and of what is sealed in it.
         self.written: set[str] = set()
         self.sealed: set[str] = set()
-        #: Folder and name → whether what the gate has in its hands is as stages wrote it.
+        #: Folder and name → whether what the gate has claimed is as stages wrote it.
         self.checking: dict[tuple[str, str], bool] = {}
         #: Names that a person put on hold by a move.
         self.parked: set[str] = set()
@@ -84,9 +84,9 @@ class Law:
         self.touched: set[str] = set()
         #: Requests that may have one effect now.
         self.credit: set[str] = set()
-        #: Requests whose past somebody has rewritten: it is not sealed.
+        #: Requests whose past a person has rewritten: it is not sealed.
         self.embellished: set[str] = set()
-        #: Requests that a person took out of a stage's hands; it writes what it knows all the same.
+        #: Requests that a person took from a stage, which writes what it knows all the same.
         self.grabbed: set[str] = set()
         #: Digests of what the gate had checked and noted the yes in.
         self.said_yes: set[str] = set()
@@ -129,7 +129,7 @@ class Law:
             if came is not None:
                 self._came(path, came, replaced=gone is not None)
                 if path.startswith(("queued", "running")) and sha(came) in checked:
-                    # Somebody did the gate's last move; all the rest was done.
+                    # A person did the gate's last move; all the rest was done.
                     self.credit.add(identity(path, came))
 
     def _went(self, path: str, data: bytes, *, replaced: bool) -> None:

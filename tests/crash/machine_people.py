@@ -58,14 +58,14 @@ class People(Producers):
     @rule(which=ANY, folder=ANY, name=ANY, copy=st.booleans())
     @precondition(lambda self: self.wild)
     def misplace(self, *, which: int, folder: int, name: int, copy: bool) -> None:
-        """Somebody moves or copies something to anywhere, over whatever is there."""
+        """A person moves or copies something to anywhere, over whatever is there."""
         if act := self.moves.misplacing(which, folder, name, copy=copy):
             self.law.person(act)
 
     @rule(which=ANY, folder=st.sampled_from(STATE_PATHS), name=ANY, copy=st.booleans())
     @precondition(lambda self: self.wild)
     def come_back(self, *, which: int, folder: str, name: int, copy: bool) -> None:
-        """Somebody moves or copies a request into another state, perhaps as another."""
+        """A person moves or copies a request into another state, perhaps as another."""
         if path := self.moves.pick(which, STATE_PATHS):
             names = [split(path)[1]] * 4 + [f"{one}.json" for one in self.law.rendered]
             new = self.root / folder / names[name % len(names)]
@@ -74,7 +74,7 @@ class People(Producers):
     @rule(which=ANY, copy=st.booleans(), door=st.sampled_from(DOORS))
     @precondition(lambda self: self.wild)
     def reopen(self, *, which: int, copy: bool, door: str) -> None:
-        """Somebody approves what was decided already, or at a wrong door, perhaps a copy of it."""
+        """A person approves what was decided already, or at a wrong door, perhaps a copy of it."""
         if path := self.moves.pick(which, (*DECIDED, *OPEN)):
             new = self.root / door / split(path)[1]
             self.law.person(lambda: misplace(self.root / path, new, copy=copy))
@@ -82,7 +82,7 @@ class People(Producers):
     @rule(which=ANY, how=st.sampled_from(list(EDITS)), approve=st.booleans())
     @precondition(lambda self: self.wild)
     def edit(self, *, which: int, how: str, approve: bool) -> None:
-        """Somebody changes what a request says, and perhaps approves what comes of it."""
+        """A person changes what a request says, and perhaps approves what comes of it."""
         if path := self.moves.pick(which, OPEN if approve else STATE_PATHS):
             self.law.person(lambda: edit(self.root / path, how))
             if approve:
@@ -92,7 +92,7 @@ class People(Producers):
     @rule(which=ANY, folder=st.sampled_from(STATE_PATHS), destroy=st.booleans())
     @precondition(lambda self: self.wild)
     def meddle(self, *, which: int, folder: str, destroy: bool) -> None:
-        """Somebody removes a request, or makes one up."""
+        """A person removes a request, or makes one up."""
         if destroy:
             if path := self.moves.pick(which, STATE_PATHS):
                 self.law.person((self.root / path).unlink)

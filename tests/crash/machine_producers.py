@@ -22,7 +22,7 @@ class Producers(RuleBasedStateMachine):
         lab: the configuration.
 
     Attributes:
-        wild: whether there are people who do what nobody should.
+        wild: whether people do what is forbidden.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -62,7 +62,7 @@ class Producers(RuleBasedStateMachine):
     @rule(name=st.sampled_from(ODD), what=st.sampled_from(["file", "link", "fifo", "folder"]))
     @precondition(lambda self: self.wild)
     def drop_odd(self, name: str, what: str) -> None:
-        """Something comes that is no file, or has a name that nobody should give."""
+        """Something comes that is no file, or has a name that no producer should give."""
         token = self._token()
         path = self.root / INBOX / name
         if os.path.lexists(path):

@@ -247,12 +247,12 @@ class World:
         raise AssertionError(f"it does not come to rest after {_ROUNDS} rounds")
 
     def end(self) -> None:
-        """Nobody holds anything back, and everything is restarted: all is in its place."""
+        """Nothing is on hold, and everything is restarted: all is in its place."""
         (self.root / HOLD).unlink(missing_ok=True)
         self.kill_all()
         self.drain()
         left = [path for path in look(self.root) if _is_left(path)]
-        assert not left, f"nobody answers for {left}"
+        assert not left, f"{left} were not answered for"
         before = picture(self.root)
         self.kill_all()
         self.drain()

@@ -63,7 +63,7 @@ _ENDS = {"ok": "done|unknown", "no": "failed|unknown", "later": "deferred|unknow
 
 
 def _run(*names: str) -> dict[str, str]:
-    """How requests end that are carried out, where nobody knows a repeat."""
+    """How requests end whose receiver does not recognise a repeat."""
     return {name: _ENDS[name.partition("-")[0]] for name in names}
 
 

@@ -71,7 +71,7 @@ _ROUTES = {
 }
 
 #: It leaves its mark first, and then ends as the record's id says. `copy` puts a copy of its own
-#: request into the queue and stays until somebody has taken that away, `after` waits for one.
+#: request into the queue and stays until that is taken away, `after` waits for one.
 _PROGRAM = """#!/bin/sh
 echo "$SPOOLD_DISPATCH_ID" >>"{effects}"
 echo "did $1"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-#: What is traced: whatever names a file, holds one open, starts a process or talks to somebody.
+#: What is traced: whatever names a file, holds one open, starts a process or uses the network.
 TRACED = "trace=%file,%desc,%process,%network,sync"
 
 #: Calls that change nothing that a restart could see. All others count, also those unheard of.

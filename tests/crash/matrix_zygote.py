@@ -86,7 +86,7 @@ def _run(job: Mapping[str, Any]) -> None:
 
 
 def main(law: str) -> None:
-    """Serve until nobody asks any more."""
+    """Serve until stdin ends."""
     _warm_up([module.name for module in pkgutil.walk_packages(spoold.__path__, "spoold.")
               if not module.name.endswith("__main__")])  # fmt: skip
     BREAKS[law]()

@@ -43,7 +43,7 @@ class Mounts:
         return point
 
     def off(self, point: Path) -> None:
-        """`umount POINT`, even if somebody still looks into it; gone already is fine."""
+        """`umount POINT`, even while a process still has it open; gone already is fine."""
         if f" {point} " in Path("/proc/mounts").read_text():
             run("umount", "--lazy", point)
 

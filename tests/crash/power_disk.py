@@ -13,7 +13,7 @@ The rules, stricter than any of the file systems that spoold supports:
 * A sync of the whole file system makes everything sure. A sync that fails makes nothing sure, and
   nor does the next one: the kernel has thrown away what it could not write, and says so only once.
 
-A folder whose names are nobody's state (`scratch`) need not be synced for a name to leave it.
+A folder of drafts (`scratch`) need not be synced for a name to leave it.
 """
 
 import random
@@ -79,7 +79,7 @@ class Disk:
     """The disk as it is, with all that was done to it.
 
     Args:
-        scratch: names of folders at the top that are nobody's state.
+        scratch: names of folders at the top that have only drafts.
     """
 
     scratch: frozenset[bytes] = frozenset()
@@ -216,7 +216,7 @@ class Disk:
         self.synced(node, self.covered(node))
 
     def make_sure(self, steps: Iterable[Step]) -> None:
-        """Somebody has made these steps durable, and nothing else."""
+        """Make these steps durable, and nothing else."""
         for step in list(steps):
             if isinstance(step, Names):
                 self._sure(step)

@@ -117,7 +117,7 @@ class Play:
 
     @contextmanager
     def durably(self):
-        """What is done in here is durable at once: nobody has relied on it before."""
+        """What is done in here is durable at once."""
         yield from self._by("durable")
 
     @contextmanager
@@ -159,7 +159,7 @@ class Play:
         self.move(target, *self.lab.files(source)[:count])
 
     def move(self, target: str, *files: Path) -> None:
-        """`mv FILES TARGET/`; nobody makes that durable."""
+        """`mv FILES TARGET/`, without a sync."""
         with self.by_a_person():
             for file in files:
                 file.rename(self.lab.root / target / file.name)

@@ -67,7 +67,7 @@ class Recovery:
         folder: an empty folder, on a fast file system.
 
     Attributes:
-        may_repeat: the far side remembers keys, so the probe allows to repeat what nobody saw end.
+        may_repeat: the far side remembers keys, so a run whose end was not seen may be repeated.
         repeats: how often that was done.
     """
 

@@ -12,7 +12,7 @@ from tests.crash.power_disk import WHOLE, Disk, Image, Step
 from tests.crash.power_trace import Call, Recorder, calls, strace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: Nobody's state: a name need not be durably gone from there.
+#: It has only drafts: a name need not be durably gone from there.
 SCRATCH = frozenset({b"tmp"})
 
 

@@ -117,7 +117,7 @@ def executing(play: Play) -> None:
 
 
 def sweeping(play: Play) -> None:
-    """Nobody decides about two, and the time of a deferred one comes."""
+    """Two expire, and the time of a deferred one comes."""
     play.drop("brief/ok-1", "brief/ok-2", "plain/defer-3", "plain/ok-4")
     play.drain()
     waiting = play.lab.files("awaiting-approval")
@@ -156,7 +156,7 @@ def by_verbs(play: Play) -> None:
 
 
 def by_verbs_afterwards(play: Play) -> None:
-    """People deal with what failed, what nobody knows of, what is tried later, and a bad drop."""
+    """People deal with what failed, what is unknown, what is tried later, and a bad drop."""
     play.drop("plain/fail-1", "plain/lost-2", "plain/defer-3")
     play.drop("plain/bad-4", data=b"[]")
     play.drain()

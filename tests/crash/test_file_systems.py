@@ -42,7 +42,7 @@ def site_at():
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """A site with a request that waits, one that is approved, a drop, and nobody at work."""
+    """A site with a request that waits, one that is approved, a drop, and no service."""
     site = true(Site(tmp_path_factory.mktemp("template")))
     site.drop_many(2)
     site.drain()
@@ -141,7 +141,7 @@ def test_the_whole_path_on_every_file_system_that_we_name(
     assert len(site.files("done")) >= 2 * MANY - 8
 
 
-def test_where_nobody_tells_who_writes_a_half_written_file_is_known_by_its_age(
+def test_where_the_kernel_does_not_tell_who_writes_a_half_written_file_is_known_by_its_age(
     without, site_at, tmp_path
 ):
     """Without leases check says so, whole records are taken, and half of one is, later."""
@@ -318,7 +318,7 @@ def test_a_full_file_system_is_told_as_that(mount, busy_at, checked):
 
 
 @pytest.mark.parametrize("folder", ["done", "tmp"])
-def test_a_folder_of_somebody_else_is_told_as_that(require, busy_at, folder):
+def test_a_folder_of_another_user_is_told_as_that(require, busy_at, folder):
     """Where this user may not write, check ends with 77 and names the folder."""
     require(os.geteuid() == 0, "root")
     require(shutil.which("setpriv") is not None, "setpriv")

@@ -48,7 +48,7 @@ def traces(matrix):
     ]
 
 
-#: Arrows of moves that have their own tests: agents' ends, wishes for them, reports.
+#: Arrows of moves that have their own tests: agents' ends, cancellations, reports.
 ELSEWHERE = {
     (Role.PERSON, "tmp", "cancel"), (Role.EXECUTE, "cancel", "held"), (Role.REPORT, "tmp", "inbox"),
     (Role.HEALTH, "tmp", "inbox"),

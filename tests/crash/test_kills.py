@@ -33,7 +33,7 @@ def run_and_kill(site, chance, begun, meanwhile=lambda: None):
 
 
 def taking(site):
-    """How many drops are in intake's hands."""
+    """How many drops intake has claimed."""
     return len(list(site.root.glob("archive/*/.taking/*")))
 
 

@@ -31,7 +31,7 @@ def test_kills_find_a_broken_law(strace, law, name, says):
     """A law that only a kill at the wrong moment breaks is found broken, and named."""
     with workshop(strace, law) as matrix:
         made = matrix(scenario(name))
-        assert made.judge() == [], "nothing is wrong as long as nobody is killed"
+        assert made.judge() == [], "nothing is wrong as long as nothing is killed"
         report = made.first_problem(made.kill)
     print(report)
     assert report is not None

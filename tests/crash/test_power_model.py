@@ -9,7 +9,7 @@ from tests.crash.power_disk import WHOLE, Disk, Names, Write, choices
 
 @pytest.fixture
 def disk():
-    """Folders a, b and tmp, all durable; tmp is nobody's state."""
+    """Folders a, b and tmp, all durable; tmp has only drafts."""
     made = Disk(scratch=frozenset({b"tmp"}))
     for name in (b"a", b"b", b"tmp"):
         made.create(name, folder=True)
@@ -32,7 +32,7 @@ def files(image):
 
 
 def test_what_is_not_synced_may_be_gone(disk):
-    """A file that nobody synced has neither its name nor its bytes."""
+    """A file that was not synced has neither its name nor its bytes."""
     wrote(disk, b"a/x")
     assert files(disk.image({})) == {}
     assert files(disk.image()) == {b"a/x": b"data"}

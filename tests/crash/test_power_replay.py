@@ -104,7 +104,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("law", "scene", "fails"), BROKEN)
 def test_a_broken_law_is_seen(law, scene, fails, strace, folder, recovery, chance):
-    """A spoold in which somebody breaks a law on purpose does not pass."""
+    """A spoold in which a law is broken on purpose does not pass."""
     more = []
     if fails:
         more = failing("fsync", play(strace, scene, folder).syncs("fsync", fails)[0])

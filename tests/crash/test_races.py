@@ -1,4 +1,4 @@
-"""Many hands reach for the same files at one moment: one of them wins each, and all know it."""
+"""Verbs, stages and `mv` race for the same files: each file is won once, and the others hear it."""
 
 import json
 import random
@@ -20,7 +20,7 @@ from tests.invariants import violations
 
 REASON = ".reason.json"
 NOWHERE = "http://127.0.0.1:9/"
-#: What somebody hears who was not the first.
+#: What a verb says that was not the first.
 OWN = """
     name = "own"
     source = "decisions"
@@ -132,20 +132,22 @@ def assert_reasons(site: Site, **codes: str) -> None:
 
 
 def assert_trail(site: Site) -> None:
-    """Every slip in approvals/ tells of a move that happened, and nothing is half-written."""
+    """Every decision in approvals/ tells of a move that happened, and nothing is half-written."""
     moved = {path.stem: str(path.parent.relative_to(site.root)) for path in
              site.files(*e2e.STATES)}  # fmt: skip
-    slips = [read(path) for path in (site.root / "approvals").glob("*.json")]
+    decisions = [read(path) for path in (site.root / "approvals").glob("*.json")]
     # What is told to stop stays where it is until its executor has done so.
-    told = [slip for slip in slips if slip["decision"] != "too-late"
-            and "cancel" not in slip["to"]]  # fmt: skip
-    wrong = [slip for slip in told if slip["to"] != moved[slip["dispatch_id"]]]
-    assert not wrong, f"{len(wrong)} slips tell of moves that did not happen, such as {wrong[0]}"
+    told = [one for one in decisions if one["decision"] != "too-late"
+            and "cancel" not in one["to"]]  # fmt: skip
+    wrong = [one for one in told if one["to"] != moved[one["dispatch_id"]]]
+    assert not wrong, (
+        f"{len(wrong)} decisions tell of moves that did not happen, such as {wrong[0]}"
+    )
     assert list((site.root / "tmp").iterdir()) == []
 
 
 def cutovers(ids: set[str]) -> set[str]:
-    """Without what the hands had for themselves."""
+    """Without the requests that the verbs had for a start."""
     return {one for one in ids if "-cutover-" in one}
 
 

@@ -1,4 +1,4 @@
-"""Several processes on one spool: nothing is processed twice, and nobody waits for ever."""
+"""Several processes on one spool: nothing is processed twice, and no process waits for ever."""
 
 import subprocess
 

@@ -84,10 +84,10 @@ def test_two_services_whose_worker_is_killed_again_and_again(site, receiver, cha
     receiver.delay = 0.01
     services = [start(site, "run"), start(site, "run")]
     for turn in range(8):
-        until(lambda: len(holders(site)) == 4, "somebody has every lock", 60)
+        until(lambda: len(holders(site)) == 4, "every lock is held", 60)
         site.drop_many(40, first=40 * turn)
         begun = len(receiver.calls)
-        until(lambda begun=begun: len(receiver.calls) > begun, "somebody works", 60)
+        until(lambda begun=begun: len(receiver.calls) > begun, "a call is made", 60)
         wait_a_moment(chance)
         has = chance.choice([*holders(site).values()])
         (killed,) = (service for service in services if service.pid == has)
@@ -128,7 +128,7 @@ def test_services_of_every_shape_on_one_spool(site, receiver, chance):
     """A whole service, single stages, and drains beside them share the work, and each ends well."""
     site.configure(hook(receiver.url, "concurrency = 8"), route("gateway", PRE_APPROVED))
     services = [start(site, words) for words in chance.sample(["intake", "run", "gate"], 3)]
-    until(lambda: len(holders(site)) == 4, "somebody has every lock", 60)
+    until(lambda: len(holders(site)) == 4, "every lock is held", 60)
     drains = []
     for turn in range(4):
         site.drop_many(50, first=50 * turn)

@@ -173,7 +173,7 @@ def test_drops_into_a_replaced_inbox_are_taken_at_once(site, replace):
 # Names that are no text
 
 
-def test_names_that_are_not_utf8_hold_up_nobody_else(site):
+def test_names_that_are_not_utf8_hold_up_no_other(site):
     """100 at once, then one every 100 ms: all are set aside, nothing else waits for a scan."""
     site.start("run")
     inbox = os.fsencode(site.root / "inbox/decisions")

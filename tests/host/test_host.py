@@ -60,7 +60,7 @@ def test_every_line_of_the_journal_has_a_priority_and_says_what_it_is_about(runn
     assert all("dispatch_id" in line for _, _, line in every)
 
 
-def test_no_service_is_root_and_each_is_somebody_else(running):
+def test_no_service_is_root_and_each_has_a_user_of_its_own(running):
     """Every process of spoold has a user of its own, and no capability."""
     shown = running.run("ps -eo user:32,args | grep '[/]opt/spoold'").stdout.splitlines()
     users = [line.split()[0] for line in shown]
@@ -100,7 +100,7 @@ def test_killed_in_mid_work_every_service_comes_back_and_nothing_is_lost(running
     acts = running.acts()
     assert len(acts) == len({*acts}), "nothing ran twice"
     assert len({*acts}) >= len(done)
-    # What was in the hands of a killed executor may have run, and a person is asked.
+    # What a killed executor had claimed may have run, and a person is asked.
     assert len(unknown) <= 4 * (round_ // len(SERVICES) + 1)
 
 
@@ -308,7 +308,10 @@ def test_routes_are_reloaded_and_a_bad_file_is_refused(running):
     new = 'name = "new"\nsource = "decisions"\nmatch = "record.body.decision_type == \'new\'"\n'
     new += 'executor = "runner"\n[params]\nargv = ["/usr/local/bin/act", "=record.id", "0"]\n'
     running.write("/etc/spoold/routes.d/30-new.toml", new)
+    says = "journalctl -u spoold-intake -o cat --no-pager | grep -c 'was read again'"
+    before = running.run(says, ok=False).stdout
     running.run("systemctl reload spoold-intake spoold-gate")
+    until(lambda: running.run(says, ok=False).stdout != before, "intake has read it", 60)
     running.drop("two", decision_type="new")
     running.wait_for("awaiting-approval")
     running.write("/etc/spoold/routes.d/30-new.toml", "name = ")

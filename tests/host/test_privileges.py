@@ -1,4 +1,4 @@
-"""Separate hands: with real users, every act that the table does not give is tried, and fails."""
+"""With real users, every act that the table does not give is tried, and fails."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_everybody_may_do_what_the_table_says_and_nothing_else(host, user):
 
 
 def test_the_table_gives_what_the_issue_is_about():
-    """Nobody but intake lists an inbox, nobody but people and the gate writes where yes is said."""
+    """Only intake lists an inbox; only people and the gate write where yes is said."""
     assert expected("sam", "inbox/decisions") == WRITE | ENTER
     assert [user for user in USERS if expected(user, "inbox/decisions") & READ] == ["spoold-intake"]
     assert {user for user in USERS if expected(user, "approved") & WRITE} == {"ann", "spoold-gate"}
@@ -154,7 +154,7 @@ def test_a_submitter_can_only_drop(running):
 
 
 def test_only_intake_and_the_gate_read_the_seals_key(host):
-    """Whoever has the key can make requests; nobody else can read it, and nobody can change it."""
+    """Whoever has the key can make requests; no other user can read it, and none can change it."""
     key = f"{SPOOL}/.seal.key"
     for user in USERS:
         if user in ("spoold-intake", "spoold-gate"):
@@ -250,7 +250,7 @@ def test_only_root_can_mend(host):
 
 
 def test_a_stage_does_not_run_as_root(host):
-    """Where each has a user of its own, root would leave files that nobody else can move."""
+    """Where each has a user of its own, root would leave files that no other user can move."""
     ended = host.run("spoold run --drain", ok=False)
     assert ended.returncode == os.EX_CONFIG
     assert "systemctl start spoold.target" in ended.stderr
@@ -266,7 +266,7 @@ STRAYS = [
 ]
 
 
-def test_a_folder_that_somebody_left_stops_no_stage(running):
+def test_a_folder_that_was_left_stops_no_stage(running):
     """Folders that no stage can rename, where their users may leave them, are walked context."""
     for user, path in STRAYS:
         running.run(f"mkdir -m 755 {path} && touch -d yesterday {path}", user)
