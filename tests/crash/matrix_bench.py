@@ -39,19 +39,16 @@ class Zygote:
     Args:
         folder: for its files.
         env: its environment, and so that of the runs.
-        package: the folder that `spoold` is imported from.
         law: the law that is broken in it.
     """
 
-    def __init__(
-        self, folder: Path, strace: str, *, package: Path = CHECKOUT, law: str = "nothing"
-    ) -> None:
+    def __init__(self, folder: Path, strace: str, law: str = "nothing") -> None:
         self._said, self._log = folder / "said.txt", folder / "strace.txt"
         self._strace = strace
         env = {
             **{k: v for k, v in os.environ.items() if k not in ("SPOOLD_CONFIG", "NO_COLOR")},
             "HOME": str(folder),
-            "PYTHONPATH": f"{package}{os.pathsep}{CHECKOUT}",
+            "PYTHONPATH": str(CHECKOUT),
             "PYTHONUTF8": "1",
             # Loading a system's certificates takes longer than all the calls that are made.
             "SSL_CERT_FILE": os.devnull,

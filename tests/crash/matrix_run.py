@@ -226,6 +226,6 @@ def workshop(strace: str, law: str = "nothing") -> Iterator[Callable[[Scenario],
         temporary = tempfile.TemporaryDirectory(prefix="spoold-matrix-", dir=MEMORY)
         folder = Path(ending.enter_context(temporary))
         receiver = ending.enter_context(receiving())
-        zygote = Zygote(folder, strace, law=law)
+        zygote = Zygote(folder, strace, law)
         ending.callback(zygote.close)
         yield lambda scenario: Matrix(folder / "site", receiver, zygote, scenario)
