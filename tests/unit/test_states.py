@@ -114,112 +114,76 @@ def test_no_folder_is_open_to_everybody():
 # What no chain of moves can do
 
 
-def test_nothing_runs_unchecked():
-    """Every way from an inbox to running/ leads through the gate's hands."""
+@pytest.mark.parametrize(
+    ("start", "target", "through"),
+    [
+        ("inbox", "running", CHECKING),  # nothing runs unchecked
+        ("inbox", "queued", CHECKING),
+        ("inbox", "checking", ["approved"]),  # each door leads to its own folder of the gate
+        ("inbox", "checking-pre-approved", ["pre-approved"]),
+        ("inbox", "running", ["queued"]),  # what goes back to the queue was queued before
+        ("inbox", "deferred", ["queued"]),
+        ("held", "running", ["awaiting-approval"]),  # after a no only a new yes helps
+        ("failed", "running", ["awaiting-approval"]),
+        ("unknown", "running", ["awaiting-approval"]),
+    ],
+)
+def test_there_is_no_way_round(start, target, through):
+    """There is a way from `start` to `target`, and every one leads through these folders."""
     every = arrows() | set(RENDERED)
-    assert "running" in reachable("inbox", every)
-    assert "running" not in reachable("inbox", every, without=CHECKING)
-    assert "queued" not in reachable("inbox", every, without=CHECKING)
+    assert target in reachable(start, every)
+    assert target not in reachable(start, every, without=through)
 
 
-def test_nothing_is_checked_without_a_door():
-    """What is checked as approved came through approved/, and a door never leads to the other."""
-    every = arrows() | set(RENDERED)
-    assert "checking" not in reachable("inbox", every, without=["approved"])
-    assert "checking-pre-approved" not in reachable("inbox", every, without=["pre-approved"])
+@pytest.mark.parametrize(
+    ("target", "into"),
+    [
+        ("queued", {("checking", Role.GATE), ("checking-pre-approved", Role.GATE),
+                    ("running", Role.EXECUTE), ("deferred", Role.SWEEP),
+                    ("deferred", Role.PERSON)}),
+        ("running", {("queued", Role.EXECUTE)}),
+        ("approved", {("awaiting-approval", Role.PERSON)}),
+    ],
+)  # fmt: skip
+def test_who_may_queue_start_and_approve(target, into):
+    """The gate queues, executors start what was queued, and only a person approves."""
+    assert {(m.source, m.who) for m in MOVES if m.target == target} == into
 
 
-def test_who_may_queue():
-    """Into queued/: the gate from checking, and only what was there before from anywhere else."""
-    into = {(m.source, m.who) for m in MOVES if m.target == "queued"}
-    assert into == {
-        ("checking", Role.GATE),
-        ("checking-pre-approved", Role.GATE),
-        ("running", Role.EXECUTE),
-        ("deferred", Role.SWEEP),
-        ("deferred", Role.PERSON),
-    }
-
-
-def test_what_comes_back_to_queued_was_queued_before():
-    """Every way to running/ or deferred/, whence one may re-queue, leads through queued/."""
-    every = arrows() | set(RENDERED)
-    for source in ("running", "deferred"):
-        assert source not in reachable("inbox", every, without=["queued"])
-
-
-def test_only_an_executor_starts_anything():
-    """Into running/ goes only what an executor claims from its queue."""
-    assert {(m.source, m.who) for m in MOVES if m.target == "running"} == {("queued", Role.EXECUTE)}
-
-
-def test_only_a_person_approves_and_only_what_waits():
-    """Into approved/ leads one move: a person's, from awaiting-approval."""
-    assert {(m.source, m.who) for m in MOVES if m.target == "approved"} == {
-        ("awaiting-approval", Role.PERSON)
-    }
-
-
-@pytest.mark.parametrize("who", [Role.INTAKE, Role.EXECUTE, Role.SWEEP, Role.GATE])
+@pytest.mark.parametrize("who", sorted(set(Role) - {Role.PERSON}))
 def test_no_stage_can_approve(who):
     """Whatever a stage moves, in any order, no file of any folder gets to approved/."""
-    for start in FOLDERS:
-        assert "approved" not in reachable(start, arrows(who))
+    assert not any("approved" in reachable(start, arrows(who)) for start in FOLDERS)
 
 
-def test_intake_cannot_get_past_a_person():
-    """Intake alone brings nothing to a queue, however it combines its moves."""
-    reach = reachable("inbox", arrows(Role.INTAKE) | set(RENDERED))
-    assert reach == {
+def test_what_each_role_can_reach_by_its_own_moves():
+    """Intake gets nothing past a person, a person queues only what was, an executor its queue."""
+    assert reachable("inbox", arrows(Role.INTAKE) | set(RENDERED)) == {
         "taking", "tmp", "archive", "quarantine", "awaiting-approval", "pre-approved", "expired",
         "held",
     }  # fmt: skip
-
-
-def test_a_person_cannot_queue_what_was_not_deferred():
-    """A person's moves reach queued/ from deferred/ only, and running/ never."""
-    starts = {start for start in FOLDERS if "queued" in reachable(start, arrows(Role.PERSON))}
-    assert starts == {"deferred"}
-    assert not any("running" in reachable(start, arrows(Role.PERSON)) for start in FOLDERS)
-
-
-def test_an_executor_cannot_touch_what_was_not_queued():
-    """An executor moves only what lies in its queue or runs, and never to a door of the gate."""
-    moved = {m.source for m in MOVES if m.who is Role.EXECUTE}
-    # What lies among the wishes is set aside, and goes nowhere else.
-    assert moved == {"queued", "running", "cancel"}
+    person = {start: reachable(start, arrows(Role.PERSON)) for start in FOLDERS}
+    assert {start for start, found in person.items() if "queued" in found} == {"deferred"}
+    assert not any("running" in found for found in person.values())
+    assert {m.source for m in MOVES if m.who is Role.EXECUTE} == {"queued", "running", "cancel"}
     assert {m.target for m in MOVES if m.source == "cancel"} == {"held"}
-    reach = reachable("queued", arrows(Role.EXECUTE))
-    assert reach.isdisjoint({"approved", "pre-approved", "awaiting-approval", *CHECKING})
+    doors = {"approved", "pre-approved", "awaiting-approval", *CHECKING}
+    assert reachable("queued", arrows(Role.EXECUTE)).isdisjoint(doors)
 
 
-def test_after_a_no_only_a_new_yes_helps():
-    """From held/, failed/ and unknown/ every way to running/ leads through awaiting-approval."""
-    for start in ("held", "failed", "unknown"):
-        assert "running" in reachable(start, arrows())
-        assert "running" not in reachable(start, arrows(), without=["awaiting-approval"])
-
-
-def test_what_is_over_stays_over():
-    """Nothing leaves rejected/, expired/ and done/; only a person takes anything out of failed/."""
-    for final in FINAL:
-        out = {(m.target, m.who) for m in MOVES if m.source == final}
-        assert out == ({("awaiting-approval", Role.PERSON)} if final == "failed" else set())
-
-
-def test_no_file_gets_stuck():
-    """From every state a request can come to one where it may stay."""
+def test_what_is_over_stays_over_and_everything_ends():
+    """From each state a request can come to a final one; only a failure can be tried again."""
     for state in STATES:
         assert state in FINAL or reachable(state, arrows()) & FINAL, state
+    out = {(m.source, m.target, m.who) for m in MOVES if m.source in FINAL}
+    assert out == {("failed", "awaiting-approval", Role.PERSON)}
 
 
 def test_originals_are_never_lost():
     """A claimed original goes to archive/ or quarantine/, and nothing leaves archive/."""
     assert reachable("taking", arrows(Role.INTAKE)) == {"archive", "quarantine"}
-    assert {m.target for m in MOVES if m.source == "archive"} == set()
-    assert {(m.target, m.who) for m in MOVES if m.source == "quarantine"} == {
-        ("inbox", Role.PERSON)
-    }
+    out = {(m.source, m.target, m.who) for m in MOVES if m.source in ("archive", "quarantine")}
+    assert out == {("quarantine", "inbox", Role.PERSON)}
 
 
 def test_each_stage_claims_into_a_folder_of_its_own():
@@ -243,25 +207,14 @@ def test_no_move_is_listed_twice():
 # The table in use
 
 
-@pytest.mark.parametrize("verb", ["approve", "reject", "hold", "release", "cancel", "retry"])
-def test_a_verb_has_one_meaning_in_each_folder(verb):
-    """A person's verb leads from each folder to at most one other."""
-    places = [targets(folder, verb) for folder in FOLDERS]
-    assert all(len(found) <= 1 for found in places)
-    assert any(places)
-
-
-def test_resolving_is_the_only_verb_that_asks_which():
-    """`resolve` offers done, failed, or waiting again; what is held waits again by `release`."""
-    assert targets("unknown", "resolve") == ["done", "failed", "awaiting-approval"]
-    assert targets("held", "resolve") == ["done", "failed"]
-    assert all(not targets(f, "resolve") for f in FOLDERS if f not in ("unknown", "held"))
-
-
-def test_a_stages_reason_is_no_persons_verb():
-    """What only a stage does cannot be asked for by its name."""
-    assert targets("approved", "claim") == []
-    assert targets("awaiting-approval", "nobody decided in time") == []
+def test_a_verb_has_one_meaning_in_each_folder():
+    """A person's verb leads from a folder to at most one other; only `resolve` asks which."""
+    for verb in ("approve", "reject", "hold", "release", "cancel", "retry"):
+        assert {len(targets(folder, verb)) for folder in FOLDERS} == {0, 1}, verb
+    assert {folder: found for folder in FOLDERS if (found := targets(folder, "resolve"))} == {
+        "unknown": ["done", "failed", "awaiting-approval"], "held": ["done", "failed"],
+    }  # fmt: skip
+    assert targets("approved", "claim") == [], "a stage's reason is no verb"
 
 
 @pytest.fixture
@@ -318,27 +271,23 @@ def test_only_what_may_be_published_is(spool, who):
             assert Path(draft).exists()
 
 
-def test_a_move_never_overwrites(spool):
-    """If the name is taken there, both files stay as they are."""
-    mine = spool(Role.PERSON)
-    here, there = (Path(mine.path(Place(f), "x.json")) for f in ("awaiting-approval", "approved"))
-    here.write_bytes(b"new")
-    there.write_bytes(b"old")
+@pytest.mark.parametrize("way", ["move", "publish"])
+def test_nothing_is_overwritten(spool, way):
+    """If the name is taken, a move and a publication change nothing at either end."""
+    mine = spool(Role.PERSON if way == "move" else Role.INTAKE)
+    source = Place("awaiting-approval")
+    target = Place("approved") if way == "move" else source
+    (there := Path(mine.path(target, "x.json"))).write_bytes(b"old")
+    if way == "move":
+        (here := Path(mine.path(source, "x.json"))).write_bytes(b"new")
+        asked = (source, target, "x.json")
+    else:
+        here = Path(mine.draft(b"new"))
+        mine.sync()
+        asked = (str(here), target, "x.json")
     with pytest.raises(FileExistsError):
-        mine.move(Place("awaiting-approval"), Place("approved"), "x.json")
+        getattr(mine, way)(*asked)
     assert (here.read_bytes(), there.read_bytes()) == (b"new", b"old")
-
-
-def test_a_draft_never_overwrites(spool):
-    """If its name is taken there, the draft stays one, and the file stays as it is."""
-    mine = spool(Role.INTAKE)
-    there = Path(mine.path(Place("awaiting-approval"), "x.json"))
-    there.write_bytes(b"old")
-    draft = mine.draft(b"new")
-    mine.sync()
-    with pytest.raises(FileExistsError):
-        mine.publish(draft, Place("awaiting-approval"), "x.json")
-    assert (Path(draft).read_bytes(), there.read_bytes()) == (b"new", b"old")
 
 
 @pytest.mark.parametrize("way", ["publish", "overwrite", "swap"])
@@ -368,19 +317,14 @@ def test_a_swap_brings_nothing_back(spool):
     assert there.read_bytes() == b"new"
 
 
-def test_a_move_that_somebody_else_made_is_no_error(spool):
-    """The one who comes second is told, and nothing else happens."""
-    mine = spool(Role.PERSON)
-    assert mine.move(Place("awaiting-approval"), Place("approved"), "gone.json") is False
-
-
-def test_a_missing_folder_is_not_taken_for_a_missing_file(spool):
-    """If the target folder is gone, that is an error: the file would be reported as taken."""
-    mine = spool(Role.PERSON)
-    Path(mine.path(Place("awaiting-approval"), "x.json")).write_bytes(b"{}")
-    Path(mine.path(Place("approved"))).rmdir()
+def test_a_missing_file_is_no_error_and_a_missing_folder_is(spool):
+    """Whoever comes second is told; a folder that is gone is not taken for a file that is."""
+    mine, ends = spool(Role.PERSON), (Place("awaiting-approval"), Place("approved"))
+    assert mine.move(*ends, "gone.json") is False
+    Path(mine.path(ends[0], "x.json")).write_bytes(b"{}")
+    Path(mine.path(ends[1])).rmdir()
     with pytest.raises(FileNotFoundError):
-        mine.move(Place("awaiting-approval"), Place("approved"), "x.json")
+        mine.move(*ends, "x.json")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])
