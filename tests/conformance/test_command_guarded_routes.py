@@ -31,13 +31,8 @@ def _completed(given: dict[str, Any], root: str | None = "/srv/state") -> list[d
 
 def test_a_state_ref_becomes_the_file_that_the_person_sees():
     """The request names the file and the keys, so that nobody has to know where states are."""
-    (one,) = _completed(
-        {
-            "state_ref": "platform/postgresql-ha#blue_1",
-            "outputs_equal": {"cluster.ready": True},
-            "outputs_non_empty": ["endpoint"],
-        }
-    )
+    outputs = {"outputs_equal": {"cluster.ready": True}, "outputs_non_empty": ["endpoint"]}
+    (one,) = _completed({"state_ref": "platform/postgresql-ha#blue_1", **outputs})
     assert one == {
         "file": "/srv/state/modules/platform__postgresql-ha/instances/blue_1.json",
         "equal": {"status": "ok", "outputs.cluster.ready": True},
@@ -54,36 +49,26 @@ def test_a_state_ref_becomes_the_file_that_the_person_sees():
      "a#b/c", "a#.b", "a#B", "a#b#c", "a\0", "a#" + "x" * 65, 5],
 )  # fmt: skip
 def test_no_state_ref_leads_out_of_its_root(ref):
-    """A reference names a module below the root and nothing else."""
+    """A reference names a module below the root and nothing else; without a root, nothing."""
     with pytest.raises(ValueError, match="state_ref"):
         _completed({"state_ref": ref})
-
-
-def test_a_state_ref_needs_a_root():
-    """Without `state_root` there is no file that it could mean."""
     with pytest.raises(ValueError, match="state_root"):
         _completed({"state_ref": "a/b"}, root=None)
 
 
 @pytest.mark.parametrize(
     "more",
-    [
-        {"preconditions": [{"file": "state.json", "equal": {"a": 1}}]},
-        {"preconditions": [{"file": "/srv/../etc/x", "equal": {"a": 1}}]},
-        {"preconditions": [{"file": "/srv/x"}]},
-        {"preconditions": [{"file": "/srv/x", "equal": {"a..b": 1}}]},
-        {"preconditions": [{"file": "/srv/x", "non_empty": [""]}]},
-        {"preconditions": [{"file": "/srv/x", "equals": {"a": 1}}]},
-        {"preconditions": [{"state_ref": "a/b"}]},
-        {"preconditions": [{"state_ref": "../b"}], "state_root": "/srv"},
-        {"preconditions": [{"file": "/srv/x", "non_empty": ["a"]}] * 17},
-        {"state_root": "srv"},
-        {"state_root": "/srv/"},
-        {"on_failed_precondition": "ignore"},
-    ],
-)
+    [*({"preconditions": [one]} for one in
+       ({"file": "state.json", "equal": {"a": 1}}, {"file": "/srv/../etc/x", "equal": {"a": 1}},
+        {"file": "/srv/x"}, {"file": "/srv/x", "equal": {"a..b": 1}},
+        {"file": "/srv/x", "non_empty": [""]}, {"file": "/srv/x", "equals": {"a": 1}},
+        {"state_ref": "a/b"})),
+     {"preconditions": [{"state_ref": "../b"}], "state_root": "/srv"},
+     {"preconditions": [{"file": "/srv/x", "non_empty": ["a"]}] * 17},
+     {"state_root": "srv"}, {"state_root": "/srv/"}, {"on_failed_precondition": "ignore"}],
+)  # fmt: skip
 def test_a_table_whose_preconditions_cannot_work_is_an_error_at_load(more):
-    """A mistake is found at start, not when somebody said yes."""
+    """A mistake is found at start, not when a person said yes."""
     with pytest.raises(ValidationError):
         command.Config.model_validate({"programs": ["true"], **more})
 
@@ -116,14 +101,18 @@ def _drop(lab, wanted: str = "ok") -> None:
     lab.drain()
 
 
+def _approve(lab) -> None:
+    lab.approve()
+    lab.drain()
+
+
 def test_the_state_at_the_start_counts_and_not_that_at_the_approval(make_lab, tmp_path, state):
     """A state that changed after the yes keeps the command from starting; mended, it may run."""
     asks = f'preconditions = [{{ file = "{state}", equal = {{ status = "ok" }} }}]'
     lab = _lab(make_lab, tmp_path, asks)
     _drop(lab)
     state.write_text('{"status": "degraded"}')
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     held = lab.only("held")
     assert not (tmp_path / "ran").exists()
     assert lab.reason(held)["code"] == "precondition-failed"
@@ -131,8 +120,7 @@ def test_the_state_at_the_start_counts_and_not_that_at_the_approval(make_lab, tm
     assert lab.request("held")["attempts"][-1]["details"]["preconditions"][0]["holds"] is False
     state.write_text('{"status": "ok"}')
     held.rename(lab.root / "awaiting-approval" / held.name)
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     assert (tmp_path / "ran").exists()
     assert lab.request("done")["result"]["details"]["preconditions"][0]["holds"] is True
 
@@ -152,8 +140,7 @@ def test_the_executor_s_preconditions_are_those_of_a_route_that_gives_none(
     _drop(lab)
     (shown,) = lab.request("awaiting-approval")["params"]["preconditions"]
     assert shown["file"] == str(where / "latest.json")
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     assert lab.reason(lab.only("held"))["code"] == "precondition-failed"
     assert not (tmp_path / "ran").exists()
 
@@ -174,8 +161,7 @@ def test_a_route_may_ask_for_nothing_where_its_executor_would(make_lab, tmp_path
     lab = _lab(make_lab, tmp_path, "preconditions = []", more)
     _drop(lab)
     assert lab.request("awaiting-approval")["params"]["preconditions"] == []
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     assert (tmp_path / "ran").exists()
 
 
@@ -185,8 +171,7 @@ def test_what_follows_from_a_failure_is_shown(make_lab, tmp_path, state):
     lab = _lab(make_lab, tmp_path, asks, 'on_failed_precondition = "warn"')
     _drop(lab)
     assert lab.request("awaiting-approval")["params"]["on_failed_precondition"] == "warn"
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     assert "although 1 of what must hold did not" in lab.request("done")["result"]["summary"]
 
 
@@ -208,8 +193,7 @@ def test_a_record_may_say_which_value_is_wanted(make_lab, tmp_path, state):
     asks = f'preconditions = [{{ file = "{state}", equal = {equal} }}]'
     lab = _lab(make_lab, tmp_path, asks)
     _drop(lab, "ok")
-    lab.approve()
-    lab.drain()
+    _approve(lab)
     assert (tmp_path / "ran").exists()
 
 
