@@ -44,31 +44,27 @@ def mount(path, root="/", kind="cgroup2"):
     cgroups._MOUNTS.write_text(f"24 20 0:21 / /proc rw - proc proc rw\n{line}")
 
 
-def test_our_group_is_found(top):
-    """By the line of version 2, below the place where that is mounted."""
-    assert cgroups.own() == top / "unit"
-
-
-@pytest.mark.parametrize(("root", "path"), [("/pod", "/pod/unit"), ("/pod/unit", "/pod/unit")])
-def test_our_group_is_found_in_a_container(top, root, path):
-    """Where only a part of the hierarchy is mounted, our path begins with that part."""
-    mount(top if root == "/pod" else top / "unit", root=root)
+@pytest.mark.parametrize(
+    ("root", "path"), [("/", "/unit"), ("/pod", "/pod/unit"), ("/pod/unit", "/pod/unit")]
+)
+def test_our_group_is_found(top, root, path):
+    """By the line of version 2, below where that is mounted, or in a container a part of it."""
+    mount(top / "unit" if root == "/pod/unit" else top, root=root)
     be_in(path)
     assert cgroups.own() == top / "unit"
 
 
-@pytest.mark.parametrize("path", ["/gone", "/../elsewhere", None])
-def test_without_version_2_there_is_no_group(top, path):
-    """No line, no mount, no folder, or no file at all: then there is none."""
-    if path:
-        be_in(path)
+@pytest.mark.parametrize(
+    "own", ["0::/gone\n", "0::/../elsewhere\n", "4:memory:/other\n", None, "v1"]
+)
+def test_without_version_2_there_is_no_group(top, own):
+    """No folder, no line, no file, or no mount of version 2: then there is none."""
+    if own == "v1":
+        mount(top, kind="cgroup")
+    elif own:
+        cgroups._OWN.write_text(own)
     else:
-        cgroups._OWN.write_text("4:memory:/other\n")
-    assert cgroups.own() is None
-    be_in("/unit")
-    mount(top, kind="cgroup")
-    assert cgroups.own() is None
-    cgroups._OWN.unlink()
+        cgroups._OWN.unlink()
     assert cgroups.own() is None
 
 
@@ -79,6 +75,16 @@ def test_a_group_that_we_may_write_is_delegated(top):
         imitate(top / "unit" / inner)
         be_in(f"/unit/{inner}")
         assert cgroups.delegated() == top / "unit"
+
+
+@pytest.mark.parametrize("lacks", ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.events"])
+def test_a_group_is_delegated_only_if_all_of_it_is_there_for_us(top, monkeypatch, lacks):
+    """We may write it and its files; one without events is the machine itself."""
+    closed, can = top / "unit" / lacks, os.access
+    if lacks == "cgroup.events":
+        closed.unlink()
+    monkeypatch.setattr(os, "access", lambda path, *a, **k: path != closed and can(path, *a, **k))
+    assert cgroups.delegated() is None
 
 
 def test_limits_that_a_start_has_taken_away_are_set_again(top):
@@ -93,21 +99,6 @@ def test_limits_that_a_start_has_taken_away_are_set_again(top):
     assert (group / "memory.max").read_text() == "512M"
     assert (group / "cpu.max").read_text() == "100000 100000"
     assert (top / "unit/cgroup.subtree_control").read_text().startswith("+")
-
-
-def test_the_root_of_all_groups_is_not_divided(top):
-    """A group without events is the machine itself."""
-    (top / "unit/cgroup.events").unlink()
-    assert cgroups.delegated() is None
-
-
-@pytest.mark.parametrize("file", ["", "cgroup.procs", "cgroup.subtree_control"])
-def test_a_group_that_we_may_not_write_is_not_delegated(top, monkeypatch, file):
-    """All that delegation gives must be there."""
-    closed = top / "unit" / file
-    can = os.access
-    monkeypatch.setattr(os, "access", lambda path, *a, **k: path != closed and can(path, *a, **k))
-    assert cgroups.delegated() is None
 
 
 def test_an_agent_gets_a_group_with_its_limits(top, monkeypatch):
