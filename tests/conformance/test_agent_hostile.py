@@ -162,7 +162,8 @@ def test_a_supervisor_is_ended_from_outside_only_if_it_does_not_do_its_work(stag
     monkeypatch.setattr(watchdog, "_GRACE", 0.0)
     context = stage.context(config(""))
     left(context, process=claim())
-    with subprocess.Popen(["sleep", "600"]) as silent:
+    silent = subprocess.Popen(["sleep", "600"])
+    try:
         watcher = watchdog.Watchdog(identify(silent.pid), -1, context, -1.0)
         left(context, process=claim(**identify(silent.pid)._asdict()))
         assert watcher.overdue() is None, "it may have just begun"
@@ -181,7 +182,9 @@ def test_a_supervisor_is_ended_from_outside_only_if_it_does_not_do_its_work(stag
         assert watcher.overdue() == "timeout", "it is stopped"
         silent.send_signal(signal.SIGCONT)
         until(lambda: watcher.overdue() is None)
+    finally:
         silent.kill()
+        silent.wait()
 
 
 # A supervisor that ends in odd ways
