@@ -68,7 +68,7 @@ def serve(
         thread.start()
     while alive := [thread for thread in threads if thread.is_alive()]:
         board.publish(stopping=context.stop.is_set())
-        reload.look()
+        reload.advance()
         alive[0].join(_TICK)
     board.publish(stopping=True)
     board.close()

@@ -1,4 +1,4 @@
-"""SIGHUP: the files as they are now → what every stage works by, or a message and the old ones."""
+"""SIGHUP: read the configuration again, for every stage; if it is wrong, keep the old one."""
 
 import logging
 import signal
@@ -32,8 +32,8 @@ class Reload:
         if load:
             signal.signal(signal.SIGHUP, lambda *_: self._wanted.set())
 
-    def look(self) -> None:
-        """Begin what was asked for; end it when every stage has taken it on."""
+    def advance(self) -> None:
+        """Begin a reload that was asked for; end it when every stage works by the new files."""
         if self._offered:
             if not any(stage.context.offered for stage in self._stages):
                 self._offered = False

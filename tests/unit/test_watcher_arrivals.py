@@ -1,6 +1,7 @@
 """What events announce and what scans find: how many events were missed."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,14 @@ def arrivals(monkeypatch):
     made.begin()
     scan(made)
     return made
+
+
+def stopped_clock(monkeypatch):
+    """A clock that goes on only when it is told to."""
+    clock = SimpleNamespace(now=1000.0, time=time.time)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(_arrivals, "time", clock)
+    return clock
 
 
 def scan(arrivals, *names, folder=INBOX):
@@ -52,11 +61,12 @@ def test_a_file_that_was_announced_is_not_missed(arrivals):
 
 def test_an_event_may_come_after_the_scan(arrivals, monkeypatch):
     """A scan can be faster than the event; only what is not announced a while later is missed."""
-    monkeypatch.setattr(_arrivals, "_GRACE", 0.2)
+    clock = stopped_clock(monkeypatch)
+    monkeypatch.setattr(_arrivals, "_GRACE", 2.0)
     scan(arrivals, "a", "b")
     assert missed(arrivals) == 0
     arrivals.announced(INBOX, ["a"])
-    time.sleep(0.25)
+    clock.now += 3.0
     assert missed(arrivals) == 1
 
 
@@ -123,12 +133,12 @@ def test_a_scan_names_what_came_since_the_one_before():
 
 def test_a_line_a_second_says_how_many_in_all(arrivals, said, monkeypatch):
     """Each line has what is new in its text and the sum as a field; in between there is silence."""
-    monkeypatch.setattr(_arrivals, "_QUIET", 0.3)
+    clock = stopped_clock(monkeypatch)
     for number in range(5):
         scan(arrivals, f"{number}")
         arrivals.settle()
     assert [record.events_missed for record in said] == [1]
-    time.sleep(0.35)
+    clock.now += 2.0
     arrivals.settle()
     arrivals.settle()
     assert [record.events_missed for record in said] == [1, 5]
