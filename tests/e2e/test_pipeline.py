@@ -289,7 +289,7 @@ def test_silence_never_approves(site, receiver):
     site.start("run")
     (file,) = site.wait_for("awaiting-approval")
     late = file.read_bytes()
-    site.wait_for("expired", seconds=10)
+    site.wait_for("expired")
     until(lambda: [*site.root.glob("expired/*.reason.json")], "a reason")
     assert reason(site.only("expired"))["code"] == "expired"
     site.only("expired").unlink()

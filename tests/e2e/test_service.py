@@ -3,33 +3,24 @@
 import json
 import os
 import signal
-import statistics
 import time
 from pathlib import Path
 
 from tests.e2e.conftest import PRE_APPROVED, argv, command, decision, hook, reason, route, until
 
-#: So long that only a wake-up can explain what happens within a second.
-SLOW = {"rescan": "60s"}
+#: So long that only a wake-up can explain what happens before a test gives up.
+SLOW = {"rescan": "600s"}
 
 
-def test_a_drop_is_seen_and_a_yes_runs_within_a_second(site, receiver):
-    """Without waiting for a rescan, a drop waits for a person, and a yes is a call, in a second."""
+def test_a_drop_is_seen_and_a_yes_runs_without_a_rescan(site, receiver):
+    """Long before a rescan, and again and again, a drop waits for a person, and a yes is a call."""
     site.configure(hook(receiver.url), route(), **SLOW)
     site.start("run")
-    seen, done = [], []
-    for number in range(5):
-        start = time.monotonic()
+    for number in range(1, 4):
         site.drop_many(1, first=number)
-        (file,) = site.wait_for("awaiting-approval")
-        seen.append(time.monotonic() - start)
-        start = time.monotonic()
-        site.approve(file)
-        until(lambda calls=number + 1: len(receiver.calls) == calls, "the call")
-        done.append(time.monotonic() - start)
-        site.wait_for("done", number + 1)
-    assert statistics.median(seen) < 1
-    assert statistics.median(done) < 1
+        site.approve(*site.wait_for("awaiting-approval"))
+        site.wait_for("done", number)
+        assert len(receiver.calls) == number
 
 
 def test_a_replaced_inbox_and_odd_names_do_not_stop_it(site, receiver):
@@ -43,7 +34,7 @@ def test_a_replaced_inbox_and_odd_names_do_not_stop_it(site, receiver):
     site.wait_for("awaiting-approval", 1)
     for number in (1, 2):
         site.drop_many(1, first=number)
-        site.wait_for("awaiting-approval", number + 1, seconds=2)
+        site.wait_for("awaiting-approval", number + 1)
     odd = [b"\xff\xfe.json", b"caf\xe9.json"]
     for folder, name in [(inbox, odd[0]), (site.root / "approved", odd[1])]:
         path = os.path.join(os.fsencode(folder), name)
@@ -102,7 +93,7 @@ def test_three_thousand_drops_while_it_was_stopped_are_all_taken(site, receiver)
         site.drop("decisions", f"{number:05}.json", decision(number, half=str(number % 2)))
     assert site.count("inbox/decisions") == 3000
     service.send_signal(signal.SIGCONT)
-    until(lambda: site.count("inbox/decisions") == 0, "an empty inbox", 40)
+    until(lambda: site.count("inbox/decisions") == 0, "an empty inbox")
     assert site.stop(service) == 0
     assert len(site.files("archive")) == 3000
     made = [json.loads(path.read_bytes()) for path in site.files("awaiting-approval")]
@@ -300,7 +291,7 @@ def test_a_lane_that_is_busy_keeps_nobody_else_back(site, program, tmp_path):
     site.wait_for("queued/runner")
     site.drop("decisions", "quick.json", decision("quick", lane="quick"))
     try:
-        site.wait_for("done", seconds=5)
+        site.wait_for("done")
         assert site.where() == {"running": 1, "queued": 1, "done": 1}
     finally:
         go.touch()

@@ -76,13 +76,13 @@ def test_a_wrong_configuration_is_never_ready(manager, site):
 
 
 def test_the_watchdog_is_told_while_all_get_on(manager, site):
-    """The manager hears WATCHDOG well within its time, also while nothing happens."""
+    """The manager hears WATCHDOG again and again, also while nothing happens."""
     site.env["WATCHDOG_USEC"] = "2000000"
     site.start("run")
     manager.heard("READY=1")
     for _ in range(3):
         count = len(manager.said)
-        manager.heard("WATCHDOG=1", after=count, seconds=1.5)
+        manager.heard("WATCHDOG=1", after=count)
 
 
 def test_a_reload_takes_on_new_routes(manager, site):
@@ -100,66 +100,48 @@ def test_a_reload_takes_on_new_routes(manager, site):
     site.wait_for("done")
 
 
-def test_a_bad_file_keeps_the_old_routes_and_is_named(manager, site):
-    """A reload that is refused changes nothing, and names the mistake until it is mended."""
+MORE = '[executors.more]\nkind = "command"\nprograms = ["/usr/bin/true"]\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("routes.d/20.toml", 'name = "x"\nmatch = \n', "20.toml:2"),
+        ("routes.d/20.toml", "name = " + "9" * 6000, "20.toml"),
+        ("routes.d/20.toml", "name = " + "[" * 100_000, "20.toml"),
+        ("routes.d/20.toml", None, "20.toml"),
+        ("spoold.toml", 'root = "../other"', "by a restart only"),
+        ("spoold.toml", '[sources.more]\nformat = "task"\n', "by a restart only"),
+        ("spoold.toml", MORE, "by a restart only"),
+    ],
+    ids=["syntax", "digits", "brackets", "fifo", "root", "source", "executor"],
+)  # fmt: skip
+def test_a_reload_that_is_refused_keeps_the_old_and_says_why(manager, site, file, text, said):
+    """Whatever is new, the service goes on as before, and names the mistake until it is mended."""
     process = site.start("intake")
     ready = manager.heard("READY=1")
-    site.config.parent.joinpath("routes.d/20.toml").write_text('name = "x"\nmatch = \n')
+    path = site.config.parent / file
+    old = path.read_text() if path.exists() else None
+    if text is None:
+        os.mkfifo(path)
+    else:
+        root = 'root = "../spool"'
+        path.write_text(old.replace(root, text) if old and "root" in text else (old or "") + text)
     process.send_signal(signal.SIGHUP)
     manager.heard("READY=1", after=ready + 1)
     status = manager.said[manager.heard("the old configuration stays", after=ready + 1)]
-    assert "20.toml:2" in status
-    assert "20.toml:2" in site.log()
+    assert said in status
+    assert said in site.log()
     site.drop_many(1)
     site.wait_for("awaiting-approval")
     (seen,) = [one for one in site.lines("status", ok=False) if one["stage"] == "intake"]
-    assert (seen["state"], "20.toml:2" in seen["detail"]) == ("ready", True)
-    site.config.parent.joinpath("routes.d/20.toml").unlink()
+    assert (seen["state"], said in seen["detail"]) == ("ready", True)
+    path.unlink()
+    if old:
+        path.write_text(old)
     process.send_signal(signal.SIGHUP)
     # What it says of the drop may still be on its way.
     until(lambda: "stays" not in [said for said in manager.said if "STATUS=" in said][-1], "mended")
-
-
-ODD_FILES = {
-    "digits": "name = " + "9" * 6000,
-    "brackets": "name = " + "[" * 100_000,
-    "fifo": None,
-}
-
-
-@pytest.mark.parametrize("odd", ODD_FILES)
-def test_no_file_can_end_or_block_a_service_that_reloads(manager, site, odd):
-    """Whatever lies in routes.d, the reload ends, the old routes stay, and the service works."""
-    process = site.start("intake")
-    ready = manager.heard("READY=1")
-    file = site.config.parent / "routes.d/20.toml"
-    if ODD_FILES[odd] is None:
-        os.mkfifo(file)
-    else:
-        file.write_text(ODD_FILES[odd])
-    process.send_signal(signal.SIGHUP)
-    manager.heard("READY=1", after=ready + 1)
-    manager.heard("the old configuration stays")
-    site.drop_many(1)
-    site.wait_for("awaiting-approval")
-
-
-@pytest.mark.parametrize("change", ["root", "source", "executor"])
-def test_what_needs_a_restart_is_refused_by_a_reload(manager, site, change):
-    """Another root, source or executor is not half taken on; a restart is asked for."""
-    process = site.start("intake")
-    old = site.config.read_text()
-    site.config.write_text(
-        {
-            "root": old.replace("../spool", "../other"),
-            "source": old + '[sources.more]\nformat = "task"\n',
-            "executor": old + '[executors.more]\nkind = "command"\nprograms = ["/usr/bin/true"]\n',
-        }[change]
-    )
-    process.send_signal(signal.SIGHUP)
-    until(lambda: "by a restart only" in site.log(), "it was refused")
-    site.drop_many(1)
-    site.wait_for("awaiting-approval")
 
 
 def test_the_end_is_announced(manager, site):
