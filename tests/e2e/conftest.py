@@ -310,17 +310,10 @@ def warm() -> Iterator[Warm]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, warm: Warm) -> Iterator[Site]:
+def site(tmp_path: Path, warm: Warm, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A site without a configuration; what was started on it is killed at the end."""
-    made = Site(tmp_path, warm.popen)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def real_site(tmp_path: Path) -> Iterator[Site]:
-    """The same, on which every process is a Python of its own, where that is the point."""
-    made = Site(tmp_path)
+    real = request.node.get_closest_marker("real")
+    made = Site(tmp_path, subprocess.Popen if real else warm.popen)
     yield made
     made.close()
 

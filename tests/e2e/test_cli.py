@@ -36,6 +36,7 @@ def fails(site, code, *arguments, **more):
     return ended.stderr
 
 
+@pytest.mark.real
 def test_init_lays_out_what_works_and_leaves_alone_what_is_there(site):
     """`init` makes a configuration that passes `check`, and never touches one that exists."""
     words = site.words()[:3]
@@ -175,6 +176,7 @@ def test_wrong_words_are_usage_errors_that_change_nothing(waiting):
     assert site.tree() == before
 
 
+@pytest.mark.real
 def test_an_executor_that_is_not_configured_is_a_matter_of_the_configuration(waiting):
     """Its service ends with 78, by which systemd does not start it again; the others are named."""
     before = waiting.tree()
@@ -281,6 +283,7 @@ def test_a_mistake_in_the_settings_is_named_with_file_and_line(site, refusing, t
     assert re.search(wanted, fails(site, CONFIG, "check"))
 
 
+@pytest.mark.real
 def test_no_configuration_is_said_by_every_verb(site):
     """Without a configuration a verb is 78 and says where it looked and what makes one."""
     words = site.words()[:3]

@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import PRE_APPROVED, argv, command, decision, hook, reason, route, until
 
 #: So long that only a wake-up can explain what happens before a test gives up.
@@ -53,6 +55,7 @@ def test_a_replaced_inbox_and_odd_names_do_not_stop_it(site, receiver):
     assert site.stop(service) == 0
 
 
+@pytest.mark.real
 def test_sigterm_lets_what_runs_finish_and_leaves_nothing_running(site, receiver):
     """On SIGTERM what was begun is finished and recorded, what was not waits, and the exit is 0."""
     receiver.delay = 1.0
@@ -70,6 +73,7 @@ def test_sigterm_lets_what_runs_finish_and_leaves_nothing_running(site, receiver
     assert set(receiver.keys().values()) == {1}
 
 
+@pytest.mark.real
 def test_sigterm_does_not_wait_for_ever(site, program):
     """What does not end within `stop_grace` is killed, and unknown: it may have had its effect."""
     slow = program("slow", "sleep 300")
@@ -255,6 +259,7 @@ def test_a_timeout_kills_the_whole_process_group(site, program, tmp_path):
     until(lambda: not alive(shell) and not alive(child), "both are gone")
 
 
+@pytest.mark.real
 def test_a_killed_service_does_not_run_a_command_again(site, program, tmp_path):
     """After kill -9 in the middle of a command it is unknown, and says which process still runs."""
     ran = tmp_path / "ran"
@@ -298,6 +303,7 @@ def test_a_lane_that_is_busy_keeps_nobody_else_back(site, program, tmp_path):
     site.wait_for("done", 3)
 
 
+@pytest.mark.real
 def test_a_stage_cannot_be_had_twice(site, receiver):
     """A second instance of a stage stands by, says so, and ends at SIGTERM with 0."""
     site.configure(hook(receiver.url), route())

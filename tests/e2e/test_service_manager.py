@@ -59,6 +59,7 @@ def manager(tmp_path, site):
     return manager
 
 
+@pytest.mark.real
 def test_ready_means_that_everything_was_looked_at(manager, site):
     """When a service says READY, what lay there when it began has been taken."""
     site.drop_many(150)
@@ -68,6 +69,7 @@ def test_ready_means_that_everything_was_looked_at(manager, site):
     assert not site.files("inbox")
 
 
+@pytest.mark.real
 def test_a_wrong_configuration_is_never_ready(manager, site):
     """A service that cannot start well does not say READY, and ends with EX_CONFIG."""
     (site.config.parent / "routes.d" / "20.toml").write_text("name = ")
@@ -144,6 +146,7 @@ def test_a_reload_that_is_refused_keeps_the_old_and_says_why(manager, site, file
     until(lambda: "stays" not in [said for said in manager.said if "STATUS=" in said][-1], "mended")
 
 
+@pytest.mark.real
 def test_the_end_is_announced(manager, site):
     """SIGTERM is answered with STOPPING, and nothing says afterwards that the stage runs."""
     process = site.start("gate")
