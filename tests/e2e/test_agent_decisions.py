@@ -15,8 +15,8 @@ from tests.e2e.conftest import until
 #: A service that writes what an attempt reports as soon as it hears of it.
 SHOWS_AT_ONCE = (
     "import runpy\n"
-    "from spoold.stages.execute import running\n"
-    "running.SHOWN_EVERY = 0.1\n"
+    "from spoold.stages.execute import jobs\n"
+    "jobs.SHOWN_EVERY = 0.1\n"
     "runpy.run_module('spoold', run_name='__main__')"
 )
 
