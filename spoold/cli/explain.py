@@ -13,14 +13,15 @@ from spoold.cel.explain import explain
 from spoold.cel.expression import Scope
 from spoold.cli.app import App, pass_app
 from spoold.errors import BadInput, UsageError
-from spoold.identity import dispatch_id, event_digest, intent_digest
+from spoold.identity import dispatch_id
 from spoold.request import Request
-from spoold.routing import Action, Route
+from spoold.routing import Route
 from spoold.sources.inbox import Inbox
 from spoold.spool import imports
 from spoold.spool.index import peek
 from spoold.stages.intake import index_path
-from spoold.stages.intake.claim import Claim, build, claimed, look
+from spoold.stages.intake.claim import Claim, archive_path, claim_of, read_drop
+from spoold.stages.intake.render import Routed, build, route
 from spoold.text import shown
 
 
@@ -36,22 +37,20 @@ def command(app: App, file: str, source: str | None) -> None:
     result: dict[str, Any] = {"file": shown(file), "source": inbox.name}
     claim = _claim(inbox, file)
     try:
-        found = claim.read()
+        found = claim.record()
     except BadInput as problem:
         _print(app, {**result, **_quarantined(problem)})
         raise
     result["record"] = found.as_dict()
     scope = Scope(result["record"])
-    result["routes"] = [_verdict(route, inbox, scope) for route in app.routing.routes]
+    result["routes"] = [_verdict(one, inbox, scope) for one in app.routing.routes]
     try:
-        action = app.routing.match(found, scope).render(found, scope)
+        routed = route(claim, app.routing)
     except BadInput as problem:
         _print(app, {**result, **_quarantined(problem)})
         raise
-    event = event_digest(inbox.name, action.event_key)
-    made = build(claim, found, action, dispatch_id(claim.at, action.route, event))
-    moved = imports.find(found, partial(peek, index_path(str(app.config.root)), "imported"))
-    result["would"] = _would(app, made, action, event, moved)
+    made = build(routed, dispatch_id(claim.at, routed.action.route, routed.event))
+    result["would"] = _would(app, made, routed)
     result["request"] = orjson.loads(_sealed(app, made).to_bytes())
     _print(app, result)
 
@@ -73,10 +72,11 @@ def _inbox(app: App, file: str, source: str | None) -> Inbox:
 def _claim(inbox: Inbox, file: str) -> Claim:
     name = Path(file).name
     try:
-        drop = look(inbox, file)
+        drop = read_drop(inbox, file)
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
-    return claimed(inbox, name, name, request.now(), drop)
+    now = request.now()
+    return claim_of(drop, inbox, name, now, archive_path(inbox, now, name))
 
 
 def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
@@ -90,19 +90,18 @@ def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
     return {**verdict, "outcome": explained.outcome, "why": why, "also": others}
 
 
-def _would(app: App, made: Request, action: Action, event: bytes, moved: str | None) -> str:
+def _would(app: App, made: Request, routed: Routed) -> str:
+    """What intake would do with it, as far as the index knows."""
     index = index_path(str(app.config.root))
-    if known := peek(index, "events", event):
+    if known := peek(index, "events", routed.event):
         return f"be archived: the same delivery made {known} before"
-    if moved:
-        return f"be archived: the dispatcher before spoold had dealt with it, says {moved}"
-    if action.intent_key:
-        intent = intent_digest(action.route, action.intent_key)
-        waiting = peek(index, "intents", intent)
-        path = app.config.root / "awaiting-approval" / f"{waiting}.json"
-        if waiting and path.exists() and action.on_repeat == "fold":
+    if file := imports.find(routed.record, partial(peek, index, "imported")):
+        return f"be archived: the dispatcher before spoold had dealt with it, says {file}"
+    waiting = peek(index, "intents", routed.intent) if routed.intent else None
+    if waiting and app.config.root.joinpath("awaiting-approval", f"{waiting}.json").exists():
+        if routed.action.on_repeat == "fold":
             return f"fold into {waiting}, which still waits and asks for the same"
-        if waiting and path.exists() and action.on_repeat == "supersede":
+        if routed.action.on_repeat == "supersede":
             return f"become awaiting-approval/{made.name} and supersede {waiting}"
     folder = "awaiting-approval" if made.requires_approval else "pre-approved"
     return f"become {folder}/{made.name}"

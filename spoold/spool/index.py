@@ -51,8 +51,7 @@ class Index:
     def __init__(self, path: str) -> None:
         self._path = path
         self._db = self._open()
-        # Most spools know of none, and need not look for one with every drop.
-        self._knows_imports: bool | None = None
+        self._has_imports: bool | None = None
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -109,13 +108,18 @@ class Index:
         """The latest request with this intent, waiting or not."""
         return self._look("intents", digest)
 
-    def imported(self, digest: bytes, moment: float) -> str | None:
-        """The import's file that says that this was dealt with up to that moment or later."""
-        if self._knows_imports is None:
+    @property
+    def has_imports(self) -> bool:
+        """Whether there is anything that `imported` could find; asked only once."""
+        if self._has_imports is None:
             with self._reading():
                 found = self._db.execute("SELECT EXISTS (SELECT 1 FROM imported)").fetchone()
-            self._knows_imports = bool(found[0])
-        return self._look("imported", digest, moment) if self._knows_imports else None
+            self._has_imports = bool(found[0])
+        return self._has_imports
+
+    def imported(self, digest: bytes, moment: float) -> str | None:
+        """The import's file that says that this was dealt with up to that moment or later."""
+        return self._look("imported", digest, moment)
 
     def _look(self, table: str, *what: bytes | float) -> str | None:
         with self._reading():
@@ -160,7 +164,7 @@ class Index:
         """Start over from what the files say; returns the number of events."""
         self.delete()
         self._db = self._connect()
-        self._knows_imports = None
+        self._has_imports = None
         with _errors(self._path), self._transaction():
             self._insert(events, intents)
             # Of two imports that know the same, the later word counts.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from spoold.errors import ADVICE
-from spoold.service.drain import drain
+from spoold.spool.spool import Spool
 from spoold.testing import Clock, Lab
 from tests.conftest import route
 
@@ -50,27 +50,6 @@ def test_each_kind_of_bad_content_has_its_own_code(lab, code):
     assert why["advice"] == ADVICE[code]
     assert why["what"].endswith(".")
     assert len(lab.files("awaiting-approval")) == 1
-
-
-def test_a_drop_that_changed_between_look_and_claim_is_read_again(lab, monkeypatch):
-    """What a producer puts in the place of a drop that was read already is what is taken."""
-    lab.drain()
-    lab.drop("decisions", "c.json", {**GOOD, "decision_id": "old"})
-    intake = lab.stages()[0]
-    spool = type(intake.spool)
-    move = spool.move
-
-    def after_another_drop(self, source, target, name, *more):
-        if target.folder == "taking":
-            lab.drop("decisions", "c.json", {**GOOD, "decision_id": "new"})
-        return move(self, source, target, name, *more)
-
-    monkeypatch.setattr(spool, "move", after_another_drop)
-    drain([intake], lab.context)
-    made = lab.request("awaiting-approval")
-    assert made["source_decision_id"] == "new"
-    kept = (lab.root / made["source"]["archived"]).read_bytes()
-    assert made["source"]["sha256"] == hashlib.sha256(kept).hexdigest()
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink", "fifo", "socket"])
@@ -117,41 +96,23 @@ def test_an_odd_name_is_set_aside_under_one_that_can_be_typed(lab, name):
     assert os.listdir(folder) == []
 
 
-def test_a_file_without_a_route_says_so(make_lab):
-    """A record that no route takes is quarantined as no-route."""
-    lab = make_lab(route(match="record.type == 'something else'"))
-    lab.drop("decisions", "c.json", GOOD)
-    lab.drain()
-    assert lab.reason(lab.only("quarantine"))["code"] == "no-route"
-
-
-def test_a_route_whose_expression_fails_is_no_match_and_is_named(make_lab):
-    """A failing expression never counts as true; the reason names the route and what is missing."""
-    lab = make_lab(route(match="record.body.nothing == 1"))
-    lab.drop("decisions", "c.json", GOOD)
-    lab.drain()
-    why = lab.reason(lab.only("quarantine"))
-    assert why["code"] == "route-error"
-    assert "any" in why["what"]
-    assert "nothing" in why["what"]
-
-
-def test_a_value_that_cannot_be_rendered_is_named(make_lab):
-    """An expression that fails in params quarantines the record and names the parameter."""
-    lab = make_lab(route(more="[params]\nsay = '=record.body.nothing'"))
-    lab.drop("decisions", "c.json", GOOD)
-    lab.drain()
-    why = lab.reason(lab.only("quarantine"))
-    assert why["code"] == "route-error"
-    assert "params.say" in why["what"]
-
-
-def test_parameters_that_the_executor_refuses_never_reach_a_person(make_lab):
-    """What an executor would refuse is refused before anybody is asked to approve it."""
-    lab = make_lab(route(more="[params]\nsay = '=record.body.word'"))
+@pytest.mark.parametrize(
+    ("made", "code", "named"),
+    [
+        (route(match="record.type == 'something else'"), "no-route", ["decision"]),
+        (route(match="record.body.nothing == 1"), "route-error", ["any", "nothing"]),
+        (route(more="[params]\nsay = '=record.body.nothing'"), "route-error", ["params.say"]),
+        (route(more="[params]\nsay = '=record.body.word'"), "params-refused", ["no"]),
+    ],
+)
+def test_what_no_route_can_render_never_reaches_a_person(make_lab, made, code, named):
+    """No route, a failing expression, a value that its executor refuses: the reason names it."""
+    lab = make_lab(made)
     lab.drop("decisions", "c.json", {**GOOD, "word": "no"})
     lab.drain()
-    assert lab.reason(lab.only("quarantine"))["code"] == "params-refused"
+    why = lab.reason(lab.only("quarantine"))
+    assert why["code"] == code
+    assert all(word in why["what"] for word in named)
     assert lab.files("awaiting-approval") == []
 
 
@@ -185,6 +146,66 @@ def test_a_file_that_has_just_been_written_gets_time_to_become_whole(lab):
     intake.close()
     intake.lock.release()
     assert lab.request("awaiting-approval")["decision_type"] == "cutover"
+
+
+def overwritten(path):
+    """The same file with other bytes, of the same number, at a later time."""
+    later = path.stat().st_mtime_ns + 10**9
+    path.write_bytes(b'{"decision_type": "another"}')
+    os.utime(path, ns=(later, later))
+
+
+def replaced(path):
+    """Another file of the same name, size and time."""
+    times = path.stat().st_mtime_ns
+    path.with_name("other").write_bytes(b'{"decision_type": "another"}')
+    os.utime(path.with_name("other"), ns=(times, times))
+    path.with_name("other").replace(path)
+
+
+def spoiled(path):
+    """No record any more."""
+    path.write_bytes(b"[]")
+
+
+def made_a_link(path):
+    """A link to a sound file."""
+    path.rename(path.with_name("sound"))
+    path.symlink_to("sound")
+
+
+@pytest.mark.parametrize(
+    ("first", "change", "ends"),
+    [
+        (b'{"decision_type": "cutover"}', overwritten, "another"),
+        (b'{"decision_type": "cutover"}', replaced, "another"),
+        (b'{"decision_type": "cutover"}', spoiled, "not-an-object"),
+        (b'{"decision_type": "cutover"}', made_a_link, "symlink"),
+        (BYTES["too-large"], overwritten, "another"),
+        (b"[1]", overwritten, "another"),
+    ],
+)
+def test_what_changes_between_the_look_and_the_claim_is_read_again(
+    lab, monkeypatch, first, change, ends
+):
+    """A request says what its archived original says, and a reason what its file is."""
+    path = lab.drop("decisions", "c.json", first)
+    move = Spool.move
+
+    def changed_first(self, source, target, name, new_name=None):
+        if source.folder == "inbox":
+            change(path)
+        return move(self, source, target, name, new_name)
+
+    monkeypatch.setattr(Spool, "move", changed_first)
+    lab.drain()
+    if ends != "another":
+        assert lab.reason(lab.root / "quarantine" / "decisions" / "c.json")["code"] == ends
+        assert lab.files("awaiting-approval") == []
+        return
+    made, original = lab.request("awaiting-approval"), lab.only("archive").read_bytes()
+    assert made["decision_type"] == "another"
+    assert made["source"]["sha256"] == hashlib.sha256(original).hexdigest()
 
 
 class Running(Clock):

@@ -1,35 +1,47 @@
-"""A drop in intake's hands, and the request that it becomes."""
+"""A file from an inbox: what is in it, and what is noted about it once intake has claimed it."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 
 from spoold import request
 from spoold.disk import reading
 from spoold.errors import ADVICE, BadInput
-from spoold.identity import event_digest
 from spoold.record import JsonObject, Record, parse
-from spoold.request import Policy, Request, Source
-from spoold.routing import Action, Routing
 from spoold.sources.inbox import Inbox
 from spoold.spool.filenames import is_odd
-from spoold.spool.spool import Place
 from spoold.text import shown
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A file as it lay there, or what is wrong with it."""
+    """What was read of a file: its bytes and their JSON, or what is wrong with it."""
 
     read: reading.Read | None
     document: JsonObject | None
     problem: BadInput | None
 
+    @property
+    def looks_unfinished(self) -> bool:
+        """Whether its writer may still be at work: it is empty, or ends too early."""
+        return self.problem is not None and self.problem.code in ("empty", "truncated")
 
-def look(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
-    """Read and parse a drop within the limits of its inbox; see `reading.read_regular`.
+    def is_still(self, path: str) -> bool:
+        """Whether the file at `path` is the one that was read, unchanged.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if self.read is None:
+            return False
+        then, now = self.read.status, reading.status(path)
+        return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (
+            then.st_dev, then.st_ino, then.st_size, then.st_mtime_ns,
+        )  # fmt: skip
+
+
+def read_drop(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
+    """Read and parse a file within the limits of its inbox; see `reading.read_regular`.
 
     Raises:
         OSError: it is gone, or could not be read.
@@ -47,23 +59,16 @@ def look(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
         return Drop(read, None, problem.to_keep())
 
 
-def odd_name(name: str) -> BadInput | None:
-    """What is wrong with a name, if anything."""
-    if not is_odd(name):
-        return None
-    return BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")
-
-
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed drop.
+    """A drop that was moved to `taking`, where nobody else may touch it.
 
     Attributes:
         inbox: where it was dropped.
         file: the name it came with.
         archived: where its original goes, from the spool root.
         at: when it was claimed.
-        data: its bytes; empty if they could not be read.
+        size: how many bytes could be read.
         sha256: their digest, in hex.
         document: what they say, if they are good JSON.
         problem: what is wrong with it, if anything.
@@ -73,7 +78,7 @@ class Claim:
     file: str
     archived: str
     at: datetime
-    data: bytes
+    size: int
     sha256: str
     document: JsonObject | None
     problem: BadInput | None
@@ -83,7 +88,7 @@ class Claim:
         """The name it came with, fit for a terminal and for JSON."""
         return shown(self.file)
 
-    def read(self) -> Record:
+    def record(self) -> Record:
         """What it says.
 
         Raises:
@@ -99,7 +104,7 @@ class Claim:
         """The content of the reason file beside the original."""
         return request.reason(
             code, what, ADVICE[code], when, source=self.inbox.name, file=self.shown,
-            sha256=self.sha256 if self.data else None, **more,
+            sha256=self.sha256 if self.size else None, **more,
         )  # fmt: skip
 
     def log_fields(self, **more: str) -> dict[str, str]:
@@ -107,103 +112,27 @@ class Claim:
         return {"source": self.inbox.name, "file": self.shown, **more}
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Where a claimed original goes once everything else is durable, and what is said then.
-
-    `needs` is the waiting request that it was folded into: if that is gone, the plan is void.
-    """
-
-    claim: Claim
-    place: Place
-    name: str
-    say: Callable[[], None]
-    why: bytes | None = None
-    needs: str | None = None
+def archive_path(inbox: Inbox, at: datetime, name: str) -> str:
+    """Where an original goes, from the spool root."""
+    return f"archive/{inbox.name}/{at.date().isoformat()}/{name}"
 
 
-class Routed(NamedTuple):
-    """What a claim asks for."""
-
-    claim: Claim
-    record: Record
-    action: Action
-    event: bytes
-
-
-def route(claim: Claim, routing: Routing) -> Routed:
-    """What it says, and what the first route that matches makes of it.
-
-    Raises:
-        BadInput: what is wrong with it.
-    """
-    record = claim.read()
-    scope = routing.scope(record)
-    action = routing.match(record, scope).render(record, scope)
-    return Routed(claim, record, action, event_digest(claim.inbox.name, action.event_key))
-
-
-def claimed(inbox: Inbox, file: str, kept: str, at: datetime, drop: Drop) -> Claim:
-    """A claim of what lay there; its original gets the name `kept` in `archive`."""
+def claim_of(drop: Drop, inbox: Inbox, file: str, at: datetime, archived: str) -> Claim:
+    """What is noted about a drop; `file` is the name it came with."""
     data = drop.read.data if drop.read else b""
     return Claim(
         inbox=inbox,
         file=file,
-        archived=f"archive/{inbox.name}/{at.date().isoformat()}/{kept}",
+        archived=archived,
         at=at,
-        data=data,
+        size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         document=drop.document,
-        problem=drop.problem or odd_name(file),
+        problem=drop.problem or _odd_name(file),
     )
 
 
-def build(claim: Claim, record: Record, action: Action, dispatch_id: str) -> Request:
-    """The request that a claim becomes; it still lacks its seal."""
-    decision = record.facts if record.type == "decision" else {}
-    received_at = request.timestamp(claim.at)
-    expires = claim.at + timedelta(seconds=action.expires_after)
-    return Request(
-        schema=request.SCHEMA,
-        dispatch_id=dispatch_id,
-        timestamp_utc=received_at,
-        status="awaiting-approval" if action.requires_approval else "pre-approved",
-        route=action.route,
-        execution_plane=action.targets["execution_plane"],
-        target_kind=action.targets["target_kind"],
-        target_ref=action.targets["target_ref"],
-        target_env=action.targets["target_env"],
-        requires_approval=action.requires_approval,
-        rationale=action.targets["rationale"] or decision.get("rationale"),
-        checks=decision.get("checks") or [],
-        decision_type=decision.get("decision_type"),
-        source_decision_id=record.id if decision else None,
-        source_decision_file=claim.archived if decision else None,
-        source=Source(
-            inbox=claim.inbox.name,
-            file=claim.file,
-            id=record.id,
-            sha256=claim.sha256,
-            received_at=received_at,
-            archived=claim.archived,
-        ),
-        executor=action.executor,
-        params=action.params,
-        preflight=action.preflight,
-        approval=Policy(
-            policy="move" if action.requires_approval else "none",
-            quorum=1 if action.requires_approval else 0,
-            approvers=[],
-            expires_at=request.timestamp(expires),
-        ),
-        event_key=action.event_key,
-        intent_key=action.intent_key,
-        lane=action.lane,
-        supersedes=[],
-        asked=1,
-        repeats=[],
-        seal="",
-        approvals=[],
-        attempts=[],
-        result=None,
-    )
+def _odd_name(name: str) -> BadInput | None:
+    if not is_odd(name):
+        return None
+    return BadInput("odd-name", f"The name {shown(name)[:60]!r} is too long, or could mislead.")

@@ -1,0 +1,176 @@
+"""inbox/SOURCE → archive/SOURCE/.taking: which drops are whole, and the rename that claims one."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from spoold.disk import reading
+from spoold.disk.free_space import ran_out
+from spoold.disk.locks import written_to_now
+from spoold.errors import BadInput
+from spoold.request import reason
+from spoold.sources.inbox import Inbox
+from spoold.spool.filenames import another, is_candidate, readable_name
+from spoold.spool.spool import Place, Spool
+from spoold.stages.intake.claim import Claim, Drop, archive_path, claim_of, read_drop
+from spoold.stages.stage import StageContext, earliest
+from spoold.text import shown
+
+log = logging.getLogger("spoold.intake")
+
+#: Where only time can tell whether a writer is done, it gets this many times `settle`.
+_UNASKABLE = 15
+
+
+@dataclass(slots=True)
+class Claimer:
+    """Claims drops.
+
+    Attributes:
+        context: the clock, and who counts missed events.
+        spool: the spool, as intake sees it.
+        due: the earliest time at which a drop that seems unfinished is taken all the same.
+        look_again: the earliest time at which to ask again whether a writer is done.
+    """
+
+    context: StageContext
+    spool: Spool
+    due: float | None = None
+    look_again: float | None = None
+    _stuck: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def drops(self, inbox: Inbox, since: float) -> list[tuple[str, bool]]:
+        """The names in an inbox, the oldest first, and whether each is a regular file.
+
+        Args:
+            inbox: which one.
+            since: the time (seconds since the epoch) from which on a drop is news to `arrivals`.
+        """
+        place = Place("inbox", inbox.name)
+        found = self._listed(place, is_candidate)
+        news = (name for _, name, status in found if status.st_ctime >= since)
+        self.context.arrivals.found(self.spool.path(place), news)
+        if self._stuck:
+            here = {(inbox.name, name) for _, name, _ in found}
+            self._stuck = {
+                key: inode for key, inode in self._stuck.items()
+                if key in here or key[0] != inbox.name
+            }  # fmt: skip
+        return [(name, reading.kind_of(status) == "file") for _, name, status in found]
+
+    def left_by_crash(self, inbox: Inbox) -> Iterator[Claim]:
+        """What an earlier run had claimed, the oldest first."""
+        for _, name, _ in self._listed(Place("taking", inbox.name)):
+            if claim := self._claim(inbox, name):
+                yield claim
+
+    def take(self, inbox: Inbox, name: str, *, is_regular: bool) -> Claim | None:
+        """Claim a drop; None if it is gone, may still be being written, or cannot be moved."""
+        place, taking = Place("inbox", inbox.name), Place("taking", inbox.name)
+        path = self.spool.path(place, name)
+        try:
+            drop = self._read(inbox, path, is_regular=is_regular)
+            if self._must_wait(inbox, path, drop) or self._is_stuck(inbox, name, path):
+                return None
+            if not self.spool.move(place, taking, name):
+                return None
+        except FileNotFoundError:
+            return None
+        except FileExistsError:
+            log.warning("%s waits: one of that name is being taken", shown(name))
+            return None
+        except PermissionError as error:
+            self._give_up(inbox, name, path, error)
+            return None
+        return self._claim(inbox, name, drop)
+
+    def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
+        """What is noted about a file in `taking`; None if somebody has taken it away.
+
+        Args:
+            inbox: where it was dropped.
+            name: the name it came with.
+            seen: what was read of it in the inbox. Until the rename its writer could change it or
+                put another file there, so it counts only if the file is the same and unchanged.
+                Without it, a run before may have published its request.
+        """
+        taking = Place("taking", inbox.name)
+        path = self.spool.path(taking, name)
+        drop: Drop | None = None
+        with suppress(FileNotFoundError):
+            is_same = seen is not None and seen.is_still(path)
+            drop = seen if is_same else self._read(inbox, path, may_be_published=seen is None)
+        if drop is None:
+            log.error("%s/%s was taken away", taking, shown(name))
+            return None
+        kept, now = readable_name(name), self.context.clock()
+        if reading.exists(f"{self.spool.root}/{archive_path(inbox, now, kept)}"):
+            kept = another(kept)
+        return claim_of(drop, inbox, name, now, archive_path(inbox, now, kept))
+
+    def _read(
+        self, inbox: Inbox, path: str, *, is_regular: bool = False, may_be_published: bool = False
+    ) -> Drop:
+        """Read a drop. One that a run before may have published must not be quarantined."""
+        try:
+            return read_drop(inbox, path, seen_regular=is_regular)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if ran_out(error) or (may_be_published and not isinstance(error, PermissionError)):
+                raise
+            return Drop(None, None, BadInput("unreadable", f"Cannot read it: {error.strerror}."))
+
+    def _must_wait(self, inbox: Inbox, path: str, drop: Drop) -> bool:
+        """Whether its writer may still be at work; notes when to look again."""
+        if not drop.looks_unfinished:
+            return False
+        changed = drop.read.status.st_ctime if drop.read else 0.0
+        settle = inbox.table.settle
+        written_to = written_to_now(path)
+        if written_to is None:
+            settle *= _UNASKABLE
+        if written_to:
+            again = self.context.clock().timestamp() + settle
+            self.look_again = earliest(self.look_again, again)
+            return True
+        if self.context.age(changed) < settle:
+            self.due = earliest(self.due, changed + settle)
+            return True
+        return False
+
+    def _is_stuck(self, inbox: Inbox, name: str, path: str) -> bool:
+        """Whether this very file could not be moved before; raises `FileNotFoundError`."""
+        return (
+            bool(self._stuck) and self._stuck.get((inbox.name, name)) == reading.status(path).st_ino
+        )
+
+    def _give_up(self, inbox: Inbox, name: str, path: str, error: OSError) -> None:
+        """Leave a file that may not be moved, and say so once, with a reason to be seen."""
+        with suppress(FileNotFoundError):
+            self._stuck[inbox.name, name] = reading.status(path).st_ino
+        quarantine, now = Place("quarantine", inbox.name), self.context.clock()
+        problem = BadInput("unreadable", f"Cannot take it from the inbox: {error.strerror}.")
+        text = reason(problem.code, problem.what, problem.advice, now, file=shown(name))
+        draft = self.spool.draft(text)
+        self.spool.sync()
+        self.spool.add_reason(draft, quarantine, self.spool.free_name(name, quarantine))
+        log.error("cannot take %s/%s: %s", inbox.name, shown(name), error.strerror)
+
+    def _listed(
+        self, place: Place, wanted: Callable[[str], bool] = bool
+    ) -> list[tuple[int, str, os.stat_result]]:
+        """Modification time, name and status of what lies in a place, the oldest first."""
+        found = []
+        for entry in reading.entries(self.spool.path(place)):
+            if wanted(entry.name):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((status.st_mtime_ns, entry.name, status))
+        found.sort(key=lambda one: one[:2])
+        oldest = min((status.st_ctime for _, _, status in found), default=None)
+        self.spool.counts.set("files", str(place), value=len(found))
+        self.spool.counts.set("oldest", str(place), value=oldest)
+        return found

@@ -1,0 +1,150 @@
+"""A group of claims → what becomes of each, and the requests to write. Writes nothing itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple
+
+from spoold import request
+from spoold.errors import BadInput
+from spoold.identity import dispatch_id
+from spoold.request import Repeat, Request
+from spoold.routing import Routing
+from spoold.stages.intake.claim import Claim
+from spoold.stages.intake.lookup import Lookup, repeat
+from spoold.stages.intake.outcome import Fold, NewRequest, Outcome, Quarantine
+from spoold.stages.intake.render import Routed, build, route
+
+
+class Written(NamedTuple):
+    """A request, and its file's content."""
+
+    request: Request
+    data: bytes
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do.
+
+    Attributes:
+        outcomes: one for each claim.
+        new: requests to publish.
+        folded: requests that wait already, as they are to be from now on.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    new: dict[str, Written] = field(default_factory=dict)
+    folded: dict[str, Written] = field(default_factory=dict)
+
+
+class Planner:
+    """Plans one group.
+
+    Args:
+        routing: inboxes and routes.
+        lookups: who is asked about earlier drops; the first that knows one decides.
+        latest: the id of the latest request with an intent, as far as the index knows.
+        waiting: the request of that id, if nobody has decided about it yet.
+        key: of the seals.
+    """
+
+    def __init__(
+        self,
+        routing: Routing,
+        lookups: Sequence[Lookup],
+        latest: Callable[[bytes], str | None],
+        waiting: Callable[[str], Request | None],
+        key: bytes,
+    ) -> None:
+        self._routing, self._lookups, self._key = routing, lookups, key
+        self._latest, self._load_waiting = latest, waiting
+        self._plan = Plan()
+        self._events: dict[bytes, str] = {}
+        self._intents: dict[bytes, str] = {}
+        self._counted: dict[str, Request] = {}
+
+    def plan(self, claims: Sequence[Claim]) -> Plan:
+        """Decide what becomes of drops, the oldest first."""
+        outcomes = self._plan.outcomes
+        group: list[Routed] = []
+        for claim in claims:
+            try:
+                group.append(route(claim, self._routing))
+            except BadInput as problem:
+                outcomes.append(Quarantine(claim, problem.to_keep()))
+        for lookup in self._lookups:
+            found = lookup.find(group)
+            outcomes += found.values()
+            group = [routed for routed in group if routed not in found]
+        self._intents.update((o.intent, o.dispatch_id) for o in outcomes if o.intent)
+        for routed in group:
+            try:
+                outcomes.append(self._ask(routed))
+            except BadInput as problem:
+                outcomes.append(Quarantine(routed.claim, problem.to_keep()))
+        for counted in self._counted.values():
+            self._write(counted.sealed(self._key))
+        return self._plan
+
+    def _ask(self, routed: Routed) -> Outcome:
+        """What becomes of a drop that no lookup knows."""
+        if known := self._events.get(routed.event):
+            return repeat(routed, known)
+        on_repeat = routed.action.on_repeat
+        waiting = self._waiting(routed.intent) if on_repeat != "separate" else None
+        if waiting and on_repeat == "fold":
+            return self._fold(routed, waiting)
+        return self._new(routed, [waiting.dispatch_id] if waiting else [])
+
+    def _new(self, routed: Routed, supersedes: list[str]) -> NewRequest:
+        made = build(routed, self._free_id(routed)).with_(supersedes=supersedes).sealed(self._key)
+        same = made.dispatch_id
+        self._plan.new[same] = Written(made, made.to_bytes())
+        if len(self._plan.new[same].data) > request.MAX_BYTES // 2:
+            del self._plan.new[same]
+            what = "The request that it makes would be too large to be read back."
+            raise BadInput("too-large", what)
+        self._events[routed.event] = same
+        if routed.intent:
+            self._intents[routed.intent] = same
+        return NewRequest(
+            routed.claim, made, dispatch_id=same, event=routed.event, intent=routed.intent
+        )
+
+    def _fold(self, routed: Routed, waiting: Request) -> Fold:
+        claim, key, same = routed.claim, routed.action.event_key, waiting.dispatch_id
+        # A run that crashed may have counted this one already.
+        if not any(one.event_key == key for one in waiting.repeats):
+            one = Repeat(at=request.timestamp(claim.at), id=routed.record.id, event_key=key,
+                         archived=claim.archived)  # fmt: skip
+            repeats = request.latest(waiting.repeats, one)
+            waiting = waiting.with_(asked=waiting.asked + 1, repeats=repeats)
+        self._counted[same] = waiting
+        self._events[routed.event] = same
+        return Fold(claim, key, waiting.asked, dispatch_id=same, event=routed.event)
+
+    def _write(self, made: Request) -> None:
+        group = self._plan.new if made.dispatch_id in self._plan.new else self._plan.folded
+        group[made.dispatch_id] = Written(made, made.to_bytes())
+
+    def _waiting(self, intent: bytes) -> Request | None:
+        """The request with this intent, if nobody has decided about it yet."""
+        known = intent and (self._intents.get(intent) or self._latest(intent))
+        if not known:
+            return None
+        if known in self._counted:
+            return self._counted[known]
+        if known in self._plan.new:
+            return self._plan.new[known].request
+        return self._load_waiting(known)
+
+    def _free_id(self, routed: Routed) -> str:
+        """The event's id; a second later where another event has it, which eight digits allow."""
+        when = routed.claim.at
+        while True:
+            chosen = dispatch_id(when, routed.action.route, routed.event)
+            taken = (lookup.has_request(chosen) for lookup in self._lookups)
+            if chosen not in self._plan.new and not any(taken):
+                return chosen
+            when += timedelta(seconds=1)

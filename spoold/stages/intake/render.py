@@ -1,0 +1,93 @@
+"""A claim → what its route makes of it → the request that asks for that."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from spoold import request
+from spoold.identity import event_digest, intent_digest
+from spoold.record import Record
+from spoold.request import Policy, Request, Source
+from spoold.routing import Action, Routing
+from spoold.stages.intake.claim import Claim
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Routed:
+    """What a claim asks for.
+
+    Attributes:
+        claim: the drop.
+        record: what it says.
+        action: what the first route that matches makes of it.
+        event: the digest that is the same for each delivery of the same event.
+        intent: the digest of what the route wants done, or empty where nothing may fold.
+    """
+
+    claim: Claim
+    record: Record
+    action: Action
+    event: bytes
+    intent: bytes
+
+
+def route(claim: Claim, routing: Routing) -> Routed:
+    """What a claim asks for.
+
+    Raises:
+        BadInput: what is wrong with it, or that no route takes it.
+    """
+    record = claim.record()
+    scope = routing.scope(record)
+    action = routing.match(record, scope).render(record, scope)
+    event = event_digest(claim.inbox.name, action.event_key)
+    intent = intent_digest(action.route, action.intent_key) if action.intent_key else b""
+    return Routed(claim, record, action, event, intent)
+
+
+def build(routed: Routed, dispatch_id: str) -> Request:
+    """The request that a drop becomes; it still lacks its seal."""
+    claim, record, action = routed.claim, routed.record, routed.action
+    decision = record.facts if record.type == "decision" else {}
+    received_at = request.timestamp(claim.at)
+    expires = claim.at + timedelta(seconds=action.expires_after)
+    asks = action.requires_approval
+    return Request(
+        schema=request.SCHEMA,
+        dispatch_id=dispatch_id,
+        timestamp_utc=received_at,
+        status="awaiting-approval" if asks else "pre-approved",
+        route=action.route,
+        **{**action.targets, "rationale": action.targets["rationale"] or decision.get("rationale")},
+        requires_approval=asks,
+        checks=decision.get("checks") or [],
+        decision_type=decision.get("decision_type"),
+        source_decision_id=record.id if decision else None,
+        source_decision_file=claim.archived if decision else None,
+        source=Source(
+            inbox=claim.inbox.name,
+            file=claim.file,
+            id=record.id,
+            sha256=claim.sha256,
+            received_at=received_at,
+            archived=claim.archived,
+        ),
+        executor=action.executor,
+        params=action.params,
+        preflight=action.preflight,
+        approval=Policy(
+            policy="move" if asks else "none",
+            quorum=int(asks),
+            approvers=[],
+            expires_at=request.timestamp(expires),
+        ),
+        event_key=action.event_key,
+        intent_key=action.intent_key,
+        lane=action.lane,
+        supersedes=[],
+        asked=1,
+        repeats=[],
+        seal="",
+        approvals=[],
+        attempts=[],
+        result=None,
+    )
