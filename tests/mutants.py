@@ -67,7 +67,7 @@ MUTANTS = [
     Mutant("a request runs under its own name only", "stages/gate.py",
            "if found.name != claim.name:", "if False:", GATE),
     Mutant("a drop that changed between look and claim is read again", "stages/intake",
-           "is_same = seen is not None and seen.is_still(path)", "is_same = seen is not None", INTAKE),
+           "is_same = seen is not None and seen.is_still(path)", "is_same = bool(seen)", INTAKE),
     Mutant("a drop that may still be written waits", "stages/intake",
            "if self.context.age(changed) < settle:", "if False:", INTAKE),
     Mutant("a claim never takes the place of another of its name", "stages/intake",
