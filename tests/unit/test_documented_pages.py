@@ -14,7 +14,7 @@ from spoold.config.settings import Settings, SourceTable
 from spoold.health import metrics as health
 from spoold.request import now, timestamp
 from spoold.service import metrics
-from spoold.stages import intake
+from spoold.stages.intake import claimer
 from spoold.states import FOLDERS, Role
 from tests.unit._manual import CHECKOUT, MAN, table
 
@@ -246,12 +246,12 @@ def test_no_page_goes_where_others_may_write(path):
 
 def test_pages_say_how_long_a_file_that_cannot_be_asked_about_is_waited_for():
     """Where intake is not the owner the factor is that of the code, wherever `settle` is told."""
-    settle = int(SourceTable.model_fields["settle"].default * intake._UNASKABLE)
+    settle = int(SourceTable.model_fields["settle"].default * claimer._UNASKABLE)
     for name in ("README.md", "docs/how-to/when-a-folder-fills.md", "docs/reliability.md",
                  "docs/decisions/0003-half-written-files.md", "docs/routes.md",
                  "packaging/man/spoold.toml.5"):  # fmt: skip
         text = " ".join(text_of(CHECKOUT / name).replace("`", "").split())
-        assert f"{intake._UNASKABLE} times" in text, name
+        assert f"{claimer._UNASKABLE} times" in text, name
         assert {f"({found} s)" for found in re.findall(r"times settle \((\d+) s\)", text)} <= {
             f"({settle} s)"
         }
