@@ -147,6 +147,19 @@ def test_one_that_is_about_to_begin_is_waited_for(stage, tmp_path, monkeypatch):
         starting.wait()
 
 
+def test_an_agent_that_begins_and_ends_while_it_is_looked_at_has_begun(stage, monkeypatch):
+    """A supervisor proves that nothing began only if it was gone before the mark was missed."""
+    context = stage.context(config(""))
+    left(context, begun=False, process=claim(**LIVES))
+
+    def began_and_ended(_: Identity) -> bool:
+        Path(f"{context.files}.begun").touch()
+        return False
+
+    monkeypatch.setattr(Identity, "alive", property(began_and_ended))
+    assert how_far(context) is Start.BEGUN
+
+
 # A supervisor that does not start, or must not
 
 

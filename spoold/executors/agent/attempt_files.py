@@ -57,8 +57,10 @@ def how_far(context: Context) -> Start:
         return Start.BEGUN
     if supervisor_of(files) is None and with_variable(f"{VARIABLE}={files}"):
         return Start.ABOUT_TO_BEGIN
-    # Looked at again: it may have claimed the attempt, begun and ended between these two.
+    # Looked at again: it may have claimed the attempt, begun and ended between these two. Only of a
+    # supervisor that was gone before does it prove something that there is no mark.
     supervisor = supervisor_of(files)
+    is_alive = supervisor is not None and supervisor.alive
     if _is_there(f"{files}.begun"):
         return Start.BEGUN
     if supervisor is None:
@@ -66,7 +68,7 @@ def how_far(context: Context) -> Start:
         return Start.NOT_BEGUN if is_clean else Start.CANNOT_TELL
     if supervisor.boot != boot_id():
         return Start.CANNOT_TELL
-    return Start.ABOUT_TO_BEGIN if supervisor.alive else Start.NOT_BEGUN
+    return Start.ABOUT_TO_BEGIN if is_alive else Start.NOT_BEGUN
 
 
 def wait_for_claim(context: Context) -> None:
