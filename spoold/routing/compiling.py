@@ -41,6 +41,8 @@ def compile_route(
     instance = instances[table.executor]
     targets = compiler.template({name: getattr(table, name) for name in _TARGETS})
     commands = [one.model_dump(exclude_none=True) for one in table.preflight]
+    keys = {name: getattr(table, name) for name in _KEYS}
+    default = config.settings.expires_after
     return Route(
         file=file,
         executor=instance,
@@ -51,15 +53,11 @@ def compile_route(
         ),
         match=compiler.expression("match", table.match, boolean=True),
         keys={
-            name: compiler.expression(name, text)
-            for name in _KEYS
-            if (text := getattr(table, name)) is not None
+            key: compiler.expression(key, text) for key, text in keys.items() if text is not None
         },
         targets=targets,
         params=compiler.parameters(instance, table.params, targets, "params"),
-        expires_after=(
-            config.settings.expires_after if table.expires_after is None else table.expires_after
-        ),
+        expires_after=default if table.expires_after is None else table.expires_after,
     )
 
 

@@ -61,9 +61,7 @@ def serve(
                 for other in stages:
                     other.context.wake.set()
 
-    threads = [
-        threading.Thread(target=run, args=(pulse,), name=pulse.stage.name) for pulse in board.pulses
-    ]
+    threads = [threading.Thread(target=run, args=(p,), name=p.stage.name) for p in board.pulses]
     for thread in threads:
         thread.start()
     while alive := [thread for thread in threads if thread.is_alive()]:

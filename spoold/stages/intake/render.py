@@ -1,7 +1,8 @@
 """A claim → what its route makes of it → the request that asks for that."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal
 
 from spoold import request
 from spoold.identity import event_digest, intent_digest
@@ -63,23 +64,11 @@ def build(routed: Routed, dispatch_id: str) -> Request:
         decision_type=decision.get("decision_type"),
         source_decision_id=record.id if decision else None,
         source_decision_file=claim.archived if decision else None,
-        source=Source(
-            inbox=claim.inbox.name,
-            file=claim.file,
-            id=record.id,
-            sha256=claim.sha256,
-            received_at=received_at,
-            archived=claim.archived,
-        ),
+        source=_source(claim, record.id),
         executor=action.executor,
         params=action.params,
         preflight=action.preflight,
-        approval=Policy(
-            policy="move" if asks else "none",
-            quorum=int(asks),
-            approvers=[],
-            expires_at=request.timestamp(expires),
-        ),
+        approval=_policy(expires, asks=asks),
         event_key=action.event_key,
         intent_key=action.intent_key,
         lane=action.lane,
@@ -91,3 +80,21 @@ def build(routed: Routed, dispatch_id: str) -> Request:
         attempts=[],
         result=None,
     )
+
+
+def _source(claim: Claim, record_id: str | None) -> Source:
+    return Source(
+        inbox=claim.inbox.name,
+        file=claim.file,
+        id=record_id,
+        sha256=claim.sha256,
+        received_at=request.timestamp(claim.at),
+        archived=claim.archived,
+    )
+
+
+def _policy(expires: datetime, *, asks: bool) -> Policy:
+    """A yes of one person by a move, or none at all if the route does not ask for one."""
+    kind: Literal["move", "none"] = "move" if asks else "none"
+    at = request.timestamp(expires)
+    return Policy(policy=kind, quorum=int(asks), approvers=[], expires_at=at)
