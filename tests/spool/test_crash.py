@@ -207,10 +207,13 @@ def test_old_drafts_are_swept(lab):
     lab.drain()
     own = lab.root / "tmp" / "execute-rec.1.abc"
     own.write_bytes(b"{")
+    another = lab.root / "tmp" / "execute-rec2.1.abc"
+    another.write_bytes(b"{")
     old = lab.root / "tmp" / "person.1.abc"
     old.write_bytes(b"{")
     lab.drain()
     assert not own.exists()
+    assert another.exists()
     assert old.exists()
     lab.clock.advance(4000)
     lab.drain()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from spoold import executors
 from spoold.cli import cli
-from spoold.request import parse
+from spoold.request import parse, parse_time
 from spoold.service.drain import drain
 from spoold.spool.decisions import user_name
 from spoold.spool.spool import Spool
@@ -230,28 +231,26 @@ def take_one(monkeypatch, folder):
 def test_a_released_request_needs_a_new_yes_and_then_runs(lab, waiting):
     """What was parked goes back to waiting, and both decisions are in the file's story."""
     lab.approve()
-    (lab.root / "HOLD").touch()
-    lab.drain()
-    approved = lab.only("approved")
-    approved.rename(lab.root / "held" / approved.name)
-    (lab.root / "HOLD").unlink()
-    lab.drain()
-    held = lab.only("held")
-    held.rename(lab.root / "awaiting-approval" / held.name)
-    lab.drain()
+    assert drain([Gate(lab.context)], lab.context) == 0
+    for source, target in (("queued", "held"), ("held", "awaiting-approval")):
+        file = lab.only(source)
+        file.rename(lab.root / target / file.name)
+        lab.drain()
     assert lab.recorder.calls == []
     lab.approve()
     lab.drain()
-    assert lab.request("done")["status"] == "done"
+    assert len(lab.request("done")["approvals"]) == 2
 
 
 def test_the_person_who_used_the_command_is_named(lab, waiting):
-    """A decision in approvals/ puts its owner's name and note next to the yes."""
+    """A decision in approvals/ puts its owner's name and note next to the yes and its time."""
     args = ["--config", str(lab.file), "approve", waiting.stem[-8:], "--reason", "CHG-1"]
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 0, result.output
+    moved_at = lab.only("approved").stat().st_ctime
     lab.drain()
     (yes,) = lab.request("done")["approvals"]
+    assert parse_time(yes["at"]).timestamp() == pytest.approx(moved_at, abs=0.001)
     assert yes["note"] == "CHG-1"
     assert yes["by"] == user_name(os.getuid())
 
@@ -291,15 +290,69 @@ def test_output_is_not_written_into_a_folder_of_somebody_elses(lab):
     assert list(folder.iterdir()) == []
 
 
-def test_a_pre_approved_request_is_what_its_route_is_about(make_lab):
-    """A route that needs no yes for one executor lets nothing pass to another one."""
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"executor": "other"}, "not-pre-approved"),
+        ({"executor": "removed"}, "unknown-executor"),
+        ({"route": "removed"}, "not-pre-approved"),
+        ({"source": {"inbox": "tasks"}}, "not-pre-approved"),
+        ({"approval": {"policy": "move"}}, "unknown-policy"),
+    ],
+    ids=str,
+)
+def test_a_pre_approved_request_is_what_its_route_is_about(make_lab, changes, code):
+    """What intake has sealed passes only by a route, an executor and a policy that are so now."""
     two = '[executors.other]\nkind = "recorder"\n'
     lab = make_lab(route(more="requires_approval = false"), toml=Lab.SETTINGS + two)
     lab.drop("decisions", "a.json", CUTOVER)
     assert drain([Intake(lab.context)], lab.context) == 0
     path = lab.only("pre-approved")
-    forged = parse(path.read_bytes()).with_(executor="other")
-    path.write_bytes(forged.sealed(Intake(lab.context).spool.seal_key()).to_bytes())
+    found = parse(path.read_bytes())
+    changed = {key: replace(getattr(found, key), **to) if isinstance(to, dict) else to
+               for key, to in changes.items()}  # fmt: skip
+    key = Intake(lab.context).spool.seal_key()
+    path.write_bytes(found.with_(**changed).sealed(key).to_bytes())
     lab.drain()
-    assert lab.reason(lab.only("held"))["code"] == "not-pre-approved"
+    assert lab.reason(lab.only("held"))["code"] == code
     assert lab.recorder.calls == []
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_crash_forgets_nothing_that_came_through_the_other_door(make_lab, copied):
+    """What was being checked without a yes is checked again and runs once; its copy is held."""
+    lab = make_lab(route(more="requires_approval = false"))
+    lab.drop("decisions", "a.json", CUTOVER)
+    assert drain([Intake(lab.context)], lab.context) == 0
+    path = lab.only("pre-approved")
+    shutil.copy(path, lab.root / "checking" / "pre-approved" / path.name)
+    if not copied:
+        path.unlink()
+    assert drain([Gate(lab.context)], lab.context) == 0
+    assert (len(lab.files("queued")), len(lab.files("held"))) == (1, copied)
+
+
+def test_a_gate_that_is_to_stop_claims_nothing_more(lab, waiting):
+    """Once it is told to stop, what is approved stays where it is for the next start."""
+    lab.approve()
+    gate = Gate(lab.context)
+    lab.context.stop.set()
+    assert gate.step().moved == 0
+    lab.only("approved")
+
+
+def test_a_file_that_the_gate_may_not_move_keeps_no_other_back(lab, waiting, monkeypatch):
+    """Where the system refuses one rename, the other requests pass."""
+    lab.drop("decisions", "d.json", {**CUTOVER, "decision_id": "c-2"})
+    lab.drain()
+    approved = sorted(lab.approve(path).name for path in lab.files("awaiting-approval"))
+    move = Spool.move
+
+    def refused(self, source, target, name, new_name=None):
+        if name == approved[0]:
+            raise PermissionError(13, "refused")
+        return move(self, source, target, name, new_name)
+
+    monkeypatch.setattr(Spool, "move", refused)
+    Gate(lab.context).step()
+    assert [path.name for path in lab.files("queued")] == approved[1:]
