@@ -97,6 +97,20 @@ def test_intake_may_die_at_any_step(make_lab, monkeypatch, method, nth):
         assert (lab.root / request["source"]["archived"]).exists()
 
 
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_what_comes_after_a_crash_supersedes_the_latest(make_lab, monkeypatch, nth):
+    """Of requests that one run made before it died, the last one is what the next replaces."""
+    lab = make_lab(for_type("supersede", f"{INTENT}\non_repeat = 'supersede'"))
+    for number in range(2):
+        fields = {"decision_type": "supersede", "decision_id": str(number)}
+        lab.drop("decisions", f"{number}.json", fields)
+    assert crash_and_restart(lab, monkeypatch, "sync", nth)
+    lab.drop("decisions", "2.json", {"decision_type": "supersede", "decision_id": "2"})
+    lab.drain()
+    assert lab.request("awaiting-approval")["source"]["id"] == "2"
+    assert len(lab.files("expired")) == 2
+
+
 def snapshot(lab):
     """Every file of the spool with its content, without the index."""
     return {
