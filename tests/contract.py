@@ -92,3 +92,19 @@ FILLS_ITS_INPUT = (
     "    except BlockingIOError: pass\n"
     "    time.sleep(0.0003)\n"
 )
+
+#: What strangers drop, by the code with which it is refused.
+BAD_BYTES = {
+    "empty": b"",
+    "truncated": b'{"decision_type": "cut',
+    "not-json": b'{"a": 1,, "b": 2}',
+    "not-utf8": b'{"decision_type": "\xff\xfe"}',
+    "not-an-object": b"[1, 2, 3]",
+    "duplicate-key": b'{"decision_type": "a", "decision_type": "b"}',
+    "nul-character": b'{"decision_type": "a\\u0000b"}',
+    "not-a-number": b'{"decision_type": "a", "x": NaN}',
+    "number-out-of-range": b'{"decision_type": "a", "x": 18446744073709551617}',
+    "too-large": b'{"decision_type": "' + b"x" * (1 << 20) + b'"}',
+    "too-deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "bad-record": b'{"decision_type": 7}',
+}

@@ -188,7 +188,7 @@ def sync_file_system(folder: str) -> None:
     Raises:
         StorageError: it failed. Never retried: the stage must stop.
     """
-    with _opened(folder) as descriptor:
+    with opened(folder) as descriptor:
         if _libc.syncfs(descriptor) != 0:
             raise _sync_failed(folder, os.strerror(ctypes.get_errno()))
 
@@ -199,13 +199,14 @@ def sync_folder(path: str) -> None:
     Raises:
         StorageError: it failed. Never retried: the stage must stop.
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         sync(descriptor, path)
 
 
 @contextmanager
-def _opened(folder: str) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def opened(folder: str, *, flags: int = 0) -> Iterator[int]:
+    """A folder's descriptor, closed at the end; `flags` as of open(2), such as `O_NOFOLLOW`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
     try:
         yield descriptor
     finally:

@@ -3,8 +3,9 @@
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
+from spoold.disk import fs
 from spoold.host.permissions import Finding
 from spoold.states import FOLDERS, Per
 
@@ -39,14 +40,8 @@ def compare(root: str, paths: Mapping[str, int]) -> Iterator[Finding]:
 def mend(root: str, paths: Mapping[str, int]) -> None:
     """Take away what is too much in a spool of one user."""
     for path, mode in paths.items():
-        with suppress(FileNotFoundError), _folder(os.path.join(root, path)) as descriptor:
+        with (
+            suppress(FileNotFoundError),
+            fs.opened(os.path.join(root, path), flags=os.O_NOFOLLOW) as descriptor,
+        ):
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & mode)
-
-
-@contextmanager
-def _folder(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -120,21 +120,6 @@ def left(context: Context, *, begun: bool = True, **files: Any) -> None:
         Path(f"{context.files}.begun").touch()
 
 
-def gone(pid: int, seconds: float = 30.0) -> bool:
-    """Whether a process has ended, or does within that time; kills it if not."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in "ZX":
-            return True
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    return False
-
-
 def end_supervisors(folder: Path) -> None:
     """Kill what supervisors below a folder have claimed and not ended, so no test leaves any."""
     for claim in folder.rglob("attempt-*.process.json"):

@@ -1,8 +1,6 @@
 """Attempts of the command kind with real programs, as the executor stage makes them."""
 
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,17 +37,3 @@ def error_of(stage, code: str, kind: type[ExecutionError], **more: Any) -> Any:
         python(stage, code, **more)
     assert type(raised.value) is kind
     return raised.value
-
-
-def gone(pid: int, within: float = 30.0) -> bool:
-    """Whether a process ends; one that merely nobody waited for has ended."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in "ZX":
-            return True
-        time.sleep(0.01)
-    return False

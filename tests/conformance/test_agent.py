@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from spoold.errors import Permanent, Transient
-from tests.conformance.agents import gone, run
+from tests.conformance.agents import run
+from tests.ended import gone
 
 # What it is given
 

@@ -9,7 +9,8 @@ import pytest
 
 from spoold.errors import Permanent
 from spoold.executors import agent
-from tests.conformance.agents import ESCAPES, begin, config, gone, outcome, params, run
+from tests.conformance.agents import ESCAPES, begin, config, outcome, params, run
+from tests.ended import gone
 
 
 def test_past_a_deadline_the_whole_tree_is_killed(stage, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from spoold.errors import Permanent, Transient
 from spoold.executors import Result, agent
 from spoold.executors.agent import worktree
-from tests.conformance.agents import config, gone, outcome, params, until
+from tests.conformance.agents import config, outcome, params, until
+from tests.ended import gone
 
 WRITES = "import os; open('REPORT.md', 'w').write(os.getcwd())"
 RAN = "open({!r}, 'w')"

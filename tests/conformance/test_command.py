@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from spoold.errors import OutcomeUnknown, Permanent, Transient
 from spoold.executors import child, command
-from tests.conformance.commands import config_of, error_of, gone, kept, params_of, python
+from tests.conformance.commands import config_of, error_of, kept, params_of, python
 from tests.contract import FILLS_ITS_INPUT
+from tests.ended import gone
 
 # What it is given
 

@@ -14,7 +14,8 @@ import pytest
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, child, command
 from spoold.linux.processes import with_variable
-from tests.conformance.commands import PYTHON, config_of, error_of, gone, params_of, python
+from tests.conformance.commands import PYTHON, config_of, error_of, params_of, python
+from tests.ended import gone
 
 #: Starts a child that ignores SIGTERM and holds stderr open, and prints its number.
 _DEAF_CHILD = """

@@ -3,13 +3,14 @@
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.crash import SEED, dice
+from tests.crash import MEMORY, SEED, dice
 from tests.crash.matrix_run import Matrix, workshop
 from tests.crash.matrix_scenarios import Scenario
 from tests.crash.mounting import Mounts
@@ -24,6 +25,18 @@ def site(tmp_path: Path) -> Iterator[e2e.Site]:
     made = e2e.Site(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def site_in_memory() -> Iterator[e2e.Site]:
+    """The same in memory, where there is some: a sync costs nothing, so much fits into a time."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        made = e2e.Site(Path(folder))
+        yield made
+        made.close()
+        for process in made.processes:
+            if process.stdin:
+                process.stdin.close()
 
 
 def pytest_report_header() -> str:

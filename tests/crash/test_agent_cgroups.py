@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.agents import ROUTE, gone
+from tests.conformance.agents import ROUTE
 from tests.e2e.conftest import DECISIONS, Site, decision, until
+from tests.ended import gone
 
 NOBODY = 65534
 

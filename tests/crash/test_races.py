@@ -4,16 +4,13 @@ import json
 import random
 import re
 import subprocess
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 
 from spoold.request import parse_time
-from tests.crash import MEMORY
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, decision, hook, read, route, until
 from tests.invariants import violations
@@ -33,15 +30,9 @@ _SLOWER = re.compile(
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    """A site in memory, where there is some: a sync costs nothing, so the races are close."""
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        made = Site(Path(folder))
-        yield made
-        made.close()
-        for process in made.processes:
-            if process.stdin:
-                process.stdin.close()
+def site(site_in_memory: Site) -> Site:
+    """A site in memory."""
+    return site_in_memory
 
 
 class Hand:

@@ -2,14 +2,11 @@
 
 import random
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash import MEMORY
 from tests.e2e.conftest import PRE_APPROVED, Receiver, Site, hook, route, until
 from tests.invariants import picture, violations
 
@@ -19,12 +16,9 @@ ENDS = {"done", "unknown"}
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    """A site in memory, where there is some, so that many kills fit into a short time."""
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        made = Site(Path(folder))
-        yield made
-        made.close()
+def site(site_in_memory: Site) -> Site:
+    """A site in memory."""
+    return site_in_memory
 
 
 def holders(site: Site) -> dict[str, int]:

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.conformance.agents import gone
 from tests.e2e.agent_site import WAITS
 from tests.e2e.conftest import until
+from tests.ended import gone
 
 #: Leaves a process in a session of its own, and waits.
 LEAVES_ONE = f"""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.agents import gone
 from tests.e2e.conftest import until
+from tests.ended import gone
 
 #: A service that writes what an attempt reports as soon as it hears of it.
 SHOWS_AT_ONCE = (

@@ -4,20 +4,11 @@ import json
 import os
 
 from spoold.errors import ADVICE
+from tests.contract import BAD_BYTES
 from tests.e2e.conftest import decision, hook, reason, route, until
 
 BYTES = {
-    "empty": b"",
-    "truncated": b'{"decision_type": "cut',
-    "not-json": b'{"a": 1,, "b": 2}',
-    "not-utf8": b'{"decision_type": "\xff\xfe"}',
-    "not-an-object": b"[1, 2, 3]",
-    "duplicate-key": b'{"decision_type": "a", "decision_type": "b"}',
-    "not-a-number": b'{"decision_type": "a", "x": NaN}',
-    "number-out-of-range": b'{"decision_type": "a", "x": 18446744073709551617}',
-    "too-large": b'{"decision_type": "' + b"x" * (1 << 20) + b'"}',
-    "too-deep": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "bad-record": b'{"decision_type": 7}',
+    **BAD_BYTES,
     "no-route": json.dumps(decision(1, decision_type="nobody-asked")).encode(),
     "route-error": json.dumps(decision(2, decision_type="needs-more")).encode(),
     "params-refused": json.dumps(decision(3, decision_type="elsewhere")).encode(),

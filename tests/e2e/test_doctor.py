@@ -10,8 +10,8 @@ import pytest
 
 from spoold.executors import agent
 from spoold.executors.agent import runtimes
-from tests.conformance.agents import gone
 from tests.e2e.conftest import DECISIONS, until
+from tests.ended import gone
 
 AGENTS = """
 [executors.agents]

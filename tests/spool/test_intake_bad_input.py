@@ -12,23 +12,9 @@ from spoold.errors import ADVICE
 from spoold.spool.spool import Spool
 from spoold.testing import Clock, Lab
 from tests.conftest import route
+from tests.contract import BAD_BYTES
 
 GOOD = {"decision_type": "cutover"}
-
-BYTES = {
-    "empty": b"",
-    "truncated": b'{"decision_type": "cut',
-    "not-json": b'{"a": 1,, "b": 2}',
-    "not-utf8": b'{"decision_type": "\xff\xfe"}',
-    "not-an-object": b"[1, 2, 3]",
-    "duplicate-key": b'{"decision_type": "a", "decision_type": "b"}',
-    "nul-character": b'{"decision_type": "a\\u0000b"}',
-    "not-a-number": b'{"decision_type": "a", "x": NaN}',
-    "number-out-of-range": b'{"decision_type": "a", "x": 18446744073709551617}',
-    "too-large": b'{"decision_type": "' + b"x" * (1 << 20) + b'"}',
-    "too-deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
-    "bad-record": b'{"decision_type": 7}',
-}
 
 
 def settle(lab):
@@ -37,14 +23,14 @@ def settle(lab):
     lab.drain()
 
 
-@pytest.mark.parametrize("code", BYTES)
+@pytest.mark.parametrize("code", BAD_BYTES)
 def test_each_kind_of_bad_content_has_its_own_code(lab, code):
     """A bad file is kept to the byte, with a reason that names the code and what to do."""
-    lab.drop("decisions", "bad.json", BYTES[code])
+    lab.drop("decisions", "bad.json", BAD_BYTES[code])
     lab.drop("decisions", "good.json", GOOD)
     settle(lab)
     kept = lab.only("quarantine")
-    assert kept.read_bytes() == BYTES[code]
+    assert kept.read_bytes() == BAD_BYTES[code]
     why = lab.reason(kept)
     assert why["code"] == code
     assert why["advice"] == ADVICE[code]
@@ -181,7 +167,7 @@ def made_a_link(path):
         (b'{"decision_type": "cutover"}', replaced, "another"),
         (b'{"decision_type": "cutover"}', spoiled, "not-an-object"),
         (b'{"decision_type": "cutover"}', made_a_link, "symlink"),
-        (BYTES["too-large"], overwritten, "another"),
+        (BAD_BYTES["too-large"], overwritten, "another"),
         (b"[1]", overwritten, "another"),
     ],
 )
