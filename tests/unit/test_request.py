@@ -505,3 +505,19 @@ def test_what_is_validated_needs_no_second_look_at_its_spelling(details):
     """Whatever an executor says: bytes that we wrote and that are valid can be read back."""
     data = make(attempts=[replace(TRIED, details=details)]).to_bytes()
     assert request.validated(data) == parse(data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "queued", "approvals": [YES], "attempts": [replace(TRIED, number=2)]},
+        {"status": "queued", "approvals": []},
+        {"status": "pre-approved", "approvals": []},
+        {"status": "awaiting-approval", "approvals": [], "attempts": [replace(TRIED, number=1)]},
+    ],
+    ids=["a gap", "queued without a yes", "the other door", "tried without a yes"],
+)
+def test_a_story_that_spoold_cannot_have_written_does_not_hold(changes):
+    """Attempts count from one, and what nobody has approved yet is new and was never tried."""
+    fresh = {"attempts": [], "result": None, "requires_approval": True}
+    assert not make(**fresh | changes).history_holds
