@@ -158,3 +158,18 @@ def test_an_executor_that_is_closed_leaves_nothing_unsynced(lab):
         execute.step()
     execute.close()
     assert not execute.spool._unsynced._folders
+
+
+def test_what_a_dead_run_published_is_durable_before_intake_builds_on_it(lab, calls):
+    """A request that was killed before its sync is synced before anything is renamed for it."""
+    lab.drain()
+    lab.drop("decisions", "c.json", CUTOVER)
+    taking = lab.root / "archive/decisions/.taking"
+    (lab.root / "inbox/decisions/c.json").rename(taking / "c.json")
+    calls.clear()
+    intake = lab.stages()[INTAKE]
+    intake.recover()
+    intake.close()
+    first = next(n for n, step in enumerate(calls) if step[0] == "rename" and step[1] != "tmp")
+    assert ("sync", "everything") in calls[:first]
+    assert next(step for step in calls if step[0] in ("sync", "write")) == ("sync", "everything")

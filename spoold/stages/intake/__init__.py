@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
+from spoold.disk import fs
 from spoold.disk.free_space import Floor
 from spoold.sources.inbox import Inbox
 from spoold.spool.index import Index, IndexDamaged
@@ -75,6 +76,8 @@ class Intake:
         claims = [claim for inbox in inboxes for claim in self._claimer.left_by_crash(inbox)]
         if claims:
             log.warning("%d claimed files were left by a crash; finishing them", len(claims))
+            # That run may have died before its own sync; what follows builds on what it published.
+            fs.sync_file_system(self.spool.root)
             self._answer_for(claims, after_crash=True)
             self.spool.sync()
 
