@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spoold.request import now, timestamp
 from spoold.service import heartbeat, metrics
+from spoold.service.drain import drain
 from spoold.service.heartbeat import Board
 from spoold.stages.execute import Execute
 from spoold.stages.gate import Gate
@@ -54,8 +55,6 @@ class Scene:
 
     def drain(self):
         """Let these very stages do what there is to do."""
-        from spoold.service.drain import drain
-
         assert drain(self.stages, self.lab.context) == 0
 
     def show(self):

@@ -82,23 +82,17 @@ def test_output_that_cannot_be_kept_costs_the_output_and_not_the_attempt(tmp_pat
     assert lab.request("done")["attempts"][0]["outcome"] == "done"
 
 
-def test_where_output_goes_cannot_be_looked_at_and_nothing_runs(lab, monkeypatch):
-    """Before an attempt it costs the attempt: the request waits for its next try."""
-    queue(lab, CUTOVER)
+@pytest.mark.parametrize(("began", "folder"), [(False, "deferred"), (True, "unknown")])
+def test_where_output_goes_cannot_be_looked_at_and_nothing_runs(lab, monkeypatch, began, folder):
+    """A request waits for its next try; one whose attempt nobody saw the end of gets no other."""
+    if began:
+        running(lab, CUTOVER, status="running", attempts=[BEGUN])
+    else:
+        queue(lab, CUTOVER)
     failed = fail_once(monkeypatch, os, "lstat", lambda path, *_: "/logs/" in path)
     assert lab.drain() == 0
     assert failed
-    assert lab.request("deferred")["attempts"][-1]["code"] == "logs-unreadable"
-    assert lab.recorder.calls == []
-
-
-def test_what_an_attempt_left_cannot_be_looked_at_and_nothing_runs_again(lab, monkeypatch):
-    """After an attempt that nobody saw the end of, it is no reason to make another one."""
-    running(lab, CUTOVER, status="running", attempts=[BEGUN])
-    failed = fail_once(monkeypatch, os, "lstat", lambda path, *_: "/logs/" in path)
-    assert lab.drain() == 0
-    assert failed
-    assert lab.request("unknown")["result"]["code"] == "logs-unreadable"
+    assert lab.request(folder)["attempts"][-1]["code"] == "logs-unreadable"
     assert lab.recorder.calls == []
 
 

@@ -168,15 +168,7 @@ def ended(outcome, code):
         (ended("deferred", "later"), NOT_SEEN, "done", 1, 2),
         (ended("held", "no-evidence"), NOT_SEEN, "held", 0, 1),
     ],
-    ids=[
-        "claimed",
-        "unknown",
-        "finished",
-        "never-started",
-        "open-but-queued",
-        "deferred-and-due",
-        "held",
-    ],
+    ids=["claimed", "unknown", "finished", "never-started", "open-but-queued", "due", "held"],
 )
 def test_what_a_dead_run_left_in_running(lab, left, probed, folder, runs, attempts):
     """Without an open attempt it runs in the same drain; else the probe says how it ended."""

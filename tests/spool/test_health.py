@@ -115,6 +115,16 @@ def look(lab, times=1):
     return {one.customer: one for one in found}
 
 
+def health(lab, *, as_json=False):
+    """How `spoold health` ended."""
+    return CliRunner().invoke(command, obj=App(str(lab.file), as_json=as_json))
+
+
+def exposed(lab):
+    """What Prometheus reads of the containers."""
+    return (lab.root / "health/docker.prom").read_text()
+
+
 @pytest.mark.parametrize("asks", ["true", "false"])
 def test_a_restart_is_asked_for_after_so_many_failures_in_a_row(lab, engine, asks):
     """Two failures are not three; the third makes one request, and its route says who is asked."""
@@ -149,17 +159,11 @@ def test_no_two_restarts_have_a_name_or_an_id_in_common(lab, engine):
 
 def test_what_was_stopped_by_a_request_stays_stopped(lab, engine):
     """Nobody is asked to restart what somebody has stopped; after a start it is watched again."""
-    lab.drop("tasks", "s.json", {"action": "stop", "accountId": "a"})
-    lab.drain()
-    lab.approve()
-    lab.drain()
+    run(lab, ask(lab, "s.json", "stop"))
     engine.world = {"a": "exited"}
     assert look(lab, 5)["a"].note == "it was stopped by a request"
     lab.clock.advance(60)
-    lab.drop("tasks", "t.json", {"action": "start", "accountId": "a"})
-    lab.drain()
-    lab.approve()
-    lab.drain()
+    run(lab, ask(lab, "t.json", "start"))
     assert look(lab, 2)["a"].asked == []
     assert len(look(lab)["a"].asked) == 1
 
@@ -170,16 +174,16 @@ def test_what_is_not_known_is_told_everywhere(lab, engine):
     look(lab)
     seen = orjson.loads((lab.root / "health/docker.json").read_bytes())
     assert [one["passed"] for one in seen["containers"]] == [None, True]
-    text = (lab.root / "health/docker.prom").read_text()
+    text = exposed(lab)
     assert 'spoold_container_known{customer="a",executor="docker"} 0.0\n' in text
     assert 'spoold_container_known{customer="b",executor="docker"} 1.0\n' in text
     assert 'spoold_container_up{customer="a",executor="docker"}' not in text
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert families == set(metrics.NAMES)
-    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    said = health(lab)
     assert isinstance(said.exception, Unhealthy)
     assert f"unknown customer-a: {SILENT}" in said.output
-    rows = CliRunner().invoke(command, obj=App(str(lab.file), as_json=True)).output.splitlines()
+    rows = health(lab, as_json=True).output.splitlines()
     assert [orjson.loads(row)["passed"] for row in rows] == [None, True]
 
 
@@ -187,13 +191,13 @@ def test_what_is_not_known_is_told_everywhere(lab, engine):
 def test_what_a_request_has_stopped_is_shown_and_no_failure(lab, engine, stopped):
     """A timer is told of what should work and does not, and of nothing else."""
     engine.world, engine.facts = {"a": "exited"}, {"stopped": stopped}
-    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    said = health(lab)
     assert said.exit_code == (0 if stopped else 1)
     assert isinstance(said.exception, Unhealthy) != stopped
     assert ("stopped  customer-a" in said.output) == stopped
-    (row,) = CliRunner().invoke(command, obj=App(str(lab.file), as_json=True)).output.splitlines()
+    (row,) = health(lab, as_json=True).output.splitlines()
     assert (orjson.loads(row)["passed"], orjson.loads(row)["stopped"]) == (False, stopped)
-    text = (lab.root / "health/docker.prom").read_text()
+    text = exposed(lab)
     assert f'spoold_container_stopped{{customer="a",executor="docker"}} {int(stopped)}.0\n' in text
     engine.world, engine.facts = {"a": ""}, {"stopped": False}
     assert not look(lab)["a"].stopped
@@ -251,7 +255,7 @@ def test_what_was_seen_is_a_file_for_people_and_one_for_prometheus(lab, engine):
     assert [(c["customer"], c["passed"]) for c in seen["containers"]] == [
         ("a", False), ('b"\n', True),
     ]  # fmt: skip
-    text = (lab.root / "health/docker.prom").read_text()
+    text = exposed(lab)
     assert 'spoold_container_up{customer="a",executor="docker"} 0.0\n' in text
     assert '{customer="b\\"\\n",executor="docker"} 1.0\n' in text
 
@@ -281,14 +285,14 @@ def test_what_somebody_has_removed_is_missed_until_it_is_deleted(lab, engine):
     engine.world = {"b": ""}
     missed = look(lab, 6)["a"]
     assert (missed.passed, missed.failures, missed.asked) == (False, 5, [])
-    said = CliRunner().invoke(command, obj=App(str(lab.file)))
+    said = health(lab)
     assert isinstance(said.exception, Unhealthy)
     assert "failed customer-a: it is gone (create it again, or delete it)" in said.output
-    text = (lab.root / "health/docker.prom").read_text()
+    text = exposed(lab)
     assert 'spoold_container_up{customer="a",executor="docker"} 0.0\n' in text
     run(lab, ask(lab, "1.json", "delete"))
     assert look(lab).keys() == {"b"}
-    assert CliRunner().invoke(command, obj=App(str(lab.file))).exit_code == 0
+    assert health(lab).exit_code == 0
     assert not list((lab.root / "inbox" / "tasks").iterdir())
 
 
@@ -342,7 +346,7 @@ def test_under_a_new_prefix_nobody_is_missed(lab, engine, monkeypatch):
     look(lab)
     monkeypatch.setattr(engine, "prefix", "new")
     assert [one.name for one in look(lab, 2).values()] == ["new-a"]
-    text = (lab.root / "health/docker.prom").read_text()
+    text = exposed(lab)
     assert text.count('spoold_container_known{customer="a",executor="docker"}') == 1
 
 

@@ -13,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spoold import request
-from spoold.errors import ConfigError
+from spoold.errors import ConfigError, Transient
 from spoold.service import heartbeat, metrics
+from spoold.service.drain import drain
 from spoold.service.heartbeat import Board
 from spoold.service.stage_status import read_stages
 from spoold.spool.counters import BUCKETS, Counts
@@ -57,15 +58,18 @@ def published(lab, stages):
 
 def drained(lab, stages):
     """Let these very stages do what there is to do."""
-    from spoold.service.drain import drain
-
     assert drain(stages, lab.context) == 0
+
+
+def drop(lab, stages, name="a"):
+    """Drop a decision, and let the stages make a request of it."""
+    lab.drop("decisions", f"{name}.json", {"decision_id": name, "decision_type": "cutover"})
+    drained(lab, stages)
 
 
 def test_each_move_and_attempt_is_counted_once(lab, stages):
     """From a drop to its end every arrow shows one move, and the attempt its executor and time."""
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     lab.approve()
     drained(lab, stages)
     found = published(lab, stages)
@@ -94,8 +98,7 @@ def test_what_is_set_aside_is_counted_by_its_code(lab, stages):
 
 def test_what_the_gate_refuses_is_counted_and_said_with_its_id(lab, stages, caplog):
     """An altered request is an error of the gate under its code; the line of the log names it."""
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     path = lab.approve()
     path.write_bytes(path.read_bytes().replace(b'"asked": 1', b'"asked": 7'))
     path.write_bytes(path.read_bytes().replace(b"cutover", b"failback"))
@@ -111,8 +114,7 @@ def test_what_the_gate_refuses_is_counted_and_said_with_its_id(lab, stages, capl
 
 def test_what_an_executor_holds_is_said_with_its_id(lab, stages, caplog):
     """A stranger's copy in its queue is named by the executor that sets it aside."""
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     path = lab.only("awaiting-approval")
     path.rename(lab.root / "queued/rec" / path.name)
     drained(lab, stages)
@@ -125,21 +127,18 @@ def test_a_request_that_is_asked_for_again_does_not_become_younger(make_lab):
     """Its age counts from when it was made, though a repeat rewrites its file."""
     lab = make_lab(route(more="intent_key = 'record.facts.decision_type'"))
     stages = lab.stages()
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     place, name = Place("awaiting-approval"), lab.only("awaiting-approval").name
     made = lab.clock().replace(microsecond=0).timestamp()
     lab.clock.advance(600)
-    lab.drop("decisions", "b.json", {"decision_id": "b", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages, "b")
     assert json.loads(lab.only("awaiting-approval").read_bytes())["asked"] == len("ab")
     assert came_at(stages[0].spool, place, name) == made
 
 
 def test_a_request_that_runs_is_as_old_as_its_attempt(lab, stages):
     """What is heard of a long attempt changes its file, and not since when it runs."""
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     lab.approve()
     drained(lab, stages)
     done = lab.only("done")
@@ -155,11 +154,8 @@ def test_a_request_that_runs_is_as_old_as_its_attempt(lab, stages):
 
 def test_a_second_attempt_is_a_retry(lab, stages):
     """What is tried again is counted as such, and its first end as an error."""
-    from spoold.errors import Transient
-
     lab.recorder.outcomes = [Transient("busy", "Later.", retry_after=0.0)]
-    lab.drop("decisions", "a.json", {"decision_id": "a", "decision_type": "cutover"})
-    drained(lab, stages)
+    drop(lab, stages)
     lab.approve()
     for _ in range(3):
         drained(lab, stages)

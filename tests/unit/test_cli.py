@@ -57,11 +57,15 @@ def spoold(lab, monkeypatch, capfd):
     return run
 
 
-def process(lab, *words, **more):
-    """Runs a verb in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), **more.pop("env", {})}
+def process(lab, *words, start=subprocess.Popen, env=(), **more):
+    """Starts a verb in a process of its own."""
     line = [sys.executable, "-m", "spoold", "--config", str(lab.file), *words]
-    return subprocess.run(line, env=env, capture_output=True, check=False, timeout=30, **more)
+    return start(line, env={**os.environ, "PYTHONPATH": str(CHECKOUT), **dict(env)}, **more)
+
+
+def ended(lab, *words, **more):
+    """Runs a verb in a process of its own to its end."""
+    return process(lab, *words, start=subprocess.run, capture_output=True, timeout=30, **more)
 
 
 @pytest.fixture
@@ -194,24 +198,11 @@ def test_each_error_has_its_code_and_its_message(spoold, monkeypatch, error, cod
     assert f"spoold: {said}" in ended.err if said else ended.err == ""
 
 
-def test_no_configuration_is_told_with_where_it_looked(spoold, tmp_path, monkeypatch):
-    """Without any configuration the code is 78, and the message says what to do."""
-    if Path("/etc/spoold/spoold.toml").exists():
-        pytest.skip("this machine has a configuration")
-    monkeypatch.chdir(tmp_path / "spool")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SPOOLD_CONFIG", raising=False)
-    ended = spoold("ls", config=False)
-    assert ended.code == os.EX_CONFIG
-    assert "spoold init" in ended.err
-
-
 def test_a_reader_that_has_seen_enough_is_no_error(lab, waiting):
     """`spoold ls | head -1` ends with 0 and says nothing, however much there was to print."""
     waiting(*range(40))
-    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
-    line = [sys.executable, "-m", "spoold", "--config", str(lab.file), "ls"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as ls:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with process(lab, "ls", env={"PYTHONUNBUFFERED": "1"}, **pipes) as ls:
         ls.stdout.close()
         assert ls.wait(20) == 0
         assert ls.stderr.read() == b""
@@ -236,9 +227,9 @@ def test_a_table_that_is_piped_has_no_colours(lab, waiting):
     """Not at a terminal there is plain text; with NO_COLOR at one, too."""
     waiting(1)
     for env in ({}, {"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "TERM": "xterm-256color"}):
-        ended = process(lab, "ls", env=env)
-        assert ended.returncode == 0
-        assert b"\x1b" not in ended.stdout
+        run = ended(lab, "ls", env=env)
+        assert run.returncode == 0
+        assert b"\x1b" not in run.stdout
 
 
 def test_a_request_is_shown_to_the_byte(spoold, lab, waiting):
@@ -291,10 +282,9 @@ def test_a_strangers_bytes_do_not_steer_a_terminal(lab):
     pty = pytest.importorskip("pty")
     lab.drop("decisions", "bad.json", b"x \x1b]0;owned\x07 \xc2\x9b31m")
     lab.drain()
-    env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
-    line = [sys.executable, "-m", "spoold", "--config", str(lab.file), "show", "bad"]
     leader, follower = pty.openpty()
-    with subprocess.Popen(line, stdout=follower, stderr=follower, env=env) as show:
+    both = {"stdout": follower, "stderr": follower}
+    with process(lab, "show", "bad", env={"NO_COLOR": "1"}, **both) as show:
         os.close(follower)
         said = b""
         try:
@@ -312,8 +302,8 @@ def test_a_strangers_bytes_do_not_steer_a_terminal(lab):
 def test_a_reason_may_be_typed_in_any_encoding(lab, waiting):
     """A terminal in Latin-1 sends bytes that are not UTF-8; the decision is made all the same."""
     (made,) = waiting(1)
-    ended = process(lab, "reject", made, "--reason", b"caf\xe9")
-    assert ended.returncode == 0, ended.stderr
+    run = ended(lab, "reject", made, "--reason", b"caf\xe9")
+    assert run.returncode == 0, run.stderr
     assert "caf" in lab.reason(lab.only("rejected"))["what"]
     assert lab.files("awaiting-approval") == []
 
@@ -321,8 +311,8 @@ def test_a_reason_may_be_typed_in_any_encoding(lab, waiting):
 def test_ids_can_be_piped(lab, waiting):
     """`-` reads ids from stdin, one a line."""
     made = waiting(1, 2, 3)
-    ended = process(lab, "reject", "-", input="\n".join(made[:2]).encode() + b"\n\n")
-    assert ended.returncode == 0, ended.stderr
+    run = ended(lab, "reject", "-", input="\n".join(made[:2]).encode() + b"\n\n")
+    assert run.returncode == 0, run.stderr
     assert [file.stem for file in lab.files("rejected")] == made[:2]
 
 

@@ -300,9 +300,7 @@ def test_two_routes_of_one_name_are_an_error(site):
     file = site(a=ROUTE, b=ROUTE)
     (said,) = refused(file)
     folder = file.parent / "routes.d"
-    assert said == f"{folder}/b.toml:2: name: the name 'any' is taken by {folder}/a.toml".replace(
-        "name: the", "the"
-    )
+    assert said == f"{folder}/b.toml:2: the name 'any' is taken by {folder}/a.toml"
 
 
 @pytest.mark.parametrize("text", ["a = [1,\n", 'a = """\n\n', "a = {"])

@@ -1,7 +1,6 @@
 """The man pages: every folder, key, word, code of a reason, unit and field is in them.
 
-What a page names is compared with what the code has, in both directions. `test_a_page_that_...`
-takes each entry out of its page and sees that the comparison notices.
+What a page names is compared with what the code has, in both directions.
 """
 
 import os
@@ -104,19 +103,6 @@ def test_a_section_names_what_there_is_and_nothing_else(one):
     assert one.found(page(one.where)) == one.wanted
 
 
-@pytest.mark.parametrize("one", CLAIMS, ids=str)
-def test_a_page_that_loses_an_entry_is_noticed(one):
-    """Whichever entry of a section is taken out, the comparison above fails."""
-    text = page(one.where)
-    entries = [item for item in items(text, one.section, one.sub) if [*item.names(one.macro)]]
-    assert entries
-    for item in entries:
-        section, cut = f".Sh {one.section}\n", f".It {item.heading}\n"
-        start = text.index(f".Ss {one.sub}\n" if one.sub else section, text.index(section))
-        place = text.index(cut, start)
-        assert one.found(text[:place] + ".It Em gone\n" + text[place + len(cut) :]) != one.wanted
-
-
 def test_the_fields_of_a_request_are_those_of_the_page():
     """The list before the subsections is the file's first level."""
     text = page(REQUEST)
@@ -145,8 +131,8 @@ INSIDE = [
 
 
 @pytest.mark.parametrize(("where", "section", "sub", "model"), INSIDE)
-def test_the_keys_of_a_table_inside_a_key_are_named_with_it(where, section, sub, model):
-    """`retry = { tries = 8 }`: what is inside is marked in the key's text, here or for a route."""
+def test_what_a_key_takes_is_named_with_it(where, section, sub, model):
+    """Keys inside it (`{ tries = 8 }`) and its words (`on_repeat = "fold"`) are in its text."""
     texts = {name: item for item in items(page(where), section, sub) for name in item.names("Cm")}
     for key, info in model.model_fields.items():
         wanted = of_model(*tables_in(info.annotation))
@@ -154,6 +140,8 @@ def test_the_keys_of_a_table_inside_a_key_are_named_with_it(where, section, sub,
         elsewhere = key in APART or texts[key].text.startswith(("Parameters", "Follow"))
         if wanted and not elsewhere:
             assert wanted <= texts[key].mentioned, key
+        if not texts[key].text.startswith("Parameters"):
+            assert words_in(info.annotation) <= {*re.findall(r"[\w-]+", texts[key].text)}, key
 
 
 def words_in(annotation) -> set[str]:
@@ -161,15 +149,6 @@ def words_in(annotation) -> set[str]:
     if get_origin(annotation) is Literal:
         return {str(word) for word in get_args(annotation)}
     return {word for part in get_args(annotation) for word in words_in(part)}
-
-
-@pytest.mark.parametrize(("where", "section", "sub", "model"), INSIDE)
-def test_the_words_that_a_key_takes_are_all_there(where, section, sub, model):
-    """`on_repeat = "fold"`: each word of a key that takes only some is in its text."""
-    texts = {name: item for item in items(page(where), section, sub) for name in item.names("Cm")}
-    for key, info in model.model_fields.items():
-        if not texts[key].text.startswith("Parameters"):
-            assert words_in(info.annotation) <= {*re.findall(r"[\w-]+", texts[key].text)}, key
 
 
 def test_a_reference_to_a_secret_is_explained():

@@ -65,15 +65,6 @@ def test_no_point_is_copied_from_page_to_page():
     assert len(every) == len({*every})
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_that_loses_a_section_is_noticed(monkeypatch, name, section):
-    """Without its heading there is nothing of it."""
-    text = page(name).replace(f".Sh {section}\n", "")
-    monkeypatch.setitem(globals(), "page", lambda _: text)
-    assert bullets(name, section) == []
-
-
 # Routes
 
 

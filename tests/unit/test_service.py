@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,18 +63,15 @@ class Service:
         assert not self._thread.is_alive()
 
 
-class Other:
+@contextmanager
+def other(folder):
     """Another process that runs a stage here: it has the stage's lock."""
-
-    def __init__(self, folder):
-        self.lock = locks.FolderLock(str(folder))
-
-    def __enter__(self):
-        self.lock.acquire()
-        return self.lock
-
-    def __exit__(self, *_):
-        self.lock.release()
+    lock = locks.FolderLock(str(folder))
+    lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 class Fake:
@@ -135,7 +133,7 @@ def test_a_stage_that_fails_ends_the_process_with_its_code(context, error, code,
     assert context.stop.is_set()
     (line,) = [line.getMessage() for line in said if line.levelname == "CRITICAL"]
     assert line.startswith("fake stops: ")
-    with Other(stage.spool.path(Place("tmp"))):
+    with other(stage.spool.path(Place("tmp"))):
         pass
 
 
@@ -191,7 +189,7 @@ def test_a_drain_that_others_keep_waiting_says_try_later(lab, impatient):
     """Drops that a foreign intake leaves where they are end a drain with 75, and who it is."""
     lab.drain()
     lab.drop("decisions", "c.json", CUTOVER)
-    with Other(lab.root / "archive"):
+    with other(lab.root / "archive"):
         assert lab.drain() == os.EX_TEMPFAIL
     assert lab.drain() == 0
     assert lab.only("awaiting-approval")
@@ -205,7 +203,7 @@ def test_a_drain_beside_a_service_ends_when_only_a_person_can_go_on(lab, impatie
     if hold:
         lab.approve()
         (lab.root / "HOLD").touch()
-    with Other(lab.root / folder):
+    with other(lab.root / folder):
         assert lab.drain() == 0
 
 
@@ -213,7 +211,7 @@ def test_a_drain_waits_for_the_one_that_has_the_work(lab):
     """While another process takes the drops, a drain waits, and finds them taken."""
     lab.drain()
     lab.drop("decisions", "c.json", CUTOVER)
-    with Other(lab.root / "archive") as lock:
+    with other(lab.root / "archive") as lock:
         threading.Timer(0.3, lock.release).start()
         assert lab.drain() == 0
     assert lab.only("awaiting-approval")
@@ -222,7 +220,7 @@ def test_a_drain_waits_for_the_one_that_has_the_work(lab):
 def test_a_service_stands_by_until_the_other_one_is_gone(context, said):
     """A second instance starts nothing, and takes over when the lock is free."""
     stage = Fake(context)
-    with Other(stage.spool.path(Place("tmp"))) as lock, Service(stage):
+    with other(stage.spool.path(Place("tmp"))) as lock, Service(stage):
         until(lambda: any("standing by" in line.getMessage() for line in said))
         assert stage.said == []
         lock.release()
