@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from spoold.record import JsonObject, Record, parse
+from spoold.record import JsonObject, Record
+from spoold.strict_json import parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import atheris
 import orjson
 
-with atheris.instrument_imports(include=["spoold.record", "spoold.sources", "spoold.routing"]):
-    from spoold import record, routing
+with atheris.instrument_imports(include=["spoold.strict_json", "spoold.sources", "spoold.routing"]):
+    from spoold import routing, strict_json
     from spoold.cel.expression import Scope
     from spoold.config import configuration
     from spoold.errors import BadInput
@@ -31,7 +31,7 @@ _SECONDS = 1.0
 def normalise(data: bytes) -> None:
     """What intake does with a file, without the files."""
     inbox = INBOXES[data[0] % len(INBOXES)]
-    document = record.parse(data[1:], max_depth=inbox.table.max_depth)
+    document = strict_json.parse(data[1:], max_depth=inbox.table.max_depth)
     if typed(document) != typed(json.loads(data[1:])):
         raise AssertionError("another reader would understand it differently")
     found = inbox.read(document, "x.json")

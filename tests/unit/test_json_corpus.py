@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from spoold.errors import BadInput
-from spoold.record import parse
+from spoold.strict_json import parse
 from tests.conftest import route
 
 DEEP = 100_000

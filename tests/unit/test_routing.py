@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from spoold.cel.expression import Scope
 from spoold.config.settings import SourceTable
 from spoold.errors import BadInput, ConfigError
-from spoold.record import Record, parse
+from spoold.record import Record
 from spoold.routing import default_event_key
+from spoold.strict_json import parse
 from spoold.testing import Lab
 from tests.conftest import route
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spoold import sources
 from spoold.errors import BadInput
-from spoold.record import parse
+from spoold.strict_json import parse
 
 RECORDS = Path(__file__).parents[1] / "records"
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"

@@ -7,7 +7,8 @@ from pydantic import JsonValue
 
 from spoold.errors import BadInput
 from spoold.linux.safe_open import read_whole
-from spoold.record import JsonObject, parse
+from spoold.record import JsonObject
+from spoold.strict_json import parse
 from spoold.text import escaped
 
 _LARGEST = 1 << 20

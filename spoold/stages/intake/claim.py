@@ -7,9 +7,10 @@ from datetime import datetime
 from spoold import request
 from spoold.disk import reading
 from spoold.errors import ADVICE, BadInput
-from spoold.record import JsonObject, Record, parse
+from spoold.record import JsonObject, Record
 from spoold.sources.inbox import Inbox
 from spoold.spool.filenames import is_odd
+from spoold.strict_json import parse
 from spoold.text import shown
 
 

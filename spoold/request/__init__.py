@@ -6,20 +6,55 @@ adds (`approvals`) carries a seal of its own. What executors add (`attempts`, `r
 and decides nothing.
 """
 
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import UTC, datetime
-from functools import cache, lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal
 
 import orjson
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from spoold.errors import BadInput
+from spoold.request.parts import (
+    Approval,
+    Attempt,
+    JsonObject,
+    Model,
+    Moment,
+    Policy,
+    Repeat,
+    Result,
+    Source,
+    Status,
+)
+from spoold.request.reasons import FOR_PEOPLE, reason
+from spoold.request.seal import mac, same
+from spoold.request.times import now, parse_time, timestamp
 from spoold.text import printable
 
-_FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+__all__ = [
+    "MAX_BYTES",
+    "SCHEMA",
+    "Approval",
+    "Attempt",
+    "JsonObject",
+    "Model",
+    "Moment",
+    "Policy",
+    "Repeat",
+    "Request",
+    "Result",
+    "Source",
+    "Status",
+    "latest",
+    "now",
+    "parse",
+    "parse_time",
+    "reason",
+    "timestamp",
+    "validated",
+]
 
 #: orjson sorts the keys of dictionaries only.
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -30,126 +65,6 @@ _TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane")
 
 #: The largest request file that is read back; a request holds a drop's rendering, not the drop.
 MAX_BYTES = 8 << 20
-
-#: It comes from a JSON parser, or goes through one before it is used: there is nothing to check.
-JsonObject = dict[str, Any]
-
-Status = Literal[
-    "awaiting-approval",
-    "pre-approved",
-    "queued",
-    "running",
-    "deferred",
-    "held",
-    "unknown",
-    "done",
-    "failed",
-]
-
-
-def _must_be_a_moment(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("it has no time zone")
-    return text
-
-
-#: A time as `timestamp` writes it.
-Moment = Annotated[str, AfterValidator(_must_be_a_moment)]
-
-
-class Model:
-    """Read strictly; a key nobody knows is an error, because somebody else wrote it.
-
-    Intake builds one for every drop: pydantic checks what is read, and what our own code builds is
-    checked by its types.
-    """
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
-
-
-@dataclass(frozen=True)
-class Source(Model):
-    """The drop a request was made from.
-
-    `file` is its name in `inbox/<inbox>/`, `archived` where the original lies now (from the spool
-    root), `sha256` the digest of its bytes.
-    """
-
-    inbox: str
-    file: str
-    id: str | None
-    sha256: str
-    received_at: Moment
-    archived: str
-
-
-@dataclass(frozen=True)
-class Policy(Model):
-    """What has to happen before it may run, and until when (`expires_at`, UTC)."""
-
-    policy: Literal["move", "none"]
-    quorum: int
-    approvers: list[str]
-    expires_at: Moment
-
-
-@dataclass(frozen=True)
-class Repeat(Model):
-    """A later record with the same intent that was folded into this request."""
-
-    at: Moment
-    id: str | None
-    event_key: str
-    archived: str
-
-
-@dataclass(frozen=True)
-class Approval(Model):
-    """One yes, as the gate saw it.
-
-    `at` is when the file was moved (its ctime), `by` who owns the decision in `approvals/`, if
-    there is one, `seal` the gate's own over the rest and the dispatch id.
-    """
-
-    policy: Literal["move", "none"]
-    at: Moment
-    by: str | None
-    note: str | None
-    checked_at: Moment
-    seal: str
-
-
-@dataclass(frozen=True)
-class Attempt(Model):
-    """One try. `outcome` is null from before the effect starts until its end is recorded.
-
-    `progress` is what was last heard of it. One that was `handed-back` was not really made.
-    """
-
-    number: int
-    started_at: Moment
-    ended_at: Moment | None = None
-    outcome: Literal["done", "failed", "deferred", "unknown", "held", "handed-back"] | None = None
-    code: str | None = None
-    summary: str | None = None
-    evidence: JsonObject | None = None
-    output: JsonObject | None = None
-    details: JsonObject | None = None
-    progress: JsonObject | None = None
-
-
-@dataclass(frozen=True)
-class Result(Model):
-    """How the last attempt ended, for good or until somebody decides: for every kind the same."""
-
-    outcome: Literal["done", "failed", "unknown", "held"]
-    code: str
-    started_at: Moment
-    ended_at: Moment
-    summary: str
-    evidence: JsonObject | None
-    output: JsonObject | None
-    details: JsonObject
 
 
 @dataclass(frozen=True)
@@ -211,7 +126,7 @@ class Request(Model):
 
     def to_bytes(self) -> bytes:
         """The file's exact content; any other spelling of the same data is refused."""
-        return orjson.dumps(self._fields(), option=_FOR_PEOPLE)
+        return orjson.dumps(self._fields(), option=FOR_PEOPLE)
 
     def _fields(self) -> dict[str, Any]:
         fields = dict(vars(self))
@@ -228,11 +143,11 @@ class Request(Model):
 
     def sealed(self, key: bytes) -> "Request":
         """A copy that carries intake's seal."""
-        return self.with_(seal=_mac(key, "request", self._sealed_bytes()))
+        return self.with_(seal=mac(key, "request", self._sealed_bytes()))
 
     def seal_holds(self, key: bytes) -> bool:
         """Whether what intake sealed is unchanged."""
-        return _same(self.seal, _mac(key, "request", self._sealed_bytes()))
+        return same(self.seal, mac(key, "request", self._sealed_bytes()))
 
     def approved(self, key: bytes, approval: Approval) -> "Request":
         """A copy with one more yes, sealed by the gate."""
@@ -241,7 +156,7 @@ class Request(Model):
 
     def approvals_hold(self, key: bytes) -> bool:
         """Whether every yes in the file was written by the gate, for this request."""
-        return all(_same(entry.seal, self._approval_mac(key, entry)) for entry in self.approvals)
+        return all(same(entry.seal, self._approval_mac(key, entry)) for entry in self.approvals)
 
     @property
     def history_holds(self) -> bool:
@@ -259,7 +174,7 @@ class Request(Model):
     def _approval_mac(self, key: bytes, entry: Approval) -> str:
         fields = {**vars(entry), "dispatch_id": self.dispatch_id}
         del fields["seal"]
-        return _mac(key, "approval", orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+        return mac(key, "approval", orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
 
 
 @cache
@@ -300,50 +215,6 @@ def validated(data: bytes) -> Request:
         where = printable(".".join(str(part) for part in problem["loc"]) or "the file")[:80]
         what = f"The file is no {SCHEMA}: {where}: {printable(problem['msg'])[:120]}."
         raise BadInput("not-a-request", what) from None
-
-
-def now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
-
-
-def timestamp(when: datetime) -> str:
-    """ISO 8601, UTC, microseconds, `+00:00`: what decision dispatchers write."""
-    at = when if when.tzinfo is UTC else when.astimezone(UTC)
-    return at.isoformat(timespec="microseconds")
-
-
-def parse_time(text: str) -> datetime:
-    """The other way round."""
-    return datetime.fromisoformat(text)
-
-
-def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> bytes:
-    """The content of a `<name>.reason.json`."""
-    fields: Mapping[str, Any] = {
-        "code": code,
-        "what": what,
-        "advice": advice,
-        "at": timestamp(when),
-        **{key: value for key, value in more.items() if value is not None},
-    }
-    fields = {k: printable(v) if isinstance(v, str) else v for k, v in fields.items()}
-    return orjson.dumps(fields, option=_FOR_PEOPLE)
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode())
-
-
-def _mac(key: bytes, purpose: str, data: bytes) -> str:
-    mac = _keyed(key).copy()
-    mac.update(purpose.encode() + b"\0" + data)
-    return "hmac-sha256:" + mac.hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _keyed(key: bytes) -> hmac.HMAC:
-    return hmac.new(key, digestmod="sha256")
 
 
 def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 100) -> list[Repeat]:

@@ -1,0 +1,26 @@
+"""`NAME.reason.json`: why a file lies where it is, and what to do about it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from spoold.request.times import timestamp
+from spoold.text import printable
+
+#: Of a file that people read.
+FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+
+
+def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> bytes:
+    """The content of a `<name>.reason.json`."""
+    fields: Mapping[str, Any] = {
+        "code": code,
+        "what": what,
+        "advice": advice,
+        "at": timestamp(when),
+        **{key: value for key, value in more.items() if value is not None},
+    }
+    fields = {k: printable(v) if isinstance(v, str) else v for k, v in fields.items()}
+    return orjson.dumps(fields, option=FOR_PEOPLE)
