@@ -13,6 +13,7 @@ from spoold.errors import ConfigError
 from spoold.host import filesystem
 from spoold.host.filesystem import must_be_usable
 from spoold.states import Role
+from spoold.testing import Lab
 from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
@@ -147,15 +148,12 @@ def test_a_sync_that_fails_ends_with_an_input_output_error(check, monkeypatch):
     assert "durable" in err
 
 
-def test_little_room_is_a_warning(make_lab, monkeypatch, capsys):
+def test_little_room_is_a_warning(check, lab):
     """Check says what intake would say to the next drop, and does not fail."""
-    lab = make_lab(route(), toml='min_free = "99999TiB"\n' + make_lab.__globals__["Lab"].SETTINGS)
-    lab.drain()
-    monkeypatch.setattr(sys, "argv", ["spoold", "--config", str(lab.file), "check"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 0
-    assert "min_free" in capsys.readouterr().out
+    lab.configure('min_free = "99999TiB"\n' + Lab.SETTINGS, {"10.toml": route()})
+    code, out, _ = check()
+    assert code == 0
+    assert "min_free" in out
 
 
 @pytest.fixture
