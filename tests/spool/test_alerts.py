@@ -15,10 +15,6 @@ from spoold.request import now, timestamp
 from spoold.service import heartbeat, metrics
 from spoold.service.drain import drain
 from spoold.service.heartbeat import Board
-from spoold.stages.execute import Execute
-from spoold.stages.gate import Gate
-from spoold.stages.intake import Intake
-from spoold.stages.sweep import Sweep
 from tests.spool._promql import Look, Query
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -38,8 +34,7 @@ class Scene:
         self.lab = lab
         self.spool = lab.root
         self._patch = monkeypatch
-        self.stages = [Intake(lab.context), Sweep(lab.context), Gate(lab.context),
-                       Execute(lab.context, "rec")]  # fmt: skip
+        self.stages = lab.stages()
         self.board = Board(self.stages, lab.routing.config)
         for pulse in self.board.pulses:
             pulse.say("ready")

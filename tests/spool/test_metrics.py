@@ -20,11 +20,6 @@ from spoold.service.heartbeat import Board
 from spoold.service.stage_status import read_stages
 from spoold.spool.counters import BUCKETS, Counts
 from spoold.spool.spool import Place
-from spoold.stages.execute import Execute
-from spoold.stages.gate import Gate
-from spoold.stages.intake import Intake
-from spoold.stages.stage import Stage
-from spoold.stages.sweep import Sweep
 from spoold.view.counts import came_at
 from tests.conftest import route
 
@@ -41,10 +36,7 @@ def samples(text):
 @pytest.fixture
 def stages(lab):
     """The stages of a lab, and a board that shows them."""
-    made: list[Stage] = [
-        Intake(lab.context), Sweep(lab.context), Gate(lab.context), Execute(lab.context, "rec"),
-    ]  # fmt: skip
-    return made
+    return lab.stages()
 
 
 def published(lab, stages):

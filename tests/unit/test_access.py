@@ -135,11 +135,6 @@ def test_a_folder_that_is_too_open_is_found_and_mended(lab, spoold):
     assert spoold("check", "--permissions").code == 0
 
 
-def test_fix_without_permissions_is_a_mistake(spoold):
-    """What is to be mended has to be said."""
-    assert spoold("check", "--fix").code == os.EX_USAGE
-
-
 # What cannot be moved
 
 

@@ -126,6 +126,7 @@ def test_help_lists_what_there_is(spoold, words):
         (["ls", "nowhere"], os.EX_USAGE),
         (["ls", "../.."], os.EX_USAGE),
         (["ls", "queued/nobody"], os.EX_USAGE),
+        (["check", "--fix"], os.EX_USAGE),
         (["show"], os.EX_USAGE),
         (["show", "nothing"], os.EX_USAGE),
         (["approve", ""], os.EX_USAGE),
