@@ -3,17 +3,20 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from spoold.cli.app import App
-from spoold.errors import ConfigError
+from spoold.errors import ConfigError, TryLater
 from spoold.host.filesystem import must_be_usable
 from spoold.service import loop
 from spoold.service.drain import drain as drained
 from spoold.service.log_format import log_to_stderr
+from spoold.spool.reader import Place
+from spoold.spool.spool import Spool
 from spoold.stages.stage import Stage, StageContext
 from spoold.states import Role
 
@@ -43,3 +46,25 @@ def run(app: App, make: Callable[[StageContext], Sequence[Stage]], *, drain: boo
     loop.handle_signals(context, [context.wake, *(stage.context.wake for stage in stages)])
     code = drained(stages, context) if drain else loop.serve(stages, context, app.load)
     click.get_current_context().exit(code)
+
+
+@contextmanager
+def stopped_intake(app: App) -> Iterator[Spool]:
+    """The spool in intake's hands, while no drop is taken and no index rebuilt.
+
+    Raises:
+        TryLater: intake runs.
+    """
+    settings = app.config.settings
+    spool = Spool(str(app.config.root), Role.INTAKE, settings.sources, settings.executors)
+    spool.lay_out()
+    lock = spool.lock(Place("archive"))
+    try:
+        lock.acquire()
+    except TryLater:
+        what = f"intake runs on {spool.root}, or a reindex, or an import; stop it first"
+        raise TryLater(what) from None
+    try:
+        yield spool
+    finally:
+        lock.release()

@@ -1,5 +1,6 @@
 """A route's file → a compiled route; what can be known to be wrong without a record is an error."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -40,17 +41,13 @@ def compile_route(
     compiler.must_be_configured(inboxes, instances)
     instance = instances[table.executor]
     targets = compiler.template({name: getattr(table, name) for name in _TARGETS})
-    commands = [one.model_dump(exclude_none=True) for one in table.preflight]
     keys = {name: getattr(table, name) for name in _KEYS}
     default = config.settings.expires_after
     return Route(
         file=file,
         executor=instance,
         preflight_runner=runner,
-        preflight=tuple(
-            compiler.parameters(runner, command, targets, "preflight", number)
-            for number, command in enumerate(commands)
-        ),
+        preflight=tuple(compiler.commands(runner, targets)),
         match=compiler.expression("match", table.match, boolean=True),
         keys={
             key: compiler.expression(key, text) for key, text in keys.items() if text is not None
@@ -102,6 +99,12 @@ class _Compiler:
         for place, expression in template.compiled():
             self._must_name_fields(expression, *prefix, *place)
         return template
+
+    def commands(self, runner: Instance, targets: Template) -> Iterator[Template]:
+        """The parameters of each command of `preflight`."""
+        for number, command in enumerate(self.file.table.preflight):
+            given = command.model_dump(exclude_none=True)
+            yield self.parameters(runner, given, targets, "preflight", number)
 
     def parameters(
         self, instance: Instance, given: Any, targets: Template, *key: str | int

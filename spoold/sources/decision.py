@@ -19,6 +19,11 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+#: Keys whose text is a fact of the same name.
+_TEXTS = ("status", "execution_mode", "runtime_env", "module_ref", "desired", "target_mode",
+          "chosen")  # fmt: skip
+
+
 def read(document: JsonObject, origin: "Origin") -> Record:
     """Turn a decision record into a record of type `decision`.
 
@@ -32,18 +37,7 @@ def read(document: JsonObject, origin: "Origin") -> Record:
     decision_id = document.get("decision_id")
     if not isinstance(decision_id, str) or not decision_id.strip():
         decision_id = PurePath(origin.file).stem
-    facts: JsonObject = {
-        name: text(document.get(name))
-        for name in (
-            "status",
-            "execution_mode",
-            "runtime_env",
-            "module_ref",
-            "desired",
-            "target_mode",
-            "chosen",
-        )
-    }
+    facts: JsonObject = {name: text(document.get(name)) for name in _TEXTS}
     facts |= {
         "decision_id": decision_id.strip(),
         "decision_type": _decision_type(document),

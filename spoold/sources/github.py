@@ -71,7 +71,7 @@ def read(headers: dict[str, str], body: JsonObject, source: str) -> Record:
     delivery = headers.get("x-github-delivery")
     # A deployment may carry the run that made it, so the subject is the first, not the only one.
     subject = next(filter(None, (obj(body.get(key)) for key in _SUBJECTS)), JsonObject())
-    commit, head = obj(body.get("head_commit")), obj(subject.get("head"))
+    commit = obj(body.get("head_commit"))
     return Record(
         source=source,
         id=identity("github", delivery) if delivery else None,
@@ -84,39 +84,43 @@ def read(headers: dict[str, str], body: JsonObject, source: str) -> Record:
         ),
         headers=headers,
         body=body,
-        facts={
-            "event": event,
-            "action": text(body.get("action")),
-            "repo": text(obj(body.get("repository")).get("full_name")),
-            "number": integer(subject.get("number"), body.get("number")),
-            "title": text(
-                subject.get("title"),
-                subject.get("display_title"),
-                subject.get("name"),
-                text(commit.get("message")).partition("\n")[0],
-            ),
-            "url": text(subject.get("html_url"), body.get("compare")),
-            "labels": _labels(subject),
-            "label": slug(text(obj(body.get("label")).get("name"))),
-            "ref": text(
-                body.get("ref"),
-                head.get("ref"),
-                subject.get("head_branch"),
-                subject.get("tag_name"),
-                subject.get("ref"),
-            ),
-            "sha": text(
-                body.get("after"),
-                head.get("sha"),
-                subject.get("head_sha"),
-                body.get("sha"),
-                subject.get("sha"),
-            ),
-            "conclusion": text(subject.get("conclusion")),
-            "sender": text(obj(body.get("sender")).get("login")),
-            "org": text(obj(body.get("organization")).get("login")),
-        },
+        facts={"event": event, **_facts(body, subject)},
     )
+
+
+def _facts(body: JsonObject, subject: JsonObject) -> JsonObject:
+    commit, head = obj(body.get("head_commit")), obj(subject.get("head"))
+    return {
+        "action": text(body.get("action")),
+        "repo": text(obj(body.get("repository")).get("full_name")),
+        "number": integer(subject.get("number"), body.get("number")),
+        "title": text(
+            subject.get("title"),
+            subject.get("display_title"),
+            subject.get("name"),
+            text(commit.get("message")).partition("\n")[0],
+        ),
+        "url": text(subject.get("html_url"), body.get("compare")),
+        "labels": _labels(subject),
+        "label": slug(text(obj(body.get("label")).get("name"))),
+        "ref": text(
+            body.get("ref"),
+            head.get("ref"),
+            subject.get("head_branch"),
+            subject.get("tag_name"),
+            subject.get("ref"),
+        ),
+        "sha": text(
+            body.get("after"),
+            head.get("sha"),
+            subject.get("head_sha"),
+            body.get("sha"),
+            subject.get("sha"),
+        ),
+        "conclusion": text(subject.get("conclusion")),
+        "sender": text(obj(body.get("sender")).get("login")),
+        "org": text(obj(body.get("organization")).get("login")),
+    }
 
 
 def _event(body: JsonObject) -> str:

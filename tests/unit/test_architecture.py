@@ -131,16 +131,16 @@ def test_every_code_that_is_raised_has_its_advice():
 
 
 def test_rooms_and_what_is_in_them_stay_small():
-    """A file has 250 lines at most, a function 40, a class 15 methods; a folder 16 files."""
+    """A file has 250 lines at most, a function 40, a class 18 methods; a folder 16 files."""
     lines = {name: len(text.splitlines()) for name, text in TEXTS.items()}
-    assert {name: count for name, count in lines.items() if count > 354} == {}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
     assert statistics.median(lines.values()) < 150
     functions = {f"{name}:{node.name}": node.end_lineno - node.lineno + 1
                  for name, node in nodes((ast.FunctionDef, ast.AsyncFunctionDef))}  # fmt: skip
-    assert {name: count for name, count in functions.items() if count > 60} == {}
+    assert {name: count for name, count in functions.items() if count > 40} == {}
     methods = {f"{name}:{node.name}": sum(isinstance(n, ast.FunctionDef) for n in node.body)
                for name, node in nodes(ast.ClassDef)}  # fmt: skip
-    assert {name: count for name, count in methods.items() if count > 33} == {}
+    assert {name: count for name, count in methods.items() if count > 18} == {}
     rooms = {room: sum(str(Path(name).parent) == room for name in FILES) for room in ROOMS}
     del rooms["cli"]
     assert {room: count for room, count in rooms.items() if count > 16} == {}

@@ -2,25 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from spoold import routing
 from spoold.cli.app import App
 from spoold.cli.importing.plan import Plan
+from spoold.cli.stages import stopped_intake
 from spoold.config import configuration as config
 from spoold.disk import fs
-from spoold.errors import BadInput, ConfigError, NotPossible, TryLater, UsageError
+from spoold.errors import BadInput, ConfigError, NotPossible, UsageError
 from spoold.record import JsonObject
 from spoold.routing import Routing
 from spoold.sources.fields import slug
 from spoold.spool import imports
 from spoold.spool.index import Index
-from spoold.spool.spool import Place, Spool
+from spoold.spool.spool import Spool
 from spoold.stages.intake import index_path
 from spoold.stages.intake.reindex import reindex
-from spoold.states import Role
 
 _DRAFT = ".import."
 
@@ -47,14 +45,14 @@ def carry_out(app: App, plan: Plan, *, dry_run: bool) -> None:
         "system": plan.system, "source": plan.source, "from": plan.origin,
         "routes": {str(path.resolve()): _digest(data) for path, data in routes.items()},
     }  # fmt: skip
-    name, data = imports.written(header, plan.lines)
-    receipt = app.config.root / "archive" / plan.source / name
     for about, text in plan.notes:
         app.row({about: text}, f"{about:8} {text}")
+    name, data = imports.written(header, plan.lines)
+    receipt = app.config.root / "archive" / plan.source / name
     files = {receipt: data, **routes}
     new = {path: data for path, data in files.items() if not path.exists()}
     if not dry_run:
-        with _stopped(app) as spool:
+        with stopped_intake(app) as spool:
             _put(spool, new, receipt)
     for path, data in files.items():
         if path not in new:
@@ -64,8 +62,8 @@ def carry_out(app: App, plan: Plan, *, dry_run: bool) -> None:
             app.row({"would_write": str(path), "content": text}, f"would write {path}:\n{text}")
         else:
             app.row({"wrote": str(path)}, f"wrote    {path}")
-    known = len(plan.lines)
-    app.row({"known": known}, f"known    {known} are dealt with, and make no request here")
+    text = f"known    {len(plan.lines)} are dealt with, and make no request here"
+    app.row({"known": len(plan.lines)}, text)
 
 
 def undo(app: App, file: str, *, dry_run: bool) -> None:
@@ -94,7 +92,7 @@ def undo(app: App, file: str, *, dry_run: bool) -> None:
     for path in sorted(others & routes.keys()):
         app.row({"kept": path}, f"kept     {path}: it belongs to another import too")
     if not dry_run:
-        with _stopped(app) as spool:
+        with stopped_intake(app) as spool:
             _remove(here)
             Index(index_path(spool.root)).delete()
             _remove([receipt])
@@ -102,24 +100,6 @@ def undo(app: App, file: str, *, dry_run: bool) -> None:
     does = "would_remove" if dry_run else "removed"
     for gone in (*here, receipt):
         app.row({does: str(gone)}, f"{does.replace('_', ' '):8} {gone}")
-
-
-@contextmanager
-def _stopped(app: App) -> Iterator[Spool]:
-    """The spool, while nobody takes drops or rebuilds the index."""
-    settings = app.config.settings
-    spool = Spool(str(app.config.root), Role.INTAKE, settings.sources, settings.executors)
-    spool.lay_out()
-    lock = spool.lock(Place("archive"))
-    try:
-        lock.acquire()
-    except TryLater:
-        what = f"intake runs on {spool.root}, or reindex, or another import; stop it first"
-        raise TryLater(what) from None
-    try:
-        yield spool
-    finally:
-        lock.release()
 
 
 def _must_be_configured(app: App, plan: Plan) -> None:

@@ -126,14 +126,6 @@ def _route(plan: Plan, environment: str, settings: dict[str, str]) -> None:
             f"states {', '.join(groups)}: the dispatcher compared names of states only; the route "
             "also takes a state of that group. Take its line out if that is too much"
         )
-    gate = [
-        'record.type == "plane.issue"',
-        'record.facts.action in ["created", "updated"]',
-        'record.facts.issue_id != ""',
-        f"(record.facts.state.slug in {_list(states)}"
-        + (f"\n      || record.facts.state.group in {_list(groups)})" if groups else ")"),
-        *([f"record.facts.labels.exists(label, label in {_list(labels)})"] if labels else []),
-    ]
     target = (
         '=record.facts.agent != "" ? record.facts.agent : record.facts.component != "" ? '
         f"record.facts.component : {quoted(settings['INFRA_DEFAULT_AGENT'])}"
@@ -149,7 +141,7 @@ def _route(plan: Plan, environment: str, settings: dict[str, str]) -> None:
     ) + table({
         "name": '"infra-ready-ticket"',
         "source": quoted(plan.source),
-        "match": "'''\n  " + "\n  && ".join(gate) + "'''",
+        "match": "'''\n  " + "\n  && ".join(_gate(states, groups, labels)) + "'''",
         "executor": quoted(plan.executor),
         "target_kind": '"agent"',
         "target_ref": quoted(target),
@@ -159,6 +151,18 @@ def _route(plan: Plan, environment: str, settings: dict[str, str]) -> None:
         data = {"id": "import", "state": {"name": states[0]}, "labels": labels[:1] + more}
         ticket: JsonObject = {"event": "issue", "action": "updated", "data": data}
         plan.samples.append((ticket, "infra-ready-ticket"))
+
+
+def _gate(states: list[str], groups: list[str], labels: list[str]) -> list[str]:
+    """The conditions of the dispatcher, as expressions that must all be true."""
+    return [
+        'record.type == "plane.issue"',
+        'record.facts.action in ["created", "updated"]',
+        'record.facts.issue_id != ""',
+        f"(record.facts.state.slug in {_list(states)}"
+        + (f"\n      || record.facts.state.group in {_list(groups)})" if groups else ")"),
+        *([f"record.facts.labels.exists(label, label in {_list(labels)})"] if labels else []),
+    ]
 
 
 def _list(words: list[str]) -> str:
