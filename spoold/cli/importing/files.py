@@ -41,10 +41,8 @@ def carry_out(app: App, plan: Plan, *, dry_run: bool) -> None:
     compiled = _compiled(app, plan, routes)
     for document, name in plan.samples:
         _try_out(plan, compiled, document, name)
-    header = {
-        "system": plan.system, "source": plan.source, "from": plan.origin,
-        "routes": {str(path.resolve()): _digest(data) for path, data in routes.items()},
-    }  # fmt: skip
+    digests = {str(path.resolve()): _digest(data) for path, data in routes.items()}
+    header = {"system": plan.system, "source": plan.source, "from": plan.origin, "routes": digests}
     for about, text in plan.notes:
         app.row({about: text}, f"{about:8} {text}")
     name, data = imports.written(header, plan.lines)
