@@ -17,7 +17,7 @@ def model_family(model: str) -> str:
 
 
 def choose_model(wanted: str, offered: list[str]) -> str | None:
-    """The model to run when somebody asks for `wanted`; None if nothing that is offered fits.
+    """The model to run for a request that names `wanted`; None if no offered model fits.
 
     Args:
         wanted: the label of the request.

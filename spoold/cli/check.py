@@ -84,7 +84,7 @@ def _settings(app: App) -> Iterator[str]:
 
 
 def _own(app: App) -> Iterator[tuple[str, Instance]]:
-    """The executors whose user this is: nobody else is given their secrets, or their limits."""
+    """The executors that run as this user: only they are given their secrets and limits."""
     for name, instance in app.routing.executors.items():
         if not app.config.settings.separate_users or user_name(os.geteuid()) == user_of(name):
             yield name, instance

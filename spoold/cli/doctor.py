@@ -102,7 +102,7 @@ def _clock(root: str | None) -> Finding:
 
 
 def _says_unsynchronised() -> bool:
-    """Whether systemd knows that the clock is not synchronised; elsewhere nobody says."""
+    """Whether systemd says that the clock is not synchronised; false without systemd."""
     program = shutil.which("timedatectl")
     if program is None or not os.path.isdir("/run/systemd/system"):
         return False

@@ -1,6 +1,6 @@
 """Where the configuration is.
 
-Security: whoever writes a configuration says what runs. So one that merely lies in the working
+Security: the writer of a configuration says what runs. So one that merely lies in the working
 directory counts only if it is the user's own, or root's.
 """
 

@@ -1,6 +1,6 @@
 """The users and groups that the table of folders speaks of: made, and compared with this machine.
 
-Whoever is in a group has its rights everywhere, so a service's user may be in no more of spoold's
+A member of a group has its rights everywhere, so a service's user may be in no more of spoold's
 groups than the table says. People are in whichever they are put into.
 """
 
@@ -16,7 +16,7 @@ from spoold.errors import ConfigError
 from spoold.host.permissions import Finding, account
 from spoold.rights import EVERYBODY, GROUPS
 
-#: Groups of which a service's user is a member only if the table says so. Whoever is in Debian's
+#: Groups of which a service's user is a member only if the table says so. A member of Debian's
 #: `docker` is as good as root; an executor of containers is given it by its unit alone.
 _GUARDED = (EVERYBODY, *GROUPS.values(), "docker")
 

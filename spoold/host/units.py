@@ -46,7 +46,7 @@ def wanted(routing: Routing) -> list[Unit]:
     containers = [name for name, one in executors.items() if one.kind_name == "container"]
     health = _UNITS / "spoold-health.service.d" / _NAME
     if containers:
-        # Whoever has the engine's socket has all of it, so one may look at all containers.
+        # A user with the engine's socket has all of it, so one may look at all containers.
         user = f"{_HEAD}[Service]\nUser={rights.user_of(containers[0])}\n"
         found.append(Unit(health, user + _kind("container").replace("[Service]\n", "")))
     else:

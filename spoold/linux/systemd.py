@@ -1,4 +1,4 @@
-"""What a service tells systemd: one datagram each. Silent where nobody listens.
+"""What a service tells systemd: one datagram each. Silent outside a unit.
 
 Source: sd_notify(3), systemd.service(5).
 """
@@ -63,6 +63,6 @@ class Notifier:
             return
         address = self._address
         name = f"\0{address[1:]}" if address.startswith("@") else address
-        # Nobody listens any more: that is not worth ending a service for.
+        # systemd does not listen any more: no reason to end a service.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.sendto(message.encode(), name)

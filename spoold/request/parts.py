@@ -33,7 +33,7 @@ Moment = Annotated[str, AfterValidator(_must_be_a_moment)]
 
 
 class Model:
-    """Read strictly; a key nobody knows is an error, because somebody else wrote it.
+    """Read strictly: an unknown key is an error, because spoold did not write it.
 
     Intake builds one for every drop: pydantic checks what is read, and what our own code builds is
     checked by its types.
@@ -115,7 +115,7 @@ class Attempt(Model):
 
 @dataclass(frozen=True)
 class Result(Model):
-    """How the last attempt ended, for good or until somebody decides: for every kind the same."""
+    """How the last attempt ended, for good or until a person decides; every kind has this shape."""
 
     outcome: Literal["done", "failed", "unknown", "held"]
     code: str

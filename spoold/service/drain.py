@@ -86,7 +86,7 @@ class _Drain:
     def _wait_for(self, foreign: Sequence[Stage]) -> None:
         places = [(stage.spool, place) for stage in foreign for place in stage.unfinished()]
         picture = [set(spool.scan(place)) for spool, place in places]
-        # Whoever has the lock is alive, so what it runs is running, however long that takes.
+        # The process that has the lock is alive, so what it runs is running, however long.
         runs = any(place.folder == "running" and names
                    for (_, place), names in zip(places, picture, strict=True))  # fmt: skip
         if runs or picture != self._seen:

@@ -192,7 +192,7 @@ def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:
     """
     if not os.path.exists(path):
         return None
-    # Without a journal beside it nobody has it open, and only then may it count as unchanging.
+    # Without a journal beside it no process has it open; only then may it count as unchanging.
     mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     uri = f"file:{quote(path)}?{mode}"
     with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:

@@ -19,8 +19,8 @@ class Arrivals:
     """Compares what was announced with what was found; costs nothing for what lay there before.
 
     A file counts as missed if it came after one scan, the next one found it, and no event said so
-    until a while later. Before `begin` nobody watches, and nothing is missed. Names are kept as
-    hashes, which are smaller.
+    until a while later. Before `begin` there are no events, so nothing is missed. Names are kept
+    as hashes, which are smaller.
 
     Attributes:
         missed: how many files came without an event.

@@ -45,7 +45,7 @@ _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 #: It reads JSON in C and says where the grammar breaks, which orjson cannot be held to.
 _GRAMMAR = json.JSONDecoder(parse_int=bool, parse_float=bool, parse_constant=bool)
-#: What it misses, by how its message begins, in words for whoever must mend the file.
+#: What it misses, by how its message begins, in words for the person who must mend the file.
 _MISSED = {
     "Expecting value": "a value",
     "Expecting property": "a key in double quotes",

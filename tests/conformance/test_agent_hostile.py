@@ -17,19 +17,9 @@ from spoold.errors import OutcomeUnknown, Permanent
 from spoold.executors import Running, agent
 from spoold.executors.agent import watchdog
 from spoold.linux.processes import identify, with_variable
-from tests.conformance.agents import (
-    begin,
-    claim,
-    config,
-    gone,
-    left,
-    outcome,
-    params,
-    probed,
-    run,
-    until,
-)
+from tests.conformance.agents import begin, claim, config, left, outcome, params, probed, run, until
 from tests.contract import FILLS_ITS_INPUT
+from tests.ended import gone
 
 SLEEPS = "import time; print(1, flush=True); time.sleep(600)"
 

@@ -65,7 +65,7 @@ def carry_out(app: App, plan: Plan, *, dry_run: bool) -> None:
 
 
 def undo(app: App, file: str, *, dry_run: bool) -> None:
-    """Take back what an import wrote, unless somebody has changed it since.
+    """Take back what an import wrote, unless it was changed since.
 
     Raises:
         UsageError: the file is none of this spool's imports.

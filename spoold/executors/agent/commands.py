@@ -48,7 +48,7 @@ class Command(Model):
         models: labels and patterns that a request may name, in the order of preference.
         prompt: how it gets the prompt; with `file`, `argv` says where its path goes.
         version: prints its version; by default `argv[0] --version`.
-        login: exits with 0 if it is logged in; without it nobody looks.
+        login: exits with 0 if it is logged in; without it the login is not checked.
         logged_in: a regular expression that its output must match too.
     """
 

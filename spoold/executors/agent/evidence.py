@@ -65,7 +65,7 @@ def look(
         wanted: what the route asks for.
         folder: the agent's working directory.
         since: when the agent began, and what the file was then, if it was one: what is older, or
-            the same as then, is somebody else's work.
+            the same as then, is not this attempt's work.
         value: what was found in its JSON output.
         output: the path of what was kept of its output.
 

@@ -31,7 +31,7 @@ _AT_ONCE = 16
 def findings(
     commands: Mapping[str, Command], path: str, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """What `spoold doctor` says of agents, in their order; whoever hears no more ends the probes.
+    """What `spoold doctor` says of agents, in their order. Closing the iterator ends the probes.
 
     Args:
         commands: by name, how each is run; at least one.

@@ -23,7 +23,7 @@ def never_started() -> Transient:
 def lost(
     params: Params, context: Context, killed: list[int], survivors: list[int], *, grouped: bool
 ) -> OutcomeUnknown:
-    """The error for an agent whose end nobody saw.
+    """The error for an agent whose end was not seen.
 
     Args:
         params: of the run.
@@ -125,7 +125,7 @@ def _must_have_worked(params: Params, context: Context, ended: Facts, details: F
 
 
 def _terminated(context: Context, ended: Facts, how: str, details: Facts) -> ExecutionError:
-    """Somebody told its supervisor to end."""
+    """Its supervisor was told to end."""
     if was_cancelled(context):
         what = f"A person cancelled it: {how}{_ended_from_outside(ended)}"
         return Permanent("cancelled", what, details)

@@ -151,7 +151,7 @@ class Watchdog:
             signal.pidfd_send_signal(self._descriptor, number)
 
     def _seconds(self) -> float:
-        """How long the supervisor has been there; no clock that somebody sets tells that."""
+        """How long the supervisor has been there, by a clock that nobody can set."""
         began = self._supervisor.start / os.sysconf("SC_CLK_TCK")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
@@ -188,7 +188,7 @@ def _shown(beat: Facts) -> Facts:
 
 
 def _kept(path: str) -> dict[str, Any]:
-    """What a result says of a stream whose bytes nobody has counted."""
+    """What a result says of a stream whose bytes were not counted."""
     try:
         data, size = read_ends(path, 8 * _TAIL)
     except OSError:

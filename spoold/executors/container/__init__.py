@@ -149,7 +149,7 @@ def _if_gone(world: World, found: Found | None) -> Result:
 def _state_of(world: World, found: Found) -> Result | Running:
     action, name = world.params.action, world.name
     if action != "create" and not has_policy(found, "no" if action == "stop" else None):
-        # Whoever stopped or started it, it was not this request: that sets the policy first.
+        # It was not this request that stopped or started it: that sets the policy first.
         raise _never_started(f"{name} has the restart policy that it had before.")
     if action == "stop":
         if not is_stopped(found):

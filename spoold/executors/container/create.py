@@ -167,7 +167,7 @@ class Placing:
             found = None
 
     def _make(self) -> Found | None:
-        """Make it on a free port; None if somebody else came and went under the same name."""
+        """Make it on a free port; None if another container came and went under this name."""
         world = self.world
         with ports.CHOOSING:
             port = ports.free_port(world, self._lost)
@@ -202,7 +202,7 @@ class Placing:
         return False
 
     def _start(self, found: Found) -> bool:
-        """Start it; if somebody has taken its port since, it is removed again."""
+        """Start it; if its port was taken meanwhile, remove it again."""
         try:
             self.world.engine.start(found.id)
         except Refused as error:

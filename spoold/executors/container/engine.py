@@ -53,7 +53,7 @@ class Engine(_Networks):
     def container(self, name: str) -> Facts | None:
         """What is known of the container of exactly that name or full id."""
         found = self._look("look at a container", self._api.inspect_container, name)
-        # Asked for a name that nobody has, the engine looks for an id that begins like it.
+        # Asked for a name that no container has, the engine looks for an id that begins like it.
         exact = found and name in (found["Name"].removeprefix("/"), found["Id"])
         return found if exact else None
 

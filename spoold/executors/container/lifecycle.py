@@ -130,7 +130,7 @@ def _explained(world: World, found: Found) -> Iterator[None]:
         yield
     except Refused as error:
         if error.is_for_network:
-            # Somebody removed it between the look and the start; the next try makes it again.
+            # It was removed between the look and the start; the next try makes it again.
             raise Transient("network-contended", error.summary) from None
         if not error.is_for_port:
             raise

@@ -86,7 +86,7 @@ def _has_one(world: World, found: Found, there: dict[str, str], gone: list[str])
 
 
 def _make(world: World) -> str:
-    """Make it on the lowest subnet that is free; its id, or nothing if somebody was faster."""
+    """Make it on the lowest free subnet; its id, or nothing if the subnet was taken meanwhile."""
     labels = {world.config.labels.customer: world.customer, DISPATCH: world.context.dispatch_id}
     for subnet in free_subnets(world):
         try:

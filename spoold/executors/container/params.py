@@ -192,7 +192,7 @@ def complete(given: dict[str, Any], config: Config, targets: object) -> dict[str
 def _following(
     action: str, customer: object, plan: object, config: Config
 ) -> dict[str, str | dict[str, Any]]:
-    """What nobody says, because it follows from what was said."""
+    """The parameters that follow from those that were given."""
     found: dict[str, str | dict[str, Any]] = {}
     if isinstance(customer, str):
         found["name"] = config.name_prefix + customer

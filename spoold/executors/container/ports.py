@@ -22,7 +22,7 @@ CHOOSING = threading.Lock()
 
 
 def free_port(world: World, lost: Iterable[int]) -> int:
-    """The port that was asked for, or else the lowest that nobody has.
+    """The port that was asked for, or else the lowest that is free.
 
     Args:
         world: where to look.
@@ -82,7 +82,7 @@ def can_bind(address: str, port: int) -> bool:
     """Whether no process of this machine listens there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trial:
-        # As the engine will: what still lingers of closed connections is in nobody's way.
+        # As the engine does: remains of closed connections do not keep a port busy.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind((address, port))

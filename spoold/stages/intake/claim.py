@@ -62,7 +62,7 @@ def read_drop(inbox: Inbox, path: str, *, seen_regular: bool = False) -> Drop:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A drop that was moved to `taking`, where nobody else may touch it.
+    """A drop that was moved to `taking`, which intake alone may enter.
 
     Attributes:
         inbox: where it was dropped.

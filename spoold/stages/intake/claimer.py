@@ -87,7 +87,7 @@ class Claimer:
         return self._claim(inbox, name, drop)
 
     def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
-        """What is noted about a file in `taking`; None if somebody has taken it away.
+        """What is noted about a file in `taking`; None if it is gone.
 
         Args:
             inbox: where it was dropped.

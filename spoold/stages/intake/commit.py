@@ -109,7 +109,7 @@ class Committer:
             self._spool.add_reason(original.draft, original.place, original.name)
 
     def _retire_superseded(self, outcome: Outcome) -> None:
-        """Take what a request supersedes out of the way, unless somebody has decided about it."""
+        """Take what a request supersedes out of the way, unless a person has decided about it."""
         if not isinstance(outcome, NewRequest | MadeBefore):
             return
         spool, newer = self._spool, outcome.dispatch_id

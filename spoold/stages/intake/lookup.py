@@ -148,7 +148,7 @@ class CrashLookup:
                 continue
             except BadInput:
                 return None
-            # Else whoever can write to a state could say where an original goes.
+            # Without the seal, a user who may write to a state could say where an original goes.
             return found if found.seal_holds(self._key) else None
         return None
 
@@ -165,12 +165,12 @@ class CrashLookup:
 
 
 def waiting_request(spool: Spool, key: bytes, now: datetime, dispatch_id: str) -> Request | None:
-    """A request about which nobody has decided yet, neither a person nor the clock."""
+    """A request that waits: no person has decided about it, and it has not expired."""
     try:
         found = spool.request(_AWAITING, f"{dispatch_id}.json")
     except (FileNotFoundError, BadInput):
         return None
-    # Sealing a file that somebody had changed would make the change ours.
+    # Sealing a file that was changed by hand would make the change ours.
     if not found.seal_holds(key) or found.has_expired(now):
         return None
     return found

@@ -45,7 +45,7 @@ class Planner:
         routing: inboxes and routes.
         lookups: who is asked about earlier drops; the first that knows one decides.
         latest: the id of the latest request with an intent, as far as the index knows.
-        waiting: the request of that id, if nobody has decided about it yet.
+        waiting: the request of that id, if it still waits for a decision.
         key: of the seals.
     """
 
@@ -129,7 +129,7 @@ class Planner:
         group[made.dispatch_id] = Written(made, made.to_bytes())
 
     def _waiting(self, intent: bytes) -> Request | None:
-        """The request with this intent, if nobody has decided about it yet."""
+        """The request with this intent that still waits for a decision, if there is one."""
         known = intent and (self._intents.get(intent) or self._latest(intent))
         if not known:
             return None

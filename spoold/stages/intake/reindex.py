@@ -33,7 +33,7 @@ def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
             with suppress(KeyError, TypeError, AttributeError):
                 known = str(fields["dispatch_id"])
                 if is_odd(known) or "/" in known:
-                    continue  # nobody who makes ids: it would be a path to somewhere else
+                    continue  # intake makes no such id: as a path it would lead elsewhere
                 yield event_digest(fields["source"]["inbox"], fields["event_key"]), known
                 if place == Place("awaiting-approval") and fields["intent_key"]:
                     intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
