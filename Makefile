@@ -28,7 +28,7 @@ demo: venv-run ## watch spoold at work in a temporary folder; takes a few second
 	@$(PY) examples/demo/demo.py
 
 test: lint ## lint, then all tests
-	$(PY) -m pytest -q -n $(WORKERS)
+	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal
 
 mutants: venv-dev ## break each of some twenty laws in a copy: a test must notice every one
 	$(PY) -m tests.mutants $(MUTANTS)
