@@ -124,7 +124,7 @@ def test_an_end_says_what_is_worth_knowing(stage):
     assert data["stderr_tail"] == "err\n"
     assert (data["stdout_bytes"], data["stderr_bytes"]) == (11, 4)
     data = result.details
-    assert 0 < data["duration_s"] < 9
+    assert 0 <= data["duration_s"] < 60
     assert orjson.loads(orjson.dumps(data)) == data
 
 
