@@ -336,6 +336,7 @@ def test_a_stage_that_hangs_is_seen_although_its_process_lives(lab, tmp_path, mo
     monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setattr(heartbeat, "EVERY", 0.1)
+    monkeypatch.setattr(loop, "_TICK", 0.05)
     context = StageContext(lab.routing)
     stage = _Hanging(context)
     thread = threading.Thread(target=loop.serve, args=([stage], context))
