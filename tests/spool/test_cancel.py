@@ -225,3 +225,18 @@ def test_what_is_still_away_is_a_warning_once(tmp_path, caplog):
         ("INFO", "deferred/rec (resting)"),
         ("WARNING", "deferred/rec (engine-unreachable)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_one"),
+    [(b"", True), (b'{"decision": "cancel"}', True), (b'{"decision": "hold"}', False),
+     (b"not JSON", False), (b"[]", False)],
+)  # fmt: skip
+def test_what_lies_among_the_cancellations_and_is_none_is_kept(lab, content, is_one):
+    """A cancellation of nothing that is known goes; any other file is held, to the byte."""
+    lab.drain()
+    path = lab.root / "approvals/cancel/rec/dispatch-20260101T000000Z-any-0123abcd.json"
+    path.write_bytes(content)
+    lab.drain()
+    assert not path.exists()
+    assert [found.read_bytes() for found in lab.files("held")] == ([] if is_one else [content])

@@ -209,8 +209,10 @@ def test_a_file_that_the_gate_did_not_pass_on_does_not_run(lab):
 
 
 def test_old_drafts_are_swept(lab):
-    """A stage removes its own drafts when it starts; others' go away after an hour."""
+    """A stage removes its own drafts when it starts; others' go after an hour, and no other file."""
     lab.drain()
+    note = lab.root / "tmp" / "note.txt"
+    note.write_text("by a person")
     own = lab.root / "tmp" / "execute-rec.1.abc"
     own.write_bytes(b"{")
     another = lab.root / "tmp" / "execute-rec2.1.abc"
@@ -224,6 +226,7 @@ def test_old_drafts_are_swept(lab):
     lab.clock.advance(4000)
     lab.drain()
     assert not old.exists()
+    assert note.exists()
 
 
 def test_more_than_one_group_is_taken_in_one_pass(lab):
