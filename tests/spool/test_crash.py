@@ -209,7 +209,7 @@ def test_a_file_that_the_gate_did_not_pass_on_does_not_run(lab):
 
 
 def test_old_drafts_are_swept(lab):
-    """A stage removes its own drafts when it starts; others' go after an hour, and no other file."""
+    """A stage removes its own drafts at its start; others' go after an hour, other files never."""
     lab.drain()
     note = lab.root / "tmp" / "note.txt"
     note.write_text("by a person")
