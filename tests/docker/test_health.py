@@ -167,10 +167,10 @@ def slow(yard, tmp_path):
 
 def test_one_that_hangs_keeps_the_others_from_nothing(yard, slow):
     """Containers about which the engine does not answer are not known, in one and the same time."""
-    config = yard.config(engine=slow.host, check_timeout="2s")
+    config = yard.config(engine=slow.host, check_timeout="6s")
     began = time.monotonic()
     ended = yard.go("health-check", None, config=config)
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 11.5, "one after the other takes 12 s"
     assert slow.held == 2
     assert (ended.code, type(ended)) == ("engine-error", Transient)
     assert checks(ended) == {"a": True, "hangs1": None, "hangs2": None, "z": True}

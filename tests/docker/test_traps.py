@@ -35,11 +35,9 @@ def test_only_healthy_is_healthy(yard, health, status):
     config = yard.config(
         environment=yard.mode("sick"), health=yard.health(**health), ready_timeout="1500ms"
     )
-    began = time.monotonic()
     failed = yard.go("create", config=config)
     assert (failed.code, type(failed)) == ("not-healthy", Permanent)
     assert failed.evidence["health"] == status
-    assert time.monotonic() - began < 10
     assert left(yard) == ([], [])
     assert "started as sick" in failed.output["stdout_tail"]
 
@@ -53,10 +51,8 @@ def test_the_first_check_is_waited_for(yard):
 
 def test_what_ends_fails_at_once(yard):
     """A container that ends while it is waited for fails right then, with its last lines."""
-    config = yard.config(environment=yard.mode("exit"), restart="no", ready_timeout="60s")
-    began = time.monotonic()
+    config = yard.config(environment=yard.mode("exit"), restart="no", ready_timeout="1h")
     failed = yard.go("create", config=config)
-    assert time.monotonic() - began < 10
     assert (failed.code, failed.details["exit_code"]) == ("exited", 3)
     assert "started as exit" in failed.output["stdout_tail"]
     assert "boom with [redacted]" in failed.output["stderr_tail"]
