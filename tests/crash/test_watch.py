@@ -87,8 +87,8 @@ def test_a_burst_that_the_kernel_does_not_keep_is_taken_and_counted(site, queue_
     drop_all(site, files)
     service.send_signal(signal.SIGCONT)
     until(lambda: waiting(site) == MANY + 1, "all are taken", 250)
-    until(lambda: missed(site), "it says what it missed")
-    assert abs(missed(site) - (MANY - queue_limit)) < 100
+    # What is found by one scan is said together, so a loaded machine says it in several lines.
+    until(lambda: abs(missed(site) - (MANY - queue_limit)) < 100, "it says what it missed")
     said = lines(site, "events_missed")
     assert len(said) <= 3
     assert said[0]["level"] == "WARNING"
