@@ -13,7 +13,7 @@ from spoold.testing import Lab
 
 # How long an example takes says how busy the machine is, so that is no reason to fail.
 hypothesis_settings.register_profile(
-    "spoold", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+    "spoold", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("spoold")
 
