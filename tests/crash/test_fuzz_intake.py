@@ -16,6 +16,7 @@ from spoold.stages.intake import Intake
 from spoold.stages.stage import StageContext
 from spoold.states import FOLDERS
 from spoold.testing import Clock
+from tests.contract import BAD_BYTES
 from tests.crash.fuzz import HOSTILE, configure, mutated, seeds, typed, written
 from tests.invariants import violations
 
@@ -203,6 +204,8 @@ def test_the_whole_spool_keeps_every_law(desk):
     chance = random.Random(0)
     for raw in SEEDS * 4:
         desk.feed(chance.choice(SOURCES), _cut(raw, chance))
+    for raw in BAD_BYTES.values():
+        desk.feed("decisions", raw)
     desk.work()
     desk.intake.close()
     desk.intake.lock.release()
