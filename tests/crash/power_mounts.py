@@ -51,6 +51,9 @@ class Cuttable:
         self._undo = undo
         self._folder = folder
         self._outer = folder / "outer"
+        # A container that starts meanwhile has a copy of every mount: shared, they go with ours.
+        run("mount", "--bind", "--make-shared", folder, folder)
+        undo.callback(_unmount, folder)
         _sparse(folder / "outer.img", _OUTER)
         run("mkfs.btrfs", "-q", folder / "outer.img")
         # Without checksums, for with them direct writes are not direct; still copied by reference.
@@ -87,7 +90,7 @@ class Cuttable:
 
 
 def _unmount(mount: Path) -> None:
-    """Unmount, once every process has let go: one that starts a container has all mounts, too."""
+    """Unmount, once every process has let go."""
     words = ["umount", str(mount)]
     until(lambda: not subprocess.run(words, check=False).returncode, f"unmounted {mount}", 60)
 

@@ -231,6 +231,18 @@ def test_a_real_file_system_keeps_what_was_acknowledged(
     assert min(checked["dropped"], checked["noted"], checked["promised"]) > 20, checked
 
 
+def test_a_container_that_starts_meanwhile_does_not_hold_the_disk(require, folder, undo):
+    """What copies all mounts while a disk is mounted, as containers do, loses them with ours."""
+    require(not missing("ext4"), missing("ext4"))
+    with ExitStack() as mounted:
+        Cuttable("ext4", folder, mounted)
+        container = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo; exec cat"]
+        process = subprocess.Popen(container, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        undo.enter_context(process)
+        assert process.stdout.readline()
+    assert process.poll() is None
+
+
 @pytest.mark.timeout(300)
 def test_a_real_file_system_shows_a_broken_law(require, folder, undo, tmp_path, chance):
     """A spoold that does not sync what it writes loses requests on a real disk as well."""
