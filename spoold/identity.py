@@ -1,6 +1,7 @@
 """Which deliveries are the same, which intents are, and the ids that come from them."""
 
 import hashlib
+import hmac
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,8 +17,16 @@ def digest(*parts: str) -> bytes:
 
 
 def event_digest(source: str, event_key: str) -> bytes:
-    """The identity of a delivery."""
+    """The identity of a delivery: anybody can work it out, nobody can make two alike."""
     return digest(source, event_key)
+
+
+def digits(key: bytes, event: bytes) -> str:
+    """The 8 hex digits by which people call the requests of an event.
+
+    So few could be searched for by trying event keys, so they come from the spool's own key.
+    """
+    return hmac.digest(key, b"digits\0" + event, "sha256").hex()[:8]
 
 
 def intent_digest(route: str, intent_key: str) -> bytes:
@@ -25,9 +34,9 @@ def intent_digest(route: str, intent_key: str) -> bytes:
     return digest(route, intent_key)
 
 
-def dispatch_id(when: datetime, route: str, event: bytes) -> str:
-    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`; the hex is the event's and stays."""
-    return f"dispatch-{_second(when.replace(microsecond=0))}-{route}-{event.hex()[:8]}"
+def dispatch_id(when: datetime, route: str, digits: str) -> str:
+    """`dispatch-<YYYYMMDDTHHMMSSZ>-<route>-<8 hex>`."""
+    return f"dispatch-{_second(when.replace(microsecond=0))}-{route}-{digits}"
 
 
 def made_at(name: str) -> datetime | None:

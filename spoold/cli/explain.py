@@ -13,7 +13,7 @@ from spoold.cel.explain import explain
 from spoold.cel.expression import Scope
 from spoold.cli.app import App, pass_app
 from spoold.errors import BadInput, UsageError
-from spoold.identity import dispatch_id
+from spoold.identity import digits, dispatch_id
 from spoold.request import Request
 from spoold.routing import Route
 from spoold.sources.inbox import Inbox
@@ -49,7 +49,7 @@ def command(app: App, file: str, source: str | None) -> None:
     except BadInput as problem:
         _print(app, {**result, **_quarantined(problem)})
         raise
-    made = build(routed, dispatch_id(claim.at, routed.action.route, routed.event))
+    made = build(routed, dispatch_id(claim.at, routed.action.route, _digits(app, routed.event)))
     result["would"] = _would(app, made, routed)
     result["request"] = orjson.loads(_sealed(app, made).to_bytes())
     _print(app, result)
@@ -105,6 +105,12 @@ def _would(app: App, made: Request, routed: Routed) -> str:
             return f"become awaiting-approval/{made.name} and supersede {waiting}"
     folder = "awaiting-approval" if made.requires_approval else "pre-approved"
     return f"become {folder}/{made.name}"
+
+
+def _digits(app: App, event: bytes) -> str:
+    """Those of the id that it would get, where this user may read the key; zeros otherwise."""
+    key = app.spool.readable_seal_key()
+    return digits(key, event) if key else "0" * 8
 
 
 def _sealed(app: App, made: Request) -> Request:

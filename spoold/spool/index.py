@@ -16,23 +16,16 @@ from spoold.disk import fs
 from spoold.errors import NoRoom, StorageError
 
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
-_VERSION = 2
+_VERSION = 3
 
-#: The digits of an event that are in the ids of its requests come from this many bytes.
-_IN_IDS = 4
-
-_LAST = b"\xff" * 32
-_NEAR = (
-    "WITH span(first, last) AS (VALUES %s) "
-    "SELECT digest, id FROM span CROSS JOIN events WHERE digest BETWEEN first AND last"
-)
-#: Spans in one query.
+#: Digests in one query.
 _AT_ONCE = 64
 _QUERIES = {
     "events": "SELECT id FROM events WHERE digest = ?",
     "intents": "SELECT id FROM intents WHERE digest = ?",
     "imported": "SELECT id FROM imported WHERE digest = ? AND until >= ?",
 }
+_HAS_REQUEST = "SELECT EXISTS (SELECT 1 FROM events WHERE id = ?)"
 
 Entry = tuple[bytes, str]
 
@@ -57,7 +50,7 @@ class Index:
         try:
             return self._connect()
         except IndexDamaged:
-            self._remove_files()
+            _remove_files(self._path)
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -78,11 +71,7 @@ class Index:
     def delete(self) -> None:
         """Close it, and remove the files of the database."""
         self._db.close()
-        self._remove_files()
-
-    def _remove_files(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            fs.remove(self._path + suffix)
+        _remove_files(self._path)
 
     @property
     def complete(self) -> bool:
@@ -92,17 +81,23 @@ class Index:
 
     def event(self, digest: bytes) -> str | None:
         """The request that this delivery made or was folded into."""
-        return self.events_near([digest]).get(digest)
+        return self.events([digest]).get(digest)
 
-    def events_near(self, digests: Sequence[bytes]) -> dict[bytes, str]:
-        """The same for all events whose requests could have the id of one of these events'."""
+    def events(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        """The same for many deliveries; those that are new are left out."""
         found: dict[bytes, str] = {}
         with self._reading():
             for start in range(0, len(digests), _AT_ONCE):
                 some = digests[start : start + _AT_ONCE]
-                spans = [end for d in some for end in (d[:_IN_IDS], d[:_IN_IDS] + _LAST)]
-                found.update(self._db.execute(_NEAR % ",".join(["(?, ?)"] * len(some)), spans))
+                marks = ",".join("?" * len(some))
+                query = f"SELECT digest, id FROM events WHERE digest IN ({marks})"  # noqa: S608
+                found.update(self._db.execute(query, some))
         return found
+
+    def has_request(self, dispatch_id: str) -> bool:
+        """Whether a delivery made, or was folded into, the request of that id."""
+        with self._reading():
+            return bool(self._db.execute(_HAS_REQUEST, (dispatch_id,)).fetchone()[0])
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""
@@ -173,12 +168,19 @@ class Index:
                 "SET id = excluded.id, until = excluded.until WHERE excluded.until > until",
                 imported,
             )
+            # Ids begin with the time, so that this one grows at its end.
+            self._db.execute("CREATE INDEX requests ON events(id)")
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
         return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def _remove_files(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        fs.remove(path + suffix)
 
 
 def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 
 from spoold.config.settings import NAME
 from spoold.executors import hook
-from spoold.identity import dispatch_id, event_digest
+from spoold.identity import dispatch_id
 from spoold.request import now
 from tests.conftest import route
 
@@ -165,7 +165,7 @@ def test_no_key_is_too_long_for_the_gateway():
     """OpenClaw silently ignores a key of more than 256 characters; ours never has as many."""
     longest = "r" * 63
     assert NAME.endswith("{0,62}$")
-    assert len(dispatch_id(now(), longest, event_digest("s", "k"))) <= 256
+    assert len(dispatch_id(now(), longest, "d" * 8)) <= 256
 
 
 # Waiting for the end of a run

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from spoold import request
 from spoold.errors import BadInput
-from spoold.identity import dispatch_id, event_digest
+from spoold.identity import digits, dispatch_id, event_digest
 from spoold.service.drain import drain
+from spoold.spool.spool import Spool
+from spoold.states import Role
 from spoold.testing import Clock, Lab
 from tests.crash.matrix_bench import Store
 from tests.crash.matrix_receiver import Receiver
@@ -183,9 +185,10 @@ class Site:
 
     def take_name(self, kind: str, name: str) -> None:
         """Put foreign files where the request of a record will go that is made in this moment."""
-        event = event_digest("decisions", name)
+        key = Spool(str(self.root), Role.INTAKE).seal_key()
+        own = digits(key, event_digest("decisions", name))
         for second in range(_MOMENT):
-            taken = dispatch_id(datetime.now(UTC) + timedelta(seconds=second), kind, event)
+            taken = dispatch_id(datetime.now(UTC) + timedelta(seconds=second), kind, own)
             (self.root / "pre-approved" / f"{taken}.json").write_bytes(b"{}")
 
     def ask_a_person(self, kind: str) -> None:

@@ -27,10 +27,10 @@ _LINE = re.compile(
 )
 _PATH = re.compile(r'"(/[^"]*)"|(?<!AT_FDCWD)<(/[^>]*)>')
 _RESULT = re.compile(r"\) += (-?\d+|\?|0x[0-9a-f]+)")
-#: What is another one in every run: a draft's name, the time in an id, today.
+#: What is another one in every run: a draft's name, time and digits of an id, today.
 _RANDOM = re.compile(
     r"(?<=\.)\d+\.[0-9a-f]{12}|(?<=\.)[0-9a-f]{12}|(?<=\.)[0-9a-f]{8}(?=\.)"
-    r"|\d{8}T\d{6}Z|\d{4}-\d\d-\d\d"
+    r"|\d{8}T\d{6}Z|\d{4}-\d\d-\d\d|(?<=-)[0-9a-f]{8}(?=\.json)"
 )
 _ID = re.compile(r"dispatch-[^/.)]*")
 _DRAFT = re.compile(r"\.[0-9a-f]{12}$")

@@ -73,3 +73,23 @@ def test_what_it_knew_is_known(site):
     spoold(site, "run", "--drain")
     (ended,) = (site / "spool/done").glob(waiting.name)
     assert json.loads(ended.read_bytes())["approvals"][0]["note"] == "as ever"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "after reindex"])
+def test_what_the_earlier_version_was_given_is_still_known(site, again):
+    """Each original that it archived is a repeat when it comes once more, whatever its id was."""
+    if again:
+        spoold(site, "reindex")
+    originals = [
+        path for path in sorted((site / "spool/archive").rglob("*.json"))
+        if not path.name.endswith(".reason.json")
+    ]  # fmt: skip
+    for path in originals:
+        shutil.copy(path, site / "spool/inbox/tasks" / f"once-more-{path.name}")
+    before = set((site / "spool").rglob("dispatch-*.json"))
+    spoold(site, "intake", "--drain")
+    made = {path.name for path in (site / "spool").rglob("dispatch-*.json")}
+    assert len(made - {path.name for path in before}) == 1, "the drop that nobody had taken"
+    reasons = (site / "spool/archive").rglob("once-more-*.reason.json")
+    codes = [json.loads(path.read_text())["code"] for path in reasons]
+    assert codes == ["repeat"] * len(originals)

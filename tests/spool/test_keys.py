@@ -5,6 +5,8 @@ import shutil
 import orjson
 import pytest
 
+from spoold.disk import fs
+from spoold.states import SEAL_KEY
 from tests.conftest import route
 
 FOLD = route(more="intent_key = 'record.facts.decision_type'")
@@ -171,14 +173,18 @@ def test_one_name_dropped_twice_a_day_keeps_both_originals(lab):
     assert ids == {"d-0", "d-1"}
 
 
-def test_the_same_event_gives_the_same_digits(lab, tmp_path):
-    """The last eight digits of an id come from the event, not from chance or time."""
+@pytest.mark.parametrize("keeps_its_key", [True, False])
+def test_the_same_event_gives_the_same_digits(lab, keeps_its_key):
+    """The last eight digits of an id come from the event and the spool's own key, not from time."""
     lab.drop("decisions", "a.json", decision(1))
     lab.drain()
     first = lab.only("awaiting-approval").stem[-8:]
+    key = (lab.root / SEAL_KEY).read_bytes()
     shutil.rmtree(lab.root)
     lab.root.mkdir()
+    if keeps_its_key:
+        fs.create(str(lab.root / SEAL_KEY), key)
     lab.clock.advance(1000)
     lab.drop("decisions", "z.json", decision(1))
     lab.drain()
-    assert lab.only("awaiting-approval").stem[-8:] == first
+    assert (lab.only("awaiting-approval").stem[-8:] == first) is keeps_its_key

@@ -94,7 +94,7 @@ def test_an_index_that_was_half_built_is_not_complete(path):
 def test_an_index_of_another_version_is_rebuilt_whatever_its_tables_are(path):
     """What another spoold left, with other columns, is replaced and not stumbled over."""
     with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE events(digest BLOB PRIMARY KEY, id, more TEXT NOT NULL)")
+        database.execute("CREATE TABLE events(digest BLOB PRIMARY KEY, more TEXT NOT NULL)")
         database.execute("PRAGMA user_version = 7")
     database.close()
     index = Index(path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spoold import request
 from spoold.errors import BadInput
-from spoold.identity import dispatch_id, event_digest, intent_digest
+from spoold.identity import digits, dispatch_id, event_digest, intent_digest
 from spoold.request import (
     Approval,
     Attempt,
@@ -417,11 +417,12 @@ def test_a_time_survives_being_written(when):
 @given(TIMES, st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True), st.binary(min_size=32))
 def test_an_id_has_its_form(when, route, event):
     """Time in UTC, route and eight digits of the event, in a name that sorts by time."""
-    made = dispatch_id(when, route, event)
+    own = digits(b"key", event)
+    made = dispatch_id(when, route, own)
     found = re.fullmatch(r"dispatch-(\d{8}T\d{6}Z)-(.+)-([0-9a-f]{8})", made)
     assert found
     assert found[2] == route
-    assert found[3] == event.hex()[:8]
+    assert found[3] == own
     assert parse_time(found[1]) == when.replace(microsecond=0).astimezone(UTC)
     assert len(f"{made}.json") <= 200
 
@@ -429,7 +430,7 @@ def test_an_id_has_its_form(when, route, event):
 def test_ids_sort_by_time():
     """A later request's name comes later in a listing."""
     start = datetime(2026, 12, 31, 23, 59, 58, tzinfo=UTC)
-    ids = [dispatch_id(start + timedelta(seconds=n), "r", b"\0" * 32) for n in range(5)]
+    ids = [dispatch_id(start + timedelta(seconds=n), "r", "0" * 8) for n in range(5)]
     assert ids == sorted(ids)
 
 
@@ -449,6 +450,13 @@ def test_two_deliveries_never_share_a_digest(source, key, other_source, other_ke
 def test_the_digest_of_an_event_never_changes():
     """Ids and index of years ago must still find what is delivered today."""
     assert event_digest("decisions", "d-1").hex()[:8] == "2fe8e782"
+
+
+def test_only_who_has_the_key_knows_the_digits_of_an_event():
+    """The digits stay while the key does, another key gives others, and the event gives none."""
+    event = event_digest("decisions", "d-1")
+    assert digits(b"k" * 64, event) == digits(b"k" * 64, event)
+    assert len({digits(b"k" * 64, event), digits(b"l" * 64, event), event.hex()[:8]}) == 3
 
 
 def test_a_key_that_is_no_valid_text_has_a_digest_too():

@@ -1,11 +1,11 @@
 """What was dealt with before a group of drops: said by the index, by imports, or by the files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from spoold.errors import BadInput
-from spoold.identity import intent_digest
+from spoold.identity import event_digest, intent_digest
 from spoold.request import Request
 from spoold.spool import imports
 from spoold.spool.index import Index
@@ -28,7 +28,7 @@ class Lookup(Protocol):
         ...
 
     def has_request(self, dispatch_id: str) -> bool:
-        """Whether it knows a request of that id; asked about the ids of `group` only."""
+        """Whether it knows a request of that id."""
         ...
 
 
@@ -43,17 +43,15 @@ class IndexLookup:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._ids: set[str] = set()
 
     def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome]:
         """Repeats of deliveries."""
-        near = self._index.events_near([routed.event for routed in group])
-        self._ids.update(near.values())
-        return {r: repeat(r, near[r.event]) for r in group if r.event in near}
+        known = self._index.events([routed.event for routed in group])
+        return {r: repeat(r, known[r.event]) for r in group if r.event in known}
 
     def has_request(self, dispatch_id: str) -> bool:
-        """Whether the index has it for an event with the same digits in its id."""
-        return dispatch_id in self._ids
+        """Whether the index has it for some event."""
+        return self._index.has_request(dispatch_id)
 
 
 class ImportLookup:
@@ -79,12 +77,13 @@ class CrashLookup:
     """Asks the files themselves, for drops that a crash left in `taking`.
 
     A run that ended before it wrote the index may have published their requests, and folded some
-    of them. Requests are found by the event digits in their names.
+    of them. What it published and did not note is what the index does not know by its name.
     """
 
     def __init__(self, spool: Spool, index: Index, key: bytes) -> None:
         self._spool, self._index, self._key = spool, index, key
-        self._names: dict[str, set[str]] | None = None
+        self._names: set[str] = set()
+        self._unnoted: dict[bytes, Request] | None = None
 
     def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome]:
         """Requests that these very drops made, and repeats of what the run had dealt with."""
@@ -110,16 +109,30 @@ class CrashLookup:
 
     def has_request(self, dispatch_id: str) -> bool:
         """Whether a file in any state has that name."""
-        return f"{dispatch_id}.json" in self._named(dispatch_id[-8:])
+        return f"{dispatch_id}.json" in self._names
 
     def _made_by(self, routed: Routed) -> Request | None:
         """The request that this event made, in whatever state it is."""
+        if self._unnoted is None:
+            self._unnoted = dict(self._look_for_unnoted())
+        if found := self._unnoted.get(routed.event):
+            return found
+        known = self._index.event(routed.event)
+        found = self._load(f"{known}.json") if known else None
         of = (routed.claim.inbox.name, routed.action.event_key)
-        for name in self._named(routed.event.hex()[:8]):
-            found = self._load(name)
-            if found and (found.source.inbox, found.event_key) == of:
-                return found
-        return None
+        return found if found and (found.source.inbox, found.event_key) == of else None
+
+    def _look_for_unnoted(self) -> Iterator[tuple[bytes, Request]]:
+        """Requests that the index does not know, by the event that made them."""
+        # In the order of a request's life, so that what moves on meanwhile is seen at least once;
+        # the second time is for what moved back.
+        for place in [*self._spool.places(*STATES), *self._spool.places(*STATES)]:
+            self._names.update(self._spool.scan(place))
+        for name in self._names:
+            if not self._index.has_request(name.removesuffix(".json")) and (
+                found := self._load(name)
+            ):
+                yield event_digest(found.source.inbox, found.event_key), found
 
     def _was_made_from(self, claim: Claim, made: Request) -> bool:
         """Whether it was made from this very file, not from an earlier delivery of its event."""
@@ -151,17 +164,6 @@ class CrashLookup:
             # Without the seal, a user who may write to a state could say where an original goes.
             return found if found.seal_holds(self._key) else None
         return None
-
-    def _named(self, digits: str) -> set[str]:
-        """The names of requests that end in the digits of an event."""
-        if self._names is None:
-            self._names = {}
-            # In the order of a request's life, so that what moves on meanwhile is seen at least
-            # once; the second time is for what moved back.
-            for place in [*self._spool.places(*STATES), *self._spool.places(*STATES)]:
-                for name in self._spool.scan(place):
-                    self._names.setdefault(name.removesuffix(".json")[-8:], set()).add(name)
-        return self._names.get(digits, set())
 
 
 def waiting_request(spool: Spool, key: bytes, now: datetime, dispatch_id: str) -> Request | None:

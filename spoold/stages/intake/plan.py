@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from spoold import request
 from spoold.errors import BadInput
-from spoold.identity import dispatch_id
+from spoold.identity import digits, dispatch_id
 from spoold.request import Repeat, Request
 from spoold.routing import Routing
 from spoold.stages.intake.claim import Claim
@@ -141,9 +141,9 @@ class Planner:
 
     def _free_id(self, routed: Routed) -> str:
         """The event's id; a second later where another event has it, which eight digits allow."""
-        when = routed.claim.at
+        when, own = routed.claim.at, digits(self._key, routed.event)
         while True:
-            chosen = dispatch_id(when, routed.action.route, routed.event)
+            chosen = dispatch_id(when, routed.action.route, own)
             taken = (lookup.has_request(chosen) for lookup in self._lookups)
             if chosen not in self._plan.new and not any(taken):
                 return chosen
