@@ -133,6 +133,10 @@ class Request(Model):
         for key in ("decision_type", "source_decision_id", "source_decision_file"):
             if fields[key] is None:
                 del fields[key]
+        for key in ("source", "approval"):
+            fields[key] = fields[key].as_fields()
+        for key in ("repeats", "approvals"):
+            fields[key] = [one.as_fields() for one in fields[key]]
         return fields
 
     def _sealed_bytes(self) -> bytes:
@@ -172,7 +176,7 @@ class Request(Model):
         return True
 
     def _approval_mac(self, key: bytes, entry: Approval) -> str:
-        fields = {**vars(entry), "dispatch_id": self.dispatch_id}
+        fields = {**entry.as_fields(), "dispatch_id": self.dispatch_id}
         del fields["seal"]
         return mac(key, "approval", orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
 

@@ -41,6 +41,17 @@ class Model:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
+    #: Fields that a later version added: while None, they are not in the file and not sealed.
+    LATER: ClassVar[tuple[str, ...]] = ()
+
+    def as_fields(self) -> JsonObject:
+        """The fields as they are written."""
+        fields = dict(vars(self))
+        for name in self.LATER:
+            if fields[name] is None:
+                del fields[name]
+        return fields
+
 
 @dataclass(frozen=True)
 class Source(Model):
@@ -70,12 +81,20 @@ class Policy(Model):
 
 @dataclass(frozen=True)
 class Repeat(Model):
-    """A later record with the same intent that was folded into this request."""
+    """A later record with the same intent that was folded into this request.
+
+    `sha256` is the digest of its bytes; `differs` what it asks for that this request does not, by
+    the path of the field.
+    """
+
+    LATER = ("sha256", "differs")
 
     at: Moment
     id: str | None
     event_key: str
     archived: str
+    sha256: str | None = None
+    differs: JsonObject | None = None
 
 
 @dataclass(frozen=True)

@@ -530,3 +530,13 @@ def test_a_story_that_spoold_cannot_have_written_does_not_hold(changes):
     """Attempts count from one, and what nobody has approved yet is new and was never tried."""
     fresh = {"attempts": [], "result": None, "requires_approval": True}
     assert not make(**fresh | changes).history_holds
+
+
+def test_a_field_that_a_later_version_added_is_not_in_the_files_of_an_earlier_one():
+    """What is None of such a field is neither written nor sealed, so that old files stay valid."""
+    old = Repeat(at=AT, id=None, event_key="k", archived="x")
+    assert list(old.as_fields()) == ["at", "id", "event_key", "archived"]
+    assert "sha256" in Repeat(**vars(old) | {"sha256": "0"}).as_fields()
+    made = make().with_(repeats=[old]).sealed(b"key")
+    assert b'"differs"' not in made.to_bytes()
+    assert parse(made.to_bytes()).seal_holds(b"key")
