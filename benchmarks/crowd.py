@@ -24,9 +24,9 @@ _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 def fill(made: site.Site, waiting: int, done: int) -> None:
     """Put so many requests into a fresh spool."""
     patterns = _patterns(made)
-    counts = {"awaiting-approval": waiting, "done": done}
+    counts = {"awaiting-approval": waiting, site.DONE: done}
     with ProcessPoolExecutor(len(counts), get_context("spawn")) as both:
-        at_work = [both.submit(_write, made.root / folder, patterns[folder], count)
+        at_work = [both.submit(_write, made.root, folder, patterns[folder], count)
                    for folder, count in counts.items()]  # fmt: skip
         for work in at_work:
             work.result()
@@ -41,7 +41,7 @@ def _patterns(made: site.Site) -> dict[str, bytes]:
     first = made.names("awaiting-approval")[0]
     (made.root / "awaiting-approval" / first).rename(made.root / "approved" / first)
     made.spoold("run", "--drain")
-    return {folder: _only(made.root / folder) for folder in ("awaiting-approval", "done")}
+    return {folder: _only(made.root / folder) for folder in ("awaiting-approval", site.DONE)}
 
 
 def _only(folder: Path) -> bytes:
@@ -49,10 +49,10 @@ def _only(folder: Path) -> bytes:
     return (folder / found).read_bytes()
 
 
-def _write(folder: Path, pattern: bytes, count: int) -> None:
-    key = (folder.parent / ".seal.key").read_bytes()
-    for copy in _copies(pattern, count, folder.name, key):
-        with open(folder / copy.name, "wb", buffering=0) as file:
+def _write(root: Path, folder: str, pattern: bytes, count: int) -> None:
+    key = (root / ".seal.key").read_bytes()
+    for copy in _copies(pattern, count, folder.partition("/")[0], key):
+        with open(root / folder / copy.name, "wb", buffering=0) as file:
             file.write(copy.to_bytes())
 
 

@@ -112,7 +112,7 @@ class Rates:
         def run(folder: Path) -> float:
             made = self._site(folder, executor, count, approval=False)
             seconds: float = made.worker("served", str(count))["seconds"]
-            _all_there(made, "done", count)
+            _all_there(made, site.DONE, count)
             return seconds
 
         return run
@@ -121,7 +121,7 @@ class Rates:
         def run(folder: Path) -> float:
             made = self._site(folder, executor, count, approval=False)
             seconds: float = made.services(count)["seconds"]
-            _all_there(made, "done", count)
+            _all_there(made, site.DONE, count)
             return seconds
 
         return run
@@ -130,7 +130,7 @@ class Rates:
         def run(folder: Path) -> float:
             made = self._site(folder, executor, count, approval=False)
             seconds: float = made.worker("drained")["seconds"]
-            _all_there(made, "done", count)
+            _all_there(made, site.DONE, count)
             return seconds
 
         return run

@@ -16,6 +16,8 @@ from typing import Any, Self
 CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCE = "decisions"
 EXECUTOR = "worker"
+#: Where its requests end.
+DONE = f"done/{EXECUTOR}"
 
 _SPOOLD = f"""\
 root = "../spool"

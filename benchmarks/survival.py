@@ -55,7 +55,8 @@ def spoold(folder: Path) -> Survival:
         time.sleep(0.1)
         service.process.kill()
     made.spoold("run", "--drain")
-    states = ("running/" + site.EXECUTOR, "queued/" + site.EXECUTOR, "unknown", "failed", "done")
+    folders = ("running", "queued", "unknown", "failed", "done")
+    states = [f"{folder}/{site.EXECUTOR}" for folder in folders]
     where = [state for state in states for _ in made.names(state)]
     traced = site.Site(folder / "s", site.RECORDER_64, approval=False)
     traced.drop_all(records.names(_RECORDS, "s"), records.decisions(_RECORDS, "s"))

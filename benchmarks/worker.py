@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.site import DONE
 from spoold import executors, routing
 from spoold.config import configuration
 from spoold.service import loop
@@ -69,7 +70,7 @@ def service_of(context: StageContext, recorder: Recorder, name: str, count: int)
 def _until_done(
     stages: Sequence[Stage], context: StageContext, recorder: Recorder, count: int
 ) -> Work:
-    done = Path(context.routing.config.root) / "done"
+    done = Path(context.routing.config.root) / DONE
     ended: list[float] = []
 
     def watch() -> None:

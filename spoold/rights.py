@@ -87,12 +87,20 @@ def may(role: Role, folder: Folder) -> int:
     if drops or uses(role, folder.name):
         everything = role == folder.owner or folder.name != "inbox"
         return READ | WRITE | ENTER if everything else WRITE | ENTER
-    return READ | ENTER if role in _readers(folder) else 0
+    if role in _readers(folder):
+        return READ | ENTER
+    return ENTER if any(may(role, inner) for inner in _inside(folder)) else 0
 
 
 def _readers(folder: Folder) -> frozenset[Role]:
     """The roles that may look into a folder, besides those that move files into or out of it."""
     return folder.readers | (_LOOK_AT_REQUESTS if folder.holds_requests else frozenset())
+
+
+def _inside(folder: Folder) -> list[Folder]:
+    """Folders of executors that lie in this one, beside its files."""
+    above = f"{folder.path()}/" if not folder.per else "//"
+    return [one for one in FOLDERS.values() if one.per and one.under.startswith(above)]
 
 
 def of_folder(folder: Folder, key: str = "") -> Access:
@@ -114,7 +122,8 @@ def of_spool(sources: list[str], executors: list[str]) -> list[Access]:
     """Every folder of a spool and who may do what there, each after the one it lies in."""
     keys = {Per.NOTHING: [""], Per.SOURCE: sources, Per.EXECUTOR: executors}
     folders = [of_folder(folder, key) for folder in FOLDERS.values() for key in keys[folder.per]]
-    parents = [_above(name) for name in sorted({f.path("x").rpartition("/x")[0] for f in _KEYED})]
+    above = {f.path("x").rpartition("/x")[0] for f in _KEYED} - FOLDERS.keys()
+    parents = [_above(name) for name in sorted(above)]
     root = Access("", "root", GROUPS[Role.PERSON], 0o1775, READ | WRITE | ENTER)
     return [root, *sorted([*parents, *folders], key=lambda one: one.path)]
 

@@ -81,6 +81,11 @@ class Folder:
         return f"{self.name}/{key}" if key else self.name
 
     @property
+    def top(self) -> str:
+        """The folder right below the spool root that it is, or lies in."""
+        return self.path("x").partition("/")[0]
+
+    @property
     def holds_requests(self) -> bool:
         """Whether the files in it are requests, so that it is a state."""
         return self.standing != Standing.NOT_A_REQUEST
@@ -114,8 +119,9 @@ FOLDERS: dict[str, Folder] = {
                Standing.REFUSED),
         Folder("expired", Role.SWEEP, 0o3770, "nobody decided in time, or a newer one replaced it",
                Standing.REFUSED),
-        Folder("held", Role.GATE, 0o2770, "parked by a person, the gate or its executor",
-               Standing.PARKED),
+        Folder("held", Role.GATE, 0o2770, "parked by a person or a stage", Standing.PARKED),
+        Folder("held-by-executor", Role.EXECUTE, 0o2770, "parked by its executor", Standing.PARKED,
+               Per.EXECUTOR, under="held/{key}"),
         Folder("queued", Role.GATE, 0o2770, "checked, waits for its executor", Standing.IN_WORK,
                Per.EXECUTOR),
         Folder("deferred", Role.EXECUTE, 0o2770, "tried; again at the file's mtime",
@@ -123,12 +129,12 @@ FOLDERS: dict[str, Folder] = {
         Folder("running", Role.EXECUTE, 0o2750, "claimed by its executor", Standing.IN_WORK,
                Per.EXECUTOR),
         Folder("unknown", Role.EXECUTE, 0o2770, "may have run; a person must say",
-               Standing.IN_DOUBT),
-        Folder("done", Role.EXECUTE, 0o3770, "ran, and worked", Standing.ENDED),
+               Standing.IN_DOUBT, Per.EXECUTOR),
+        Folder("done", Role.EXECUTE, 0o3770, "ran, and worked", Standing.ENDED, Per.EXECUTOR),
         Folder("failed", Role.EXECUTE, 0o2770, "ran, or could not run, and will not be retried",
-               Standing.ENDED),
-        Folder("logs", Role.EXECUTE, 0o3770, "output of attempts", readers=_PERSON,
-               writers=frozenset({Role.EXECUTE})),
+               Standing.ENDED, Per.EXECUTOR),
+        Folder("logs", Role.EXECUTE, 0o2750, "output of attempts", per=Per.EXECUTOR,
+               readers=_PERSON),
         Folder("health", Role.HEALTH, 0o2770, "what was seen of managed containers",
                readers=frozenset({Role.PERSON, Role.REPORT}), writers=frozenset({Role.HEALTH})),
         Folder("reports", Role.REPORT, 0o2750, "up to when each state was reported",
@@ -168,9 +174,11 @@ MOVES: tuple[Move, ...] = (
     Move("awaiting-approval", "approved", Role.PERSON, "approve"),
     Move("awaiting-approval", "rejected", Role.PERSON, "reject"),
     Move("awaiting-approval", "held", Role.PERSON, "hold"),
-    Move("held", "awaiting-approval", Role.PERSON, "release"),
-    Move("held", "rejected", Role.PERSON, "reject"),
     Move("quarantine", "inbox", Role.PERSON, "retry"),
+    *(Move(parked, target, Role.PERSON, why)
+      for parked in ("held", "held-by-executor")
+      for target, why in (("awaiting-approval", "release"), ("rejected", "reject"),
+                          ("done", "resolve"), ("failed", "resolve"))),
     # gate: approved, pre-approved → checking → queued/EXECUTOR or held
     Move("approved", "checking", Role.GATE, "claim"),
     Move("pre-approved", "checking-pre-approved", Role.GATE, "claim"),
@@ -178,41 +186,38 @@ MOVES: tuple[Move, ...] = (
     Move("checking", "held", Role.GATE, "a check failed"),
     Move("checking-pre-approved", "queued", Role.GATE, "every check passed"),
     Move("checking-pre-approved", "held", Role.GATE, "a check failed"),
-    # execute: queued/EXECUTOR → running/EXECUTOR → done, failed, deferred, unknown or held
+    # execute: queued/EXECUTOR → running/EXECUTOR → done, failed, deferred, unknown, held/EXECUTOR
     Move("queued", "running", Role.EXECUTE, "claim"),
     Move("running", "done", Role.EXECUTE, "it worked"),
     Move("running", "failed", Role.EXECUTE, "it did not work and would not work later"),
     Move("running", "deferred", Role.EXECUTE, "it may work later"),
     Move("running", "unknown", Role.EXECUTE, "it may have had its effect"),
-    Move("running", "held", Role.EXECUTE, "a person must look before it goes on or counts as done"),
-    Move("queued", "held", Role.EXECUTE, "it is a copy of what runs"),
+    Move(
+        "running",
+        "held-by-executor",
+        Role.EXECUTE,
+        "a person must look before it goes on or counts as done",
+    ),
+    Move("queued", "held-by-executor", Role.EXECUTE, "it is a copy of what runs"),
     Move("running", "queued", Role.EXECUTE, "hand back what had not started"),
-    Move("cancel", "held", Role.EXECUTE, "it is no cancellation"),
+    Move("cancel", "held-by-executor", Role.EXECUTE, "it is no cancellation"),
     # sweep: deferred → queued, awaiting-approval → expired
     Move("deferred", "queued", Role.SWEEP, "its time has come"),
     Move("awaiting-approval", "expired", Role.SWEEP, "nobody decided in time"),
     Move("awaiting-approval", "held", Role.SWEEP, "it is a copy of what expired"),
     Move("deferred", "held", Role.SWEEP, "it is a copy of what is queued"),
-    # report and health: records for an inbox
     Move("tmp", "inbox", Role.REPORT, "report a change"),
     Move("tmp", "inbox", Role.HEALTH, "ask for a restart"),
     # a person, about what was approved
-    Move("approved", "held", Role.PERSON, "hold"),
-    Move("pre-approved", "held", Role.PERSON, "hold"),
-    Move("queued", "held", Role.PERSON, "hold"),
-    Move("deferred", "held", Role.PERSON, "hold"),
-    Move("approved", "rejected", Role.PERSON, "cancel"),
-    Move("pre-approved", "rejected", Role.PERSON, "cancel"),
-    Move("queued", "rejected", Role.PERSON, "cancel"),
-    Move("deferred", "rejected", Role.PERSON, "cancel"),
+    *(Move(passed_on, target, Role.PERSON, why)
+      for passed_on in ("approved", "pre-approved", "queued", "deferred")
+      for target, why in (("held", "hold"), ("rejected", "cancel"))),
     Move("deferred", "queued", Role.PERSON, "retry"),
     Move("failed", "awaiting-approval", Role.PERSON, "retry"),
-    Move("held", "done", Role.PERSON, "resolve"),
-    Move("held", "failed", Role.PERSON, "resolve"),
     Move("unknown", "done", Role.PERSON, "resolve"),
     Move("unknown", "failed", Role.PERSON, "resolve"),
     Move("unknown", "awaiting-approval", Role.PERSON, "resolve"),
-)
+)  # fmt: skip
 
 _ALLOWED = {(move.source, move.target, move.who) for move in MOVES}
 
@@ -240,9 +245,6 @@ FINAL: frozenset[str] = frozenset(standing_in(Standing.REFUSED, Standing.ENDED))
 
 #: `touch HOLD` in the spool root stops the gate and every executor from starting anything new.
 HOLD = "HOLD"
-
-#: In the spool root: the key that intake seals with, and that the gate checks with.
-SEAL_KEY = ".seal.key"
 
 #: Ends the name of the file beside one that was set aside or decided; it says why.
 REASON_SUFFIX = ".reason.json"

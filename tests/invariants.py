@@ -55,7 +55,7 @@ def requests(root: Path) -> Iterator[tuple[str, Path]]:
     """Every request there is, with its state."""
     for state in STATES:
         folder = FOLDERS[state]
-        top = f"{folder.name}/*" if folder.per else folder.path()
+        top = folder.path("*" if folder.per else "")
         for path in sorted(root.glob(f"{top}/*.json")):
             if not path.name.endswith(REASON_SUFFIX):
                 yield state, path

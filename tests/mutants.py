@@ -48,7 +48,7 @@ MUTANTS = [
            "return (source, target, who) in _ALLOWED",
            "return any(move[:2] == (source, target) for move in _ALLOWED)", STATES),
     Mutant("what is released waits for a new yes", "states.py",
-           '"held", "awaiting-approval", Role.PERSON', '"held", "approved", Role.PERSON', STATES),
+           '("awaiting-approval", "release")', '("approved", "release")', STATES),
     Mutant("an interrupted action is not queued again", "states.py",
            '"running", "unknown", Role.EXECUTE', '"unknown", "queued", Role.EXECUTE', STATES),
     Mutant("what has ended does not pass the gate again", "spool/copies.py",

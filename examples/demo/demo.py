@@ -321,15 +321,15 @@ class Demo:
         screen.heading("Read the trail")
         self.tree()
         screen.say()
-        screen.command(f"cat done/{short(self.names['ready-ticket'])}")
-        screen.block((self.spool / "done" / self.names["ready-ticket"]).read_text("utf-8"))
+        screen.command(f"cat done/openclaw/{short(self.names['ready-ticket'])}")
+        screen.block((self.spool / "done/openclaw" / self.names["ready-ticket"]).read_text("utf-8"))
 
     def cheat(self) -> None:
         screen = self.screen
         screen.heading("Try to cheat")
         screen.note("A finished request, once more:")
         name = self.names["cutover"]
-        self.shell("cp", f"done/{name}", "tmp/")
+        self.shell("cp", f"done/runner/{name}", "tmp/")
         self.shell("mv", f"tmp/{name}", "approved/")
         self.held(name, "replayed")
         screen.say()
@@ -392,11 +392,16 @@ class Demo:
         return found[0] if found else None
 
     def has(self, folder: str, route: str) -> bool:
-        return (self.spool / folder / self.names[route]).is_file()
+        return self.path(folder, route) is not None
+
+    def path(self, folder: str, route: str) -> Path | None:
+        """Where the request of a route lies, if it is in that folder or in its executor's there."""
+        found = (self.spool / folder).rglob(self.names[route])
+        return next((path.relative_to(self.spool) for path in found), None)
 
     def done(self, route: str) -> bool:
         """Whether it is done; one that ended elsewhere will not come to be."""
-        for folder in ("failed", "deferred/openclaw", "deferred/runner", "unknown", "held"):
+        for folder in ("failed", "deferred", "unknown", "held"):
             if self.has(folder, route):
                 said = self.request(folder, route)["attempts"] or [{}]
                 what = said[-1].get("summary", "its reason lies beside it")
@@ -407,7 +412,9 @@ class Demo:
         return self.names[route].removesuffix(".json")
 
     def request(self, folder: str, route: str) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads((self.spool / folder / self.names[route]).read_bytes())
+        path = self.path(folder, route)
+        self.expect(path is not None, f"{self.names[route]} is in {folder}/")
+        loaded: dict[str, Any] = json.loads((self.spool / str(path)).read_bytes())
         return loaded
 
     def reason(self, path: str) -> dict[str, Any] | None:

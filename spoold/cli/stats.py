@@ -11,7 +11,8 @@ from spoold.view.counts import AGE_CLASSES, arrivals, by_age
 
 _FOLDERS = (
     "inbox", "quarantine", "awaiting-approval", "approved", "pre-approved", "checking", "held",
-    "queued", "deferred", "running", "unknown", "rejected", "expired", "failed", "done",
+    "held-by-executor", "queued", "deferred", "running", "unknown", "rejected", "expired", "failed",
+    "done",
 )  # fmt: skip
 _COLUMNS = "{:<24} {:>7} {:>7}" + " {:>6}" * len(AGE_CLASSES)
 

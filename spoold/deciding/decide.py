@@ -9,19 +9,22 @@ from spoold.errors import BadInput, NotPossible
 from spoold.request import Request
 from spoold.spool.spool import Place, Spool
 from spoold.stages.execute.history import in_doubt
-from spoold.states import STATES, Standing, standing_in, targets
+from spoold.states import FOLDERS, STATES, Standing, standing_in, targets
+from spoold.text import shown
 from spoold.view.find import Found, find
 
-_IN_WORK = standing_in(Standing.IN_WORK)
+_PARKED = standing_in(Standing.PARKED)
 #: What to do instead, by verb and folder.
 _INSTEAD = {
     ("approve", "approved"): "it is approved already",
     ("approve", "held"): "`spoold release` it first, so that it waits for a yes again",
+    ("approve", "held-by-executor"): "`spoold release` it first, so that it waits for a yes again",
     ("reject", "approved"): "use `spoold cancel`",
     ("reject", "queued"): "use `spoold cancel`",
     ("cancel", "awaiting-approval"): "use `spoold reject`",
     ("retry", "unknown"): "say how it ended with `spoold resolve`",
     ("retry", "held"): "use `spoold release`",
+    ("retry", "held-by-executor"): "use `spoold release`",
     ("retry", "awaiting-approval"): "it waits for a yes; use `spoold approve`",
 }
 
@@ -58,13 +61,21 @@ def decide(
         why_not = _INSTEAD.get((verb, found.place.folder), ending)
         raise NotPossible(f"{found.shown} is in {found.place}/: {why_not}")
     folder = outcome or possible[0]
-    if found.place.folder == "held" and verb == "resolve":
+    if found.place.folder in _PARKED and verb == "resolve":
         _must_have_run(spool, found)
     if folder in ("approved", "awaiting-approval"):
         _must_be_in_time(spool, found, verb, folder)
-    key = found.place.key if folder in _IN_WORK else ""
+    target = Place(folder, _executor_of(spool, found) if FOLDERS[folder].per else "")
     was_tried = known is not None and in_doubt(known)
-    return carry_out(spool, found, Place(folder, key), decision, was_tried=was_tried)
+    return carry_out(spool, found, target, decision, was_tried=was_tried)
+
+
+def _executor_of(spool: Spool, found: Found) -> str:
+    """Whose folder it comes to; what lies in flat held/ says so itself."""
+    name = found.place.key or spool.request(found.place, found.name).executor
+    if Place("done", name) not in spool.places("done"):
+        raise NotPossible(f"{found.shown} is for executor {shown(name)!r}, and there is none")
+    return name
 
 
 def _read(spool: Spool, found: Found) -> Request | None:
@@ -91,7 +102,7 @@ def _must_have_run(spool: Spool, found: Found) -> None:
     attempts = spool.request(found.place, found.name).attempts
     if not attempts or attempts[-1].code != "no-evidence":
         raise NotPossible(
-            f"{found.shown} is in held/, and not because it ended without evidence. "
+            f"{found.shown} is in {found.place}/, and not because it ended without evidence. "
             "`spoold release` or `spoold reject` it"
         )
 

@@ -51,7 +51,7 @@ class Running:
 
 
 class Output(Protocol):
-    """A capped stream into `logs/<dispatch_id>/`; what is over the cap is counted, not kept."""
+    """A capped stream into the attempt's folder in logs/; what is over the cap is only counted."""
 
     name: str
     total: int
@@ -91,7 +91,8 @@ class Context:
         first_started: when attempt 1 started (UTC): the age of the idempotency key.
         started: when this attempt started (UTC).
         config: the instance's `Config`, as the kind's model.
-        open_output: opens `logs/<dispatch_id>/<prefix>.<stream>`; the caller closes nothing.
+        open_output: opens `logs/<executor>/<dispatch_id>/<prefix>.<stream>`; who calls it
+            closes nothing.
         secret: reads a secret by reference; raises `Transient` that says what is missing.
         files: path (without an ending) of files of this attempt's own, in that folder of logs/;
             the same for `run`, `probe` and `resume`. For a kind with `resume` the folder is there,

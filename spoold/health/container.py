@@ -140,7 +140,7 @@ class Transition(NamedTuple):
         table = self.table
         if known.failures < table.failures or not known.customer:
             return known
-        if check.stopped is None and self.history.last(known.customer).place == UNKNOWN:
+        if check.stopped is None and self.history.last(known.customer).folder == UNKNOWN:
             return replace(known, note="a stop in unknown/ has stopped it, perhaps")
         if table.inbox is None:
             return replace(known, note="no inbox is configured to ask for a restart")
@@ -181,7 +181,7 @@ class Transition(NamedTuple):
         if check.stopped is not None:
             return check.stopped
         last = self.history.last(customer)
-        return last.action == "stop" and last.place == DONE
+        return last.action == "stop" and last.folder == DONE
 
     def _that_count(self, known: Container) -> list[str]:
         """When restarts were asked for within the time that the breaker looks at."""

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from spoold import request
 from spoold.disk.reading import json_object
-from spoold.spool.spool import Place, Spool
+from spoold.spool.spool import Spool
 
-DONE, UNKNOWN = Place("done"), Place("unknown")
+DONE, UNKNOWN = "done", "unknown"
 #: So many finished requests are read, the latest first.
 _READ = 5000
 
@@ -18,7 +18,7 @@ class Ended(NamedTuple):
 
     at: str = ""
     action: str = ""
-    place: Place = DONE
+    folder: str = DONE
     container: str = ""
 
 
@@ -63,17 +63,17 @@ def ended(spool: Spool) -> dict[str, dict[str, Ended]]:
     A stop in unknown/ counts: it may have had its effect.
     """
     by_executor: dict[str, dict[str, Ended]] = {}
-    for place in (DONE, UNKNOWN):
+    for place in spool.places(DONE, UNKNOWN):
         for name in sorted(spool.scan(place), reverse=True)[:_READ]:
             found = json_object(spool.path(place, name), request.MAX_BYTES) or {}
             params, result = found.get("params"), found.get("result")
             if not isinstance(params, dict):
                 continue
             action, customer = str(params.get("action")), str(params.get("customer"))
-            if action == "health-check" or (place == UNKNOWN and action != "stop"):
+            if action == "health-check" or (place.folder == UNKNOWN and action != "stop"):
                 continue
             at = str(result.get("ended_at") or "") if isinstance(result, dict) else ""
-            this = Ended(at, action, place, str(params.get("name") or ""))
-            last = by_executor.setdefault(str(found.get("executor")), {})
+            this = Ended(at, action, place.folder, str(params.get("name") or ""))
+            last = by_executor.setdefault(place.key, {})
             last[customer] = max(this, last.get(customer, NEVER))
     return by_executor

@@ -15,7 +15,7 @@ from spoold.errors import ConfigError, SpooldError
 from spoold.host import acl
 from spoold.rights import Access, letters
 from spoold.spool import seal_key
-from spoold.states import SEAL_KEY
+from spoold.spool.seal_key import SEAL_KEY
 
 
 class Differs(SpooldError):

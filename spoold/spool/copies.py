@@ -7,7 +7,6 @@ file system that loses half of a rename in a power cut. Only one of them may run
 from spoold.errors import BadInput
 from spoold.request import Request
 from spoold.spool.reader import Place, SpoolReader
-from spoold.spool.set_aside import HELD
 from spoold.states import REASON_SUFFIX, Role, Standing, standing_in
 
 #: A request that a stage has claimed is a copy if one of its name is in one of these folders, too.
@@ -37,20 +36,21 @@ def must_be_unfinished(role: Role, found: Request) -> None:
         raise BadInput("replayed", f"By its status it is {found.status}.")
 
 
-def must_be_alone(spool: SpoolReader, role: Role, name: str, came_from: str = "") -> None:
+def must_be_alone(spool: SpoolReader, role: Role, found: Request, came_from: str = "") -> None:
     """Refuse a request that a stage has claimed, if another one of its name counts.
 
     Args:
         spool: where to look.
         role: of the stage; `COPY_IF_ALSO` says where it looks.
-        name: of the file.
+        found: the request; what lies in the folders of another executor says nothing about it.
         came_from: the folder that it was claimed from.
 
     Raises:
         BadInput: `replayed`.
     """
     folders = [folder for folder in COPY_IF_ALSO[role] if folder != came_from]
-    if elsewhere := spool.find(name, folders):
+    name = found.name
+    if elsewhere := spool.find(name, folders, found.executor):
         raise BadInput.copy_of(str(elsewhere))
     if role is not Role.GATE:
         return
@@ -58,5 +58,6 @@ def must_be_alone(spool: SpoolReader, role: Role, name: str, came_from: str = ""
         if spool.exists(refused, name + REASON_SUFFIX):
             raise BadInput("replayed", f"It was in {refused}, and the reason still is.")
     # What a stage has held says where it came from, and may be released and come again.
-    if spool.exists(HELD, name) and "came_from" not in (spool.reason(HELD, name) or {}):
+    held = spool.find(name, standing_in(Standing.PARKED), found.executor)
+    if held and "came_from" not in (spool.reason(held, name) or {}):
         raise BadInput("replayed", "A person has put it on hold.")

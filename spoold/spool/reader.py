@@ -15,7 +15,7 @@ from spoold.request import Request
 from spoold.spool.filenames import another, is_candidate, readable_name
 from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per
 
-_QUEUES = ("queued", "deferred", "running")
+_OF_EXECUTORS = ("queued", "deferred", "running", "unknown", "done", "failed")
 _REASON_BYTES = 1 << 16
 
 
@@ -48,11 +48,12 @@ class SpoolReader:
         executor: str = "",
     ) -> None:
         self.root = os.path.abspath(root)
+        self.executor = executor
         # Folders of sources and executors that were removed may still hold files.
         self._keys = {
             Per.NOTHING: [""],
             Per.SOURCE: self._known(sources, "inbox", "archive", "quarantine"),
-            Per.EXECUTOR: [executor] if executor else self._known(executors, *_QUEUES),
+            Per.EXECUTOR: [executor] if executor else self._known(executors, *_OF_EXECUTORS),
         }
         self._paths: dict[Place, str] = {}
         self._searched: dict[tuple[str, ...], list[tuple[str, Place]]] = {}
@@ -96,12 +97,22 @@ class SpoolReader:
             if is_candidate(entry.name) and not entry.name.endswith(REASON_SUFFIX):
                 yield entry.name
 
-    def find(self, name: str, folders: Iterable[str] = STATES) -> Place | None:
-        """The first place, in the order of the folders given, that has a file of this name."""
-        order = tuple(folders)
+    def find(self, name: str, folders: Iterable[str] = STATES, executor: str = "") -> Place | None:
+        """The first place, in the order of the folders given, that has a file of this name.
+
+        Args:
+            name: of the file.
+            folders: names in the table.
+            executor: look into no other executor's folders; into those of all if empty.
+        """
+        order = (*folders, executor)
         searched = self._searched.get(order)
         if searched is None:
-            searched = [(self.path(place) + "/", place) for place in self.places(*order)]
+            searched = [
+                (self.path(place) + "/", place) for place in self.places(*order[:-1])
+                if not executor or FOLDERS[place.folder].per != Per.EXECUTOR
+                or place.key == executor
+            ]  # fmt: skip
             self._searched[order] = searched
         return next((place for folder, place in searched if reading.exists(folder + name)), None)
 

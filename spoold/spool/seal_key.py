@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from spoold.disk import fs, reading
 from spoold.errors import StorageError
-from spoold.states import SEAL_KEY
 
+#: Its name in the spool root.
+SEAL_KEY = ".seal.key"
 _BYTES = 32
 _MOST = 1 << 12
 _INSTEAD = (

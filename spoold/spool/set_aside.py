@@ -1,4 +1,4 @@
-"""A file that may not go on → held/ or quarantine/, with the reason beside it.
+"""A file that may not go on → held/, held/EXECUTOR or quarantine/, with the reason beside it.
 
 The reason is durable before the file gets there, so that no file lies there without one.
 """
@@ -15,7 +15,10 @@ from spoold.spool.writer import SpoolWriter
 from spoold.states import REASON_SUFFIX
 from spoold.text import shown
 
-HELD = Place("held")
+
+def held_by(spool: SpoolWriter) -> Place:
+    """Where a stage parks what may not go on: no executor can write where people park things."""
+    return Place("held-by-executor", spool.executor) if spool.executor else Place("held")
 
 
 def move_beside_reason(
@@ -69,7 +72,7 @@ class SetAside:
 
 
 class Holding(SetAside):
-    """A file that goes to held/, and what is logged and counted of that.
+    """A file that is parked, and what is logged and counted of that.
 
     Args:
         spool: of the role that moves the file.
@@ -93,7 +96,7 @@ class Holding(SetAside):
         reason = request.reason(
             problem.code, problem.what, problem.advice, when, came_from=str(came_from or source)
         )
-        super().__init__(spool, source, name, HELD, reason)
+        super().__init__(spool, source, name, held_by(spool), reason)
 
     def move(self) -> None:
         """Move the file, count it and log it."""

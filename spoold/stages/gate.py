@@ -169,7 +169,7 @@ class Gate:
         self._must_be_as_sealed(claim, found)
         self._may_run(claim, found)
         must_be_unfinished(Role.GATE, found)
-        must_be_alone(self.spool, Role.GATE, found.name, claim.door.folder)
+        must_be_alone(self.spool, Role.GATE, found, claim.door.folder)
         died_after_the_yes = claim.moved_at == 0 and found.status == "queued"
         return found if died_after_the_yes else self._with_approval(claim, found)
 

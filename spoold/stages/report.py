@@ -21,7 +21,7 @@ from spoold.sources import report
 from spoold.sources.inbox import Inbox
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches, earliest
-from spoold.states import REASON_SUFFIX, Role
+from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Role
 from spoold.text import printable
 
 log = logging.getLogger("spoold.report")
@@ -63,7 +63,9 @@ class Report:
         """Take on which inboxes want which states; what lies in a new state already is old."""
         self._inboxes = inboxes_of(self.context)
         wanted = {state for inbox in self._inboxes for state in _states(inbox)}
-        self._places = self.spool.places(*sorted(wanted)) if wanted else []
+        self._places = [
+            place for place in self.spool.places(*STATES) if FOLDERS[place.folder].top in wanted
+        ]  # fmt: skip
         for place in self._places:
             self._until.setdefault(str(place), time.time())
 
@@ -149,7 +151,7 @@ class Report:
             for name in names
             if (record := self._record(place, name))
             for inbox in self._inboxes
-            if place.folder in _states(inbox)
+            if FOLDERS[place.folder].top in _states(inbox)
             for draft in [self.spool.draft(orjson.dumps(record, option=orjson.OPT_INDENT_2))]
         ]
         self.spool.sync()
@@ -180,7 +182,7 @@ class Report:
             "type": "spoold.state",
             "id": f"{name.removesuffix('.json')}.{place.folder}.{number}",
             "at": request.timestamp(reading.utc(at)),
-            "state": place.folder,
+            "state": FOLDERS[place.folder].top,
             **{
                 key: found.get(key)
                 for key in (

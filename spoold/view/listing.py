@@ -22,8 +22,13 @@ def places(spool: SpoolReader, folder: str | None = None) -> list[Place]:
     if folder is None:
         unfinished = (name for name in (*STATES, "quarantine") if name not in FINAL)
         return spool.places(*unfinished)
-    name, _, key = folder.strip("/").partition("/")
-    found = [p for p in spool.places(name) if key in ("", p.key)] if name in FOLDERS else []
+    wanted = folder.strip("/")
+    # What is being taken is nobody's to see, and a folder's name in the table works as well.
+    named = [name for name in FOLDERS if name != "taking"]
+    found = [
+        place for place in spool.places(*named)
+        if place.folder == wanted or f"{place}/".startswith(f"{wanted}/")
+    ]  # fmt: skip
     if not found:
         known = ", ".join(name for name, folder in FOLDERS.items() if not folder.under)
         raise UsageError(f"there is no folder {shown(folder)!r}; there are: {known}")

@@ -18,7 +18,9 @@ OPEN = ("awaiting-approval", "approved", "held")
 #: Where a request goes to come to the gate, or to be decided anew.
 DOORS = ("approved", "pre-approved", "awaiting-approval")
 #: Where the decided ones are.
-DECIDED = ("rejected", "expired", "held", "unknown", "done", "failed")
+DECIDED = ("rejected", "expired", "held",
+           *(f"{folder}/{name}" for folder in ("held", "unknown", "done", "failed")
+             for name in ("rec", "other")))  # fmt: skip
 VERBS = ("approve", "reject", "hold", "release", "cancel", "retry", "resolve")
 #: Seconds by which a clock can jump.
 JUMPS = (-7200, -30, 1, 11, 30, 3600, 9000)

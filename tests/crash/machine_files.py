@@ -95,9 +95,19 @@ def split(path: str) -> tuple[str, str]:
     return FOLDER_AT.get(folder, day), name
 
 
-def states_of(root: Path, name: str) -> set[str]:
-    """The states in which a file of that name is."""
-    return {FOLDER_AT[path] for path in STATE_PATHS if os.path.lexists(f"{root}/{path}/{name}")}
+def states_of(root: Path, name: str, executor: str) -> set[str]:
+    """The states in which a file of that name is; other executors' folders say nothing of it."""
+    folders = [FOLDERS[state] for state in STATES]
+    paths = {folder.name: folder.path(executor if folder.per else "") for folder in folders}
+    return {s for s, path in paths.items() if os.path.lexists(f"{root}/{path}/{name}")}
+
+
+def executor_of(data: bytes) -> str:
+    """Whose request it is; empty if it is none."""
+    try:
+        return str(request(data)["executor"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def has_reason(root: Path, folder: str, name: str) -> bool:

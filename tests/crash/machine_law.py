@@ -16,6 +16,7 @@ from spoold.states import HOLD, REASON_SUFFIX, Role, allowed
 from tests.crash.machine_files import (
     Files,
     content,
+    executor_of,
     has_reason,
     identity,
     look,
@@ -138,14 +139,14 @@ class Law:
         self.touched |= named
         if folder.startswith(("running", "checking")):
             self.grabbed |= named
-        if folder == "held" and not replaced:
+        if folder.startswith("held") and not replaced:
             self.parked.discard(name)
 
     def _came(self, path: str, data: bytes, *, replaced: bool) -> None:
         folder, name = split(path)
         one = identity(path, data)
         self.touched |= {one, name.removesuffix(".json")}
-        if folder == "held" and not replaced:
+        if folder.startswith("held") and not replaced:
             self.parked.add(name)
         proper = folder and name == f"{one}.json" and sha(data) in self.written
         if not proper:
@@ -172,8 +173,8 @@ class Law:
         elif not inside:
             self.must(mode == "new", f"{self.role} moves {name} so that it could overwrite")
             self.must(allowed(source, target, self.role), f"{self.role}: {source} → {target}")
-        elsewhere = states_of(self.root, name) - {source}
         data = self._read(old)
+        elsewhere = states_of(self.root, name, executor_of(data)) - {source}
         done = act()
         if done == -1:
             return done  # renameat2 failed, as where the name is taken: nothing has changed
@@ -274,7 +275,7 @@ class Law:
             self.must(not elsewhere & _ELSEWHERE, f"{name} passed, and is in {elsewhere}")
             for folder in ("rejected", "expired"):
                 self.must(not has_reason(self.root, folder, name), f"{name} was {folder}")
-            parked = "held" in elsewhere and name in self.parked
+            parked = elsewhere & {"held", "held-by-executor"} and name in self.parked
             self.must(not parked, f"{name} passed while a person had it on hold")
         self.credit.add(one)
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from spoold.states import MOVES, REASON_SUFFIX, Role
+from spoold.states import FOLDERS, MOVES, REASON_SUFFIX, Role
 from tests.crash.machine_data import EDITS, ODD
 from tests.crash.machine_files import (
     FOLDER_AT,
@@ -45,11 +45,12 @@ class Moves:
         folder, name = split(path)
         # Nothing ends here without its evidence, so nothing that is held is resolved.
         possible = [m.target for m in MOVES if (m.source, m.who) == (folder, Role.PERSON)
-                    and (folder, m.why) != ("held", "resolve")]  # fmt: skip
+                    and not (folder.startswith("held") and m.why == "resolve")]  # fmt: skip
         if not possible:
             return None
         target = possible[move % len(possible)]
-        new = self.root / target / (path.split("/")[1] if target == "queued" else "") / name
+        key = path.split("/")[1] if FOLDERS[target].per else ""
+        new = self.root / FOLDERS[target].path(key) / name
         return None if new.exists() else lambda: (self.root / path).rename(new)
 
     def misplacing(self, which: int, folder: int, name: int, *, copy: bool) -> Act | None:

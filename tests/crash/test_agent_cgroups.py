@@ -131,7 +131,9 @@ def test_each_agent_has_a_group_with_limits_and_leaves_nothing(site):
     assert made.name == f"agent-{file.stem}-1"
     assert pids(site.group) == []
     assert pids(site.group / "service") == [service.pid]
-    claim = json.loads((site.root / f"logs/{file.stem}/attempt-1.process.json").read_bytes())
+    claim = json.loads(
+        (site.root / f"logs/{file.parent.name}/{file.stem}/attempt-1.process.json").read_bytes()
+    )
     assert pids(made) == [claim["supervisor"]["pid"]]
     agent, orphan = number(site, "begun"), number(site, "orphan")
     assert sorted(pids(made / "tree")) == sorted([agent, orphan])

@@ -73,7 +73,7 @@ class Flow:
         """Note when an original was first seen archived, or a request waiting or done."""
         root = self.site.root
         while not self.stop.wait(0.02):
-            for pattern in ("archive/*/2*/*", "awaiting-approval/*", "done/*"):
+            for pattern in ("archive/*/2*/*", "awaiting-approval/*", "done/*/*"):
                 for path in root.glob(pattern):
                     self.seen.setdefault(str(path.relative_to(root)), time.monotonic())
 

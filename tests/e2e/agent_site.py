@@ -77,7 +77,7 @@ class Agents:
 
     def claim(self) -> Path:
         """The file in which the supervisor has written which processes these are."""
-        (file,) = self.site.root.glob("logs/*/attempt-1.process.json")
+        (file,) = self.site.root.glob("logs/*/*/attempt-1.process.json")
         return file
 
     def supervisor(self) -> int:

@@ -60,7 +60,7 @@ def test_the_day_of_the_move_and_back(site: Site, old, program):
     assert json.loads(request.read_bytes())["source"]["id"] == "d-3"
     request.rename(site.root / "approved" / request.name)
     site.spoold("run", "--drain")
-    assert len(list((site.root / "done").glob("*.json"))) == 1
+    assert len(list((site.root / "done").rglob("*.json"))) == 1
     (inbox / "d-4.json").write_text(json.dumps(decision(4)))
     assert [path.name for path in inbox.iterdir()] == ["d-4.json"]
     (imported,) = (site.root / "archive" / "decisions").glob("imported.*.jsonl")

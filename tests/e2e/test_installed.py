@@ -121,7 +121,7 @@ def test_a_spool_that_it_lays_out_works(installed, tmp_path):
     (waits,) = (spool / "awaiting-approval").glob("*.json")
     waits.rename(spool / "approved" / waits.name)
     installed.run(*words, "run", "--drain")
-    (done,) = (spool / "done").glob("*.json")
+    (done,) = (spool / "done").rglob("*.json")
     assert json.loads(done.read_bytes())["result"]["code"] == "exit-0"
 
 

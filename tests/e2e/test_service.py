@@ -176,7 +176,7 @@ def test_a_commands_output_and_end_are_kept(site, program):
         site.drop("decisions", f"{code}.json", decision(code, code=code))
     for code, folder in ends.items():
         (file,) = site.wait_for(folder)
-        logs = site.root / "logs" / file.stem
+        logs = site.root / "logs/runner" / file.stem
         out = f"d-{code}blue ; rm -rf $(HOME) `id` {file.stem}\n"
         assert (logs / "attempt-1.out").read_text() == out
         assert (logs / "attempt-1.err").read_text() == "oops\n"
@@ -202,7 +202,7 @@ def test_a_failed_preflight_holds_the_request_with_its_output(site, program, tmp
     assert held["attempts"][0]["outcome"] == "held"
     assert held["result"]["details"]["exit_code"] == 1
     assert "not ready" in held["result"]["output"]["stderr_tail"]
-    logs = site.root / "logs" / file.stem
+    logs = site.root / "logs/runner" / file.stem
     assert [path.read_text() for path in sorted(logs.iterdir())] == ["not ready\n", "looked\n"]
     ready.touch()
     site.spoold("release", file.stem)

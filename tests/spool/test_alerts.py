@@ -177,7 +177,7 @@ SITUATIONS = [
     ("SpooldStageNotReady", waits),
     ("SpooldAwaitingApproval", an_hour_later),
     ("SpooldQuarantine", bad_drop),
-    ("SpooldUnknown", in_folder("unknown")),
+    ("SpooldUnknown", in_folder("unknown/rec")),
     ("SpooldHeld", in_folder("held")),
     ("SpooldInboxNotTaken", not_taken),
     ("SpooldEventsMissed", unannounced),

@@ -102,8 +102,8 @@ def test_a_renamed_request_is_held(lab, waiting):
 @pytest.mark.parametrize(
     "elsewhere",
     ["awaiting-approval", "pre-approved", "rejected", "expired", "queued/rec", "deferred/rec",
-     "running/rec", "unknown", "done", "failed", "rejected reason", "expired reason", "held",
-     "status running", "status done"],
+     "running/rec", "unknown/rec", "done/rec", "failed/rec", "held/rec", "held",
+     "rejected reason", "expired reason", "status running", "status done"],
 )  # fmt: skip
 def test_a_request_that_is_or_was_elsewhere_does_not_pass(lab, waiting, elsewhere):
     """A copy is held as replayed, wherever the other one lies, or if only its reason still does."""
@@ -121,7 +121,7 @@ def test_a_request_that_is_or_was_elsewhere_does_not_pass(lab, waiting, elsewher
         shutil.copy(approved, lab.root / folder / waiting.name)
     assert drain([Gate(lab.context)], lab.context) == 0
     reasons = [
-        orjson.loads(file.read_bytes()) for file in (lab.root / "held").glob("*.reason.json")
+        orjson.loads(file.read_bytes()) for file in (lab.root / "held").rglob("*.reason.json")
     ]
     (why,) = (one for one in reasons if one["came_from"] == "approved")
     assert why["code"] == "replayed"
@@ -279,7 +279,7 @@ def test_output_is_not_written_into_a_folder_of_somebody_elses(lab):
         pytest.skip("only root can give a folder to somebody else")
     lab.drop("decisions", "a.json", CUTOVER)
     lab.drain()
-    folder = lab.root / "logs" / lab.only("awaiting-approval").stem
+    folder = lab.root / "logs/rec" / lab.only("awaiting-approval").stem
     folder.mkdir()
     os.chown(folder, 54321, -1)
     lab.approve()

@@ -10,6 +10,7 @@ from spoold.errors import NeedsPerson, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
 from spoold.stages.execute.history import begun
 from spoold.stages.execute.verdict import judge
+from spoold.states import FOLDERS
 from spoold.testing import Lab, Recorder
 from tests.conftest import route
 
@@ -123,5 +124,5 @@ def test_what_a_cancellation_and_a_doubt_make_of_an_outcome(
     found = found.with_(attempts=begun(found, now))
     verdict = judge(found, outcome, Retry(), now, cancelled=cancelled)
     assert verdict.request.status == status
-    assert verdict.target.folder == status
+    assert FOLDERS[verdict.target.folder].top == status
     assert request.parse(verdict.data) == verdict.request

@@ -73,7 +73,7 @@ def test_each_move_and_attempt_is_counted_once(lab, stages):
     ]:  # fmt: skip
         assert found["spoold_moves_total", *sorted((stage, source, target))] == 1
     assert found["spoold_attempt_duration_seconds_count", "done", "rec"] == 1
-    assert found["spoold_files", "done"] == 1
+    assert found["spoold_files", "done/rec"] == 1
     assert found["spoold_files", "inbox/decisions"] == 0
     assert ("spoold_oldest_seconds", "inbox/decisions") not in found
 

@@ -159,7 +159,7 @@ class Stayer(Recorder):
 def test_what_lies_where_its_folder_should_be_costs_a_try_and_no_stage(tmp_path, kind, put):
     """Who may write in logs/ can put anything there; nothing runs, and the next request does."""
     lab = lab_with(tmp_path, kind())
-    put(lab.root / "logs" / lab.only("queued").stem)
+    put(lab.root / "logs/rec" / lab.only("queued").stem)
     assert lab.drain() == 0
     assert lab.request("deferred")["attempts"][0]["code"] == "logs-unreadable"
     assert lab.recorder.calls == []
@@ -196,7 +196,7 @@ def test_where_a_kind_leaves_what_it_is_found_by_is_there_before_its_attempt(tmp
     real = Spool.overwrite
 
     def overwrite(self, draft, place, name):
-        begun_in.append((lab.root / "logs" / lab.only("running").stem).is_dir())
+        begun_in.append((lab.root / "logs/rec" / lab.only("running").stem).is_dir())
         return real(self, draft, place, name)
 
     monkeypatch.setattr(Spool, "overwrite", overwrite)

@@ -187,7 +187,7 @@ def test_services_do_what_is_measured(tmp_path):
     made = site.Site(tmp_path / "site", site.RECORDER_64, approval=False)
     made.drop_all(records.names(3, "w"), records.decisions(3, "w"))
     measured = made.services(3)
-    assert measured["calls"] == len(made.names("done")) == 3
+    assert measured["calls"] == len(made.names(site.DONE)) == 3
     assert measured["seconds"] > 0
 
 
@@ -197,7 +197,7 @@ def test_a_worker_does_what_is_measured(tmp_path, how):
     made = site.Site(tmp_path / "site", site.RECORDER_64, approval=False)
     made.drop_all(records.names(3, "w"), records.decisions(3, "w"))
     measured = made.worker(how, "3")
-    assert measured["calls"] == len(made.names("done")) == 3
+    assert measured["calls"] == len(made.names(site.DONE)) == 3
     assert measured["seconds"] > 0
 
 
@@ -205,8 +205,8 @@ def test_a_crowd_is_made_of_real_requests(tmp_path):
     """A request that was made in bulk is listed, is sealed, and runs when it is approved."""
     made = site.Site(tmp_path / "site")
     crowd.fill(made, waiting=3, done=2)
-    assert (len(made.names("awaiting-approval")), len(made.names("done"))) == (4, 3)
+    assert (len(made.names("awaiting-approval")), len(made.names(site.DONE))) == (4, 3)
     for name in made.names("awaiting-approval"):
         (made.root / "awaiting-approval" / name).rename(made.root / "approved" / name)
     made.spoold("run", "--drain")
-    assert (len(made.names("held")), len(made.names("done"))) == (0, 7)
+    assert (len(made.names("held")), len(made.names(site.DONE))) == (0, 7)

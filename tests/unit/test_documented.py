@@ -26,7 +26,8 @@ from spoold.config.settings import (
 )
 from spoold.record import Record
 from spoold.sources import plane
-from spoold.states import FOLDERS, HOLD, SEAL_KEY, Per
+from spoold.spool.seal_key import SEAL_KEY
+from spoold.states import FOLDERS, HOLD, Per
 from tests.unit._manual import CHECKOUT, KINDS, MAN, items, named, page
 
 FORMATS = sources.FORMATS

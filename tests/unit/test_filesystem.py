@@ -100,7 +100,7 @@ def apart(*folders):
     )
 
 
-@pytest.mark.parametrize("folders", [["queued/rec"], ["done", "held"], ["tmp"]])
+@pytest.mark.parametrize("folders", [["queued/rec"], ["done/rec", "expired"], ["tmp"]])
 def test_folders_that_cannot_be_renamed_into_are_all_named(check, lab, monkeypatch, folders):
     """Each is tried, also when one has failed; if nothing gets out of tmp, it is tmp that is."""
     refusing(monkeypatch, "rename_new", apart(*folders), errno.EXDEV)

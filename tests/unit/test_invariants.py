@@ -37,7 +37,7 @@ def lose_an_original(lab):
 
 def copy_a_request(lab):
     one = lab.files("awaiting-approval")[0]
-    (lab.root / "failed" / one.name).write_bytes(one.read_bytes())
+    (lab.root / "failed/rec" / one.name).write_bytes(one.read_bytes())
 
 
 def lose_a_request(lab):

@@ -131,10 +131,10 @@ def test_a_request_is_found_in_the_first_state_that_has_it(tmp_path):
     """Where two places have a name, the earlier one in a request's life is told."""
     spool = Spool(str(tmp_path), Role.PERSON, [], ["x", "y"])
     spool.lay_out()
-    for where in ("queued/y", "done"):
+    for where in ("queued/y", "done/x"):
         (tmp_path / where / "a.json").write_bytes(b"")
     assert spool.find("a.json") == Place("queued", "y")
-    assert spool.find("a.json", ["done"]) == Place("done")
+    assert spool.find("a.json", ["done"]) == Place("done", "x")
     assert spool.find("b.json") is None
 
 
@@ -154,7 +154,7 @@ def test_places_follow_the_configuration(tmp_path):
     """There is one place for each source and executor that is configured, and no other."""
     spool = Spool(str(tmp_path), Role.INTAKE, ["a", "b"], ["x"])
     assert [str(p) for p in spool.places("inbox", "queued", "done")] == [
-        "inbox/a", "inbox/b", "queued/x", "done",
+        "inbox/a", "inbox/b", "queued/x", "done/x",
     ]  # fmt: skip
 
 

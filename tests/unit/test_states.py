@@ -29,8 +29,8 @@ CONTRACT = {
     "awaiting-approval": Per.NOTHING, "approvals": Per.NOTHING, "approved": Per.NOTHING,
     "pre-approved": Per.NOTHING, "checking": Per.NOTHING, "rejected": Per.NOTHING,
     "expired": Per.NOTHING, "held": Per.NOTHING, "queued": Per.EXECUTOR,
-    "deferred": Per.EXECUTOR, "running": Per.EXECUTOR, "unknown": Per.NOTHING,
-    "done": Per.NOTHING, "failed": Per.NOTHING, "logs": Per.NOTHING, "journal": Per.NOTHING,
+    "deferred": Per.EXECUTOR, "running": Per.EXECUTOR, "unknown": Per.EXECUTOR,
+    "done": Per.EXECUTOR, "failed": Per.EXECUTOR, "logs": Per.EXECUTOR, "journal": Per.NOTHING,
     "tmp": Per.NOTHING,
 }  # fmt: skip
 
@@ -71,9 +71,11 @@ def test_the_folders_are_those_of_the_contract():
     """The table has the contract's folders, some inside of them, and three to look at."""
     assert {name: FOLDERS[name].per for name in CONTRACT} == CONTRACT
     assert FOLDERS.keys() - CONTRACT.keys() == {
-        "taking", "checking-pre-approved", "cancel", "health", "reports", "status",
+        "taking", "checking-pre-approved", "cancel", "held-by-executor", "health", "reports",
+        "status",
     }  # fmt: skip
     assert FOLDERS["cancel"].path("x") == "approvals/cancel/x"
+    assert FOLDERS["held-by-executor"].path("x") == "held/x"
     assert FOLDERS["taking"].path("x") == "archive/x/.taking"
     assert FOLDERS["checking-pre-approved"].path() == "checking/pre-approved"
 
@@ -81,10 +83,12 @@ def test_the_folders_are_those_of_the_contract():
 def test_the_readme_explains_every_folder():
     """Every folder of the contract has its line in the README, with its meaning word by word."""
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([a-z-]+)/[^`]*` \| ([^|]+) \|", text, re.MULTILINE))
-    assert rows.keys() == {*CONTRACT, "health", "reports", "status"}
-    for name, meaning in rows.items():
+    rows = dict(re.findall(r"^\| `([a-z-]+/[A-Z]*)/?[^`]*` \| ([^|]+) \|", text, re.MULTILINE))
+    for name in {*CONTRACT, "held-by-executor", "health", "reports", "status"}:
+        path = FOLDERS[name].path(FOLDERS[name].per.upper())
+        meaning = rows.pop(path if FOLDERS[name].per else f"{path}/")
         assert meaning.startswith(FOLDERS[name].meaning.partition(";")[0]), name
+    assert rows == {}
 
 
 def test_the_states_are_the_folders_with_requests_in_the_order_of_a_life():
@@ -166,7 +170,7 @@ def test_what_each_role_can_reach_by_its_own_moves():
     assert {start for start, found in person.items() if "queued" in found} == {"deferred"}
     assert not any("running" in found for found in person.values())
     assert {m.source for m in MOVES if m.who is Role.EXECUTE} == {"queued", "running", "cancel"}
-    assert {m.target for m in MOVES if m.source == "cancel"} == {"held"}
+    assert {m.target for m in MOVES if m.source == "cancel"} == {"held-by-executor"}
     doors = {"approved", "pre-approved", "awaiting-approval", *CHECKING}
     assert reachable("queued", arrows(Role.EXECUTE)).isdisjoint(doors)
 
@@ -213,6 +217,7 @@ def test_a_verb_has_one_meaning_in_each_folder():
         assert {len(targets(folder, verb)) for folder in FOLDERS} == {0, 1}, verb
     assert {folder: found for folder in FOLDERS if (found := targets(folder, "resolve"))} == {
         "unknown": ["done", "failed", "awaiting-approval"], "held": ["done", "failed"],
+        "held-by-executor": ["done", "failed"],
     }  # fmt: skip
     assert targets("approved", "claim") == [], "a stage's reason is no verb"
 

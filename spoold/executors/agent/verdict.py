@@ -42,7 +42,7 @@ def lost(
         "lost",
         f"{params.argv[0]} and its supervisor are gone, and nobody saw how it ended.{more}"
         f"{_not_killed(survivors)} What it had printed by then is in "
-        f"logs/{context.dispatch_id}/.",
+        f"{os.path.dirname(context.files)}/.",
         {"killed": killed, "survivors": survivors},
     )
 

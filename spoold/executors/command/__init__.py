@@ -166,7 +166,7 @@ def probe(params: Params, context: Context) -> Result:
     raise OutcomeUnknown(
         "interrupted",
         f"The executor ended while {params.argv[0]} ran.{still} What it had written by then is in "
-        f"logs/{context.dispatch_id}/.",
+        f"{os.path.dirname(context.files)}/.",
         {"pids": pids},
     )
 

@@ -1,4 +1,4 @@
-"""queued/NAME → running/NAME → done, failed, deferred/NAME, unknown or held.
+"""queued/NAME → running/NAME → done/NAME, failed/, deferred/, unknown/ or held/NAME.
 
 Security: trusts what the gate put into queued/NAME, and its own configuration. It can neither
 approve nor forge a request. An attempt is on disk before it may act. An attempt whose end was not

@@ -99,7 +99,7 @@ class Admission:
         try:
             found = self._spool.request(self._running, name)
             self._must_be_genuine(found, name)
-            must_be_alone(self._spool, Role.EXECUTE, name)
+            must_be_alone(self._spool, Role.EXECUTE, found)
         except FileNotFoundError:
             log.error("%s/%s was taken away", self._running, shown(name), extra=named(name))  # noqa: TRY400
             self.forget(name)

@@ -52,8 +52,9 @@ class Runner:
         """Create the log folder durably before the attempt starts, so that `probe` can find it."""
         if not self.instance.outlives:
             return
+        logs = Place("logs", found.executor)
         try:
-            fs.make_folder(self.spool.path(Place("logs"), found.dispatch_id), 0o750)
+            fs.make_folder(self.spool.path(logs, found.dispatch_id), 0o750)
         except OSError as error:
             # The attempt says what is wrong there, and costs itself only.
             if ran_out(error):
@@ -95,7 +96,7 @@ class Runner:
             if isinstance(outcome, ExecutionError):
                 argv = command.get("argv")
                 what = f"Preflight {argv} ended with {outcome.code}: {outcome.summary}"
-                logs = f"logs/{found.dispatch_id}/{prefix}.*"
+                logs = f"logs/{found.executor}/{found.dispatch_id}/{prefix}.*"
                 details = {**outcome.details, "argv": argv, "logs": logs}
                 return NeedsPerson("preflight-failed", what, details, output=outcome.output)
         return None
@@ -134,7 +135,7 @@ class Runner:
 
     def _log_folder(self, found: Request, *, begun: bool) -> str:
         """Where an attempt leaves what it knows; refused if another user may have written there."""
-        folder = self.spool.path(Place("logs"), found.dispatch_id)
+        folder = self.spool.path(Place("logs", found.executor), found.dispatch_id)
         code = "logs-unreadable"
         try:
             status = reading.status(folder)

@@ -25,17 +25,19 @@ from spoold.spool.spool import Place
 from spoold.stages.execute import history
 from spoold.stages.execute.history import in_doubt, tries
 from spoold.stages.execute.readable import LONGEST_SUMMARY, shortened
+from spoold.states import FOLDERS
 from spoold.text import printable
 
 log = logging.getLogger("spoold.execute")
 
 FinalStatus = Literal["done", "failed", "unknown", "held"]
 
-_FINAL: dict[Status, Place] = {
-    "done": Place("done"),
-    "failed": Place("failed"),
-    "unknown": Place("unknown"),
-    "held": Place("held"),
+#: Status → the folder it means; whatever else a request says, it is tried again.
+_FINAL: dict[Status, str] = {
+    "done": "done",
+    "failed": "failed",
+    "unknown": "unknown",
+    "held": "held-by-executor",
 }
 
 
@@ -47,7 +49,7 @@ class Verdict:
         request: what is written.
         data: the same, as the file's bytes.
         not_before: the file's new mtime (seconds since the epoch), for deferred/.
-        held_for: what the reason file says, for held/.
+        held_for: what the reason file says, for held/EXECUTOR.
     """
 
     request: Request
@@ -68,7 +70,7 @@ class Verdict:
 
     def count(self, counts: Counts) -> None:
         """Add the attempt to the numbers."""
-        last, outcome = self.request.attempts[-1], self.target.folder
+        last, outcome = self.request.attempts[-1], FOLDERS[self.target.folder].top
         if last.outcome == "handed-back":
             return
         if last.ended_at:
@@ -88,7 +90,7 @@ class _End(NamedTuple):
 
 
 def _target(ended: Request) -> Place:
-    return _FINAL.get(ended.status) or Place("deferred", ended.executor)
+    return Place(_FINAL.get(ended.status, "deferred"), ended.executor)
 
 
 def judge(
@@ -125,7 +127,7 @@ def recorded(found: Request, mtime: float) -> Verdict:
     """
     last, target = found.attempts[-1], _target(found)
     held_for = None
-    if target == _FINAL["held"] and last.code and last.code in ADVICE:
+    if found.status == "held" and last.code and last.code in ADVICE:
         held_for = BadInput(last.code, last.summary or "")
     not_before = mtime if target.folder == "deferred" else None
     return Verdict(found, found.to_bytes(), not_before, held_for)
