@@ -16,6 +16,7 @@ from spoold.host import acl
 from spoold.rights import Access, letters
 from spoold.spool import seal_key
 from spoold.spool.seal_key import SEAL_KEY
+from spoold.spool.upgrade import upgrade
 
 
 class Differs(SpooldError):
@@ -77,6 +78,8 @@ def mend(root: str, table: list[Access]) -> None:
     for entry in table:
         with _folder_in(root, entry.path) as descriptor:
             _give(descriptor, _resolved(root, entry))
+    # Nobody but root can plant anything in its way now.
+    upgrade(root)
     key = _resolved(root, access.of_seal_key(SEAL_KEY))
     seal_key.ensure(root)
     descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

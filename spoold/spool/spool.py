@@ -1,12 +1,15 @@
 """The spool that a stage works with: it writes, moves, and sets aside what may not go on."""
 
+import os
 from datetime import datetime
 
+from spoold.disk import reading
 from spoold.disk.locks import FolderLock
 from spoold.errors import BadInput
 from spoold.spool import folders, seal_key
 from spoold.spool.reader import Place, SpoolReader
 from spoold.spool.set_aside import Holding
+from spoold.spool.upgrade import upgrade
 from spoold.spool.writer import SpoolWriter
 
 __all__ = ["Place", "Spool", "SpoolReader"]
@@ -16,7 +19,14 @@ class Spool(SpoolWriter):
     """A spool directory as one role works with it."""
 
     def lay_out(self) -> None:
-        """Create the folders that are missing; raises `ConfigError` if this role may not."""
+        """Create the folders that are missing; raises `ConfigError` if this role may not.
+
+        Where one user runs all, what an earlier version left is moved to where it belongs now.
+        Where each stage has its own, only root can: `spoold check --permissions --fix`.
+        """
+        owners = {reading.owner(path) for path in (self.root, self.path(Place("checking")))}
+        if owners <= {os.geteuid(), None}:
+            upgrade(self.root)
         wanted = [(place.folder, self.path(place)) for place in self.places()]
         folders.make(self.role, wanted, self.path(Place("checking")))
 

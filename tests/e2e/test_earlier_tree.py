@@ -15,6 +15,16 @@ TREE = Path(__file__).parents[1] / "trees/version-0.1.0"
 SETTLED = ("done", "failed", "rejected", "expired", "held", "archive", "approvals", "quarantine")
 
 
+#: Their requests have moved to folders of their executors.
+ENDED = ("done", "failed", "unknown")
+
+
+def moved(name):
+    """Where a file of the earlier version lies now."""
+    folder, _, rest = name.partition("/")
+    return f"{folder}/runner/{rest}" if folder in ENDED else name
+
+
 def files(root):
     """Each file below a folder that is no folder's lock or index, with its bytes."""
     return {
@@ -45,7 +55,7 @@ def test_every_request_goes_on_from_where_it_was(site):
     spoold(site, "run", "--drain")
     rows = map(json.loads, spoold(site, "--json", "ls").splitlines())
     where = {row["target"].partition("/")[2]: row for row in rows if "target" in row}
-    assert where["unknown"]["folder"] == "unknown", "an attempt whose end is not known"
+    assert where["unknown"]["folder"] == "unknown/runner", "an attempt whose end is not known"
     assert where["waiting"]["folder"] == "awaiting-approval"
     assert where["waiting"]["asked"] == 2
     assert where["last"]["folder"] == "awaiting-approval", "a drop that nobody had taken"
@@ -54,8 +64,11 @@ def test_every_request_goes_on_from_where_it_was(site):
     done = map(json.loads, spoold(site, "--json", "ls", "done").splitlines())
     assert {"done", "approved", "queued"} <= {row["target"].partition("/")[2] for row in done}
     after = files(site / "spool")
-    settled = {name: data for name, data in before.items() if name.startswith(SETTLED)}
+    settled = {moved(name): data for name, data in before.items() if name.startswith(SETTLED)}
     assert {name: after.get(name) for name in settled} == settled
+    assert not [name for name in after if name.startswith(ENDED) and name.count("/") == 1]
+    (output,) = (site / "spool/logs/runner").glob("*-af18b9e0/attempt-1.out")
+    assert output.read_text() == "done\n"
 
 
 def test_what_it_knew_is_known(site):
@@ -71,7 +84,7 @@ def test_what_it_knew_is_known(site):
     waiting = next((site / "spool/awaiting-approval").glob("*-6e3c6cc8.json"))
     spoold(site, "approve", waiting.name, "--reason", "as ever")
     spoold(site, "run", "--drain")
-    (ended,) = (site / "spool/done").glob(waiting.name)
+    (ended,) = (site / "spool/done/runner").glob(waiting.name)
     assert json.loads(ended.read_bytes())["approvals"][0]["note"] == "as ever"
 
 

@@ -79,7 +79,7 @@ def test_an_agent_outlives_a_restart_of_its_executor(agents):
     assert host.run(f"test -d /proc/{pid}", ok=False).returncode == 0
     host.wait_ready()
     (name,) = host.wait_for("done", seconds=90)
-    ended = json.loads(host.spool(f"done/{name}").read_bytes())
+    ended = json.loads(host.spool(f"done/agents/{name}").read_bytes())
     assert [attempt["number"] for attempt in ended["attempts"]] == [1]
     assert (host.tree / "srv/work/pids").read_text().split() == [pid]
 
@@ -100,7 +100,7 @@ def test_a_deadline_holds_under_the_service_and_leaves_nothing(agents):
     begin(host, 300)
     host.wait_for("failed", seconds=60)
     assert "sleep" not in host.run("ps -eo args").stdout
-    said = host.run(f"spoold ls failed && ls {SPOOL}/logs/*", "ann").stdout
+    said = host.run(f"spoold ls failed && ls {SPOOL}/logs/*/*", "ann").stdout
     assert "timeout" in said
 
 
@@ -136,7 +136,7 @@ def test_what_hides_from_its_supervisor_ends_with_its_scope(host):
         inbox = "/root/own/spool/inbox/decisions"
         until(lambda: host.run(f"test -d {inbox}", ok=False).returncode == 0, "laid out", 30)
         host.run(f"echo '{drop}' > {inbox}/.x && mv {inbox}/.x {inbox}/x.json")
-        there = "cat /root/own/spool/unknown/*.json"
+        there = "cat /root/own/spool/unknown/*/*.json"
         until(lambda: host.run(there, ok=False).returncode == 0,
               lambda: host.run("journalctl -u own -n 20 -o cat").stdout, 60)  # fmt: skip
         hidden = host.run("cat /srv/work/hidden").stdout.strip()

@@ -34,12 +34,12 @@ def test_a_submitter_drops_an_approver_moves_and_it_is_done(running):
     running.approve()
     (name,) = running.wait_for("done")
     assert running.acts() == ["one"]
-    said = running.run(f"cat {SPOOL}/done/{name}", "bob").stdout
+    said = running.run(f"cat {SPOOL}/done/runner/{name}", "bob").stdout
     assert json.loads(said)["result"]["outcome"] == "done"
     shown = running.run(f"spoold show {name[-13:-5]} --json", "bob").stdout
     assert json.loads(shown)["request"]["dispatch_id"] == name.removesuffix(".json")
     owners = {line.split()[2] for line in
-              running.run(f"ls -l {SPOOL}/done", "bob").stdout.splitlines()[1:]}  # fmt: skip
+              running.run(f"ls -l {SPOOL}/done/runner", "bob").stdout.splitlines()[1:]}  # fmt: skip
     assert owners == {"spoold-x-runner"}
 
 

@@ -115,7 +115,7 @@ def test_what_an_approver_writes_does_not_run(running):
     running.wait_for("done")
     # Straight into a queue, past the gate: as it was, and as a copy of what is done.
     copy = second.replace("two", "xxx")
-    running.run(f"cp {SPOOL}/done/{second} {SPOOL}/queued/runner/{copy}", "ann")
+    running.run(f"cp {SPOOL}/done/runner/{second} {SPOOL}/queued/runner/{copy}", "ann")
     running.run(f"cp {SPOOL}/awaiting-approval/{first} {SPOOL}/queued/runner/{first}", "ann")
     until(lambda: not running.files("queued"), running.where)
     until(lambda: len(running.files("held")) >= 3, running.where)
@@ -211,7 +211,7 @@ DAMAGES = [
     f"setfacl -b {SPOOL}/held",
     f"chmod 644 {SPOOL}/.seal.key",
     f"rmdir {SPOOL}/rejected",
-    f"rmdir {SPOOL}/failed && ln -s /tmp {SPOOL}/failed",
+    f"rm -r {SPOOL}/failed && ln -s /tmp {SPOOL}/failed",
     "echo '[Service]' > /etc/systemd/system/spoold-execute@gateway.service.d/50-spoold.conf",
     "rm /etc/systemd/system/spoold.target.wants/spoold-execute@other.service",
     f"setfacl -d -m u:eve:rwx {SPOOL}/approved",

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from spoold.disk import fs
-from spoold.states import SEAL_KEY
+from spoold.spool.seal_key import SEAL_KEY
 from tests.conftest import route
 
 FOLD = route(more="intent_key = 'record.facts.decision_type'")

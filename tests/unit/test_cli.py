@@ -351,7 +351,7 @@ def place(lab, folder, *names):
             "held/dispatch-1-r-0123abcd.json", "./held/0123abcd", "/any/where/held/0123abcd.json",
         )),
         ("abc", "held/abc.json"), ("held/abc.json", "held/abc.json"),  # not abcd, nor xabc
-        ("done/twice", "done/twice.json"), ("held/twice", "held/twice.json"), ("twice", ""),
+        ("done/rec/twice", "done/rec/twice.json"), ("held/twice", "held/twice.json"), ("twice", ""),
         *((part, "") for part in ("", ".json", "/", "held/", "*", "nope", ".reason")),
     ],
 )  # fmt: skip
@@ -359,26 +359,28 @@ def test_a_part_means_one_file_or_none(app, lab, part, meant):
     """An id, a unique part of it, a name or a path means the file; a pattern or suffix nothing."""
     place(lab, "held", "dispatch-1-r-0123abcd", "dispatch-1-r-ffffffff", "abc", "abcd", "xabc",
           "twice", "twice.reason")  # fmt: skip
-    place(lab, "done", "twice")
+    place(lab, "done/rec", "twice")
     if meant:
         assert str(find.find(app.spool, part)) == meant
         return
     with pytest.raises(UsageError, match="matches"):
         find.find(app.spool, part)
     assert find.find(app.spool, "twice", wants=lambda f: f == "held").place == Place("held")
-    assert find.find(app.spool, "done/twice", wants=lambda f: f == "held").place == Place("done")
+    assert find.find(app.spool, "done/rec/twice", wants=lambda f: f == "held").place == Place(
+        "done", "rec"
+    )
 
 
 def test_an_ambiguous_part_lists_what_it_could_mean(app, lab):
     """Nothing is guessed: the message has every match with its folder, or the first of many."""
     place(lab, "held", "abc-1", "abc-2")
-    place(lab, "done", "abc-3")
+    place(lab, "done/rec", "abc-3")
     with pytest.raises(UsageError) as error:
         find.find(app.spool, "abc")
     assert str(error.value).splitlines() == [
-        "'abc' matches 3 files:", "  done/abc-3.json", "  held/abc-1.json", "  held/abc-2.json",
+        "'abc' matches 3 files:", "  done/rec/abc-3.json", "  held/abc-1.json", "  held/abc-2.json",
     ]  # fmt: skip
-    place(lab, "failed", *(f"abc-{number}" for number in range(10, 40)))
+    place(lab, "failed/rec", *(f"abc-{number}" for number in range(10, 40)))
     with pytest.raises(UsageError) as error:
         find.find(app.spool, "abc")
     lines = str(error.value).splitlines()
