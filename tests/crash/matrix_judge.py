@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from spoold.states import FOLDERS
 from tests.crash.matrix_bench import Zygote
 from tests.crash.matrix_scenarios import Scenario
 from tests.crash.matrix_site import Site
@@ -51,7 +52,7 @@ def _laws(site: Site, scenario: Scenario) -> Iterator[str]:
 def _ends(site: Site, ends: Iterable[tuple[str, str]]) -> Iterator[str]:
     expected, found = dict(ends), site.found()
     for name in sorted(expected.keys() | found.keys()):
-        states = "+".join(sorted(state for state, _ in found.get(name, [])))
+        states = "+".join(sorted(FOLDERS[state].top for state, _ in found.get(name, [])))
         if states not in expected.get(name, "").split("|"):
             yield f"the request of {name} is in {states or 'no state'}"
 

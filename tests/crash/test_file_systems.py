@@ -317,7 +317,7 @@ def test_a_full_file_system_is_told_as_that(mount, busy_at, checked):
     assert checked(site).returncode == 0
 
 
-@pytest.mark.parametrize("folder", ["done", "tmp"])
+@pytest.mark.parametrize("folder", ["done/runner", "tmp"])
 def test_a_folder_of_another_user_is_told_as_that(require, busy_at, folder):
     """Where this user may not write, check ends with 77 and names the folder."""
     require(os.geteuid() == 0, "root")

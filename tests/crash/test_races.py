@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import pytest
 
 from spoold.request import parse_time
+from spoold.states import FOLDERS
 from tests.e2e import conftest as e2e
 from tests.e2e.conftest import Site, decision, hook, read, route, until
 from tests.invariants import violations
@@ -67,7 +68,8 @@ class Hand:
         site.spoold("intake", "--drain")
         waits = site.files("awaiting-approval")
         (made,) = (path for path in waits if read(path)["event_key"] == name)
-        made.rename(site.root / folder / made.name)
+        key = read(made)["executor"] if FOLDERS[folder].per else ""
+        made.rename(site.root / FOLDERS[folder].path(key) / made.name)
         return made.stem
 
     def give(self, ids: Iterable[str]) -> None:
