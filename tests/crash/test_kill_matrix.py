@@ -50,8 +50,8 @@ def traces(matrix):
 
 #: Arrows of moves that have their own tests: agents' ends, cancellations, reports.
 ELSEWHERE = {
-    (Role.PERSON, "tmp", "cancel"), (Role.EXECUTE, "cancel", "held-by-executor"), (Role.REPORT, "tmp", "inbox"),
-    (Role.HEALTH, "tmp", "inbox"),
+    (Role.PERSON, "tmp", "cancel"), (Role.EXECUTE, "cancel", "held-by-executor"),
+    (Role.REPORT, "tmp", "inbox"), (Role.HEALTH, "tmp", "inbox"),
     (Role.PERSON, "held", "done"), (Role.PERSON, "held", "failed"),
     *((Role.PERSON, "held-by-executor", target)
       for target in ("awaiting-approval", "rejected", "done", "failed")),
