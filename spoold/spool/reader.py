@@ -13,7 +13,7 @@ from spoold.errors import BadInput
 from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.spool.filenames import another, is_candidate, readable_name
-from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per
+from spoold.states import FOLDERS, HOLD, REASON_SUFFIX, STATES, Per, Standing
 
 _OF_EXECUTORS = ("queued", "deferred", "running", "unknown", "done", "failed")
 _REASON_BYTES = 1 << 16
@@ -114,7 +114,28 @@ class SpoolReader:
                 or place.key == executor
             ]  # fmt: skip
             self._searched[order] = searched
-        return next((place for folder, place in searched if reading.exists(folder + name)), None)
+        return next(
+            (
+                place for folder, place in searched
+                if reading.exists(folder + name) and self.is_genuine(place, name)
+            ),
+            None,
+        )  # fmt: skip
+
+    def is_genuine(self, place: Place, name: str) -> bool:
+        """Whether what ended was put there by its executor, or by root who restores a backup.
+
+        Approvers may rename into such a folder, too; what they made themselves is no result.
+        """
+        if FOLDERS[place.folder].standing not in (Standing.ENDED, Standing.IN_DOUBT):
+            return True
+        executor = reading.owner(self.path(place))
+        return reading.owner(self.path(place, name)) in (executor, 0, None)
+
+    def fits(self, place: Place, name: str, fields: JsonObject) -> bool:
+        """Whether what a request says goes with its name, and with its executor's folder."""
+        ours = FOLDERS[place.folder].per != Per.EXECUTOR or fields.get("executor") == place.key
+        return ours and fields.get("dispatch_id") == name.removesuffix(".json")
 
     def request(self, place: Place, name: str) -> Request:
         """Read a request.

@@ -22,7 +22,7 @@ from spoold.sources.inbox import Inbox
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches, earliest
 from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Role
-from spoold.text import printable
+from spoold.text import printable, shown
 
 log = logging.getLogger("spoold.report")
 
@@ -171,6 +171,9 @@ class Report:
         source, at = found.get("source"), self._came_at(place, name)
         inbox = source.get("inbox") if isinstance(source, dict) else None
         if not at or inbox is None or inbox in {inbox.name for inbox in self._inboxes}:
+            return None
+        if not (self.spool.is_genuine(place, name) and self.spool.fits(place, name, found)):
+            log.error("%s/%s is not what its name and its owner say", place, shown(name))
             return None
         attempts = found.get("attempts")
         attempts = attempts if isinstance(attempts, list) else []

@@ -55,6 +55,9 @@ def rows(spool: SpoolReader, place: Place) -> Iterator[dict[str, Any]]:
             "folder": str(place),
             "age_s": round(time.time() - since, 3),
         }
+        if not spool.is_genuine(place, name):
+            yield {**row, "code": "foreign"}
+            continue
         if FOLDERS[place.folder].holds_requests:
             row |= _about(spool, place, name)
         if code := (spool.reason(place, name) or {}).get("code"):
@@ -65,6 +68,8 @@ def rows(spool: SpoolReader, place: Place) -> Iterator[dict[str, Any]]:
 def _about(spool: SpoolReader, place: Place, name: str) -> dict[str, Any]:
     # Only the fields shown are checked, not the whole request: there may be 100,000 of them.
     found = json_object(spool.path(place, name), request.MAX_BYTES) or {}
+    if found and not spool.fits(place, name, found):
+        return {"code": "misplaced"}
     try:
         last = found["attempts"][-1] if found["attempts"] else {}
         goes_on = bool(last) and last["outcome"] is None
