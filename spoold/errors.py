@@ -41,6 +41,9 @@ ADVICE: Mapping[str, str] = {
     "route, reload intake, then `spoold retry` the file.",
     "params-refused": "The executor does not accept what the route renders; `spoold explain` shows "
     "it. Correct the route or the record, then `spoold retry` the file.",
+    "conflict": "Its key belongs to an earlier request, and it says something else. Compare the "
+    "two: if both are wanted, `spoold retry --as-new` takes this one as an event of its own; "
+    "and find out who used the key twice.",
     # A drop that made no new request (archive/).
     "imported": "Nothing to do; if it is wanted all the same, drop it again under a new id.",
     "repeat": "Nothing to do: this delivery was seen before.",

@@ -21,12 +21,17 @@ def event_digest(source: str, event_key: str) -> bytes:
     return digest(source, event_key)
 
 
-def digits(key: bytes, event: bytes) -> str:
-    """The 8 hex digits by which people call the requests of an event.
+def digits(key: bytes, event: bytes, before: str = "") -> str:
+    """The 8 hex digits by which people call a request.
 
     So few could be searched for by trying event keys, so they come from the spool's own key.
+
+    Args:
+        key: the spool's own.
+        event: the digest of its delivery.
+        before: the id of the request that ended before this one asks for the same anew.
     """
-    return hmac.digest(key, b"digits\0" + event, "sha256").hex()[:8]
+    return hmac.digest(key, b"digits\0" + event + before.encode(), "sha256").hex()[:8]
 
 
 def intent_digest(route: str, intent_key: str) -> bytes:

@@ -18,6 +18,10 @@ class Record:
         headers: HTTP headers that came with it; names in lower case.
         body: the JSON as it was dropped, unwrapped from its envelope.
         facts: what the source adapter derived; the same keys for every record of a type.
+        received_at: when intake took it, by the clock of the file system.
+        file: the name it was dropped under.
+        content: what is alike in all deliveries of one event, for a sender who writes something
+            else around it each time; None where they are alike to the byte. No route sees it.
     """
 
     source: str
@@ -27,6 +31,9 @@ class Record:
     headers: dict[str, str] = field(default_factory=dict)
     body: JsonObject = field(default_factory=dict)
     facts: JsonObject = field(default_factory=dict)
+    received_at: str = ""
+    file: str = ""
+    content: JsonObject | None = None
 
     def as_dict(self) -> JsonObject:
         """The record as plain JSON data, the `record` variable of every expression."""
@@ -38,4 +45,10 @@ class Record:
             "headers": self.headers,
             "body": self.body,
             "facts": self.facts,
+            "received_at": self.received_at,
+            "file": self.file,
         }
+
+
+#: What a route may ask a record for.
+FIELDS = tuple(Record("", None, "").as_dict())

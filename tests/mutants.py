@@ -40,6 +40,7 @@ class Mutant(NamedTuple):
 STATES = "unit/test_states spool/test_flow"
 GATE = "spool/test_gate spool/test_flow"
 INTAKE = "spool/test_intake_bad_input spool/test_flow spool/test_keys"
+SAME = "spool/test_same_key"
 DISK = "unit/test_fs spool/test_crash spool/test_bad_disk"
 VERDICT = "spool/test_in_doubt spool/test_cancel spool/test_recorded spool/test_flow"
 
@@ -67,7 +68,13 @@ MUTANTS = [
     Mutant("a request runs under its own name only", "stages/gate.py",
            "if found.name != claim.name:", "if False:", GATE),
     Mutant("a drop that changed between look and claim is read again", "stages/intake",
-           "is_same = seen is not None and seen.is_still(path)", "is_same = bool(seen)", INTAKE),
+           "is_same = seen is not None and seen.is_still(status)", "is_same = bool(seen)", INTAKE),
+    Mutant("the same key alone makes no repeat", "stages/intake",
+           "if routed.claim.sha256 == known.sha256:", "if True:", SAME),
+    Mutant("what has ended is asked for anew", "stages/intake",
+           "return place.folder not in FINAL", "return True", SAME),
+    Mutant("digits are keyed", "identity.py",
+           'hmac.digest(key, b"digits', 'hmac.digest(b"", b"digits', "unit/test_request"),
     Mutant("a drop that may still be written waits", "stages/intake",
            "if self.context.age(changed) < settle:", "if False:", INTAKE),
     Mutant("a claim never takes the place of another of its name", "stages/intake",

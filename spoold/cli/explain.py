@@ -18,10 +18,12 @@ from spoold.request import Request
 from spoold.routing import Route
 from spoold.sources.inbox import Inbox
 from spoold.spool import imports
-from spoold.spool.index import peek
+from spoold.spool.index import Known, peek
 from spoold.stages.intake import index_path
 from spoold.stages.intake.claim import Claim, archive_path, claim_of, read_drop
+from spoold.stages.intake.outcome import Conflict
 from spoold.stages.intake.render import Routed, build, route
+from spoold.stages.intake.same import Judge
 from spoold.text import shown
 
 
@@ -76,7 +78,7 @@ def _claim(inbox: Inbox, file: str) -> Claim:
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
     now = request.now()
-    return claim_of(drop, inbox, name, now, archive_path(inbox, now, name))
+    return claim_of(drop, inbox, name, now, archive_path(inbox, now, name), now.timestamp())
 
 
 def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
@@ -93,11 +95,12 @@ def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:
 def _would(app: App, made: Request, routed: Routed) -> str:
     """What intake would do with it, as far as the index knows."""
     index = index_path(str(app.config.root))
-    if known := peek(index, "events", routed.event):
-        return f"be archived: the same delivery made {known} before"
-    if file := imports.find(routed.record, partial(peek, index, "imported")):
+    known = peek(index, "events", routed.event)
+    if known and (same := _compared(app, routed, known)):
+        return same
+    if file := imports.find(routed.record, partial(_peek_id, index, "imported")):
         return f"be archived: the dispatcher before spoold had dealt with it, says {file}"
-    waiting = peek(index, "intents", routed.intent) if routed.intent else None
+    waiting = _peek_id(index, "intents", routed.intent) if routed.intent else None
     if waiting and app.config.root.joinpath("awaiting-approval", f"{waiting}.json").exists():
         if routed.action.on_repeat == "fold":
             return f"fold into {waiting}, which still waits and asks for the same"
@@ -105,6 +108,22 @@ def _would(app: App, made: Request, routed: Routed) -> str:
             return f"become awaiting-approval/{made.name} and supersede {waiting}"
     folder = "awaiting-approval" if made.requires_approval else "pre-approved"
     return f"become {folder}/{made.name}"
+
+
+def _peek_id(index: str, table: str, digest: bytes, *moment: float) -> str | None:
+    found = peek(index, table, digest, *moment)
+    return found and found.id
+
+
+def _compared(app: App, routed: Routed, known: Known) -> str | None:
+    """What becomes of a delivery of an event that is known; None if it asks anew."""
+    key = app.spool.readable_seal_key()
+    if not key:
+        return f"be compared with {known.id}, which was asked for under the same key"
+    answer = Judge(app.spool, key, app.routing, routed.claim.at).answer(routed, known)
+    if isinstance(answer, Conflict):
+        return f"go to quarantine: conflict: {answer.problem.what}"
+    return f"be archived: the same delivery made {known.id} before" if answer else None
 
 
 def _digits(app: App, event: bytes) -> str:

@@ -40,6 +40,28 @@ def format_duration(seconds: float) -> str:
 Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 
 
+#: How long the key of an event counts as seen: for good, or until what it asked for has ended.
+FOREVER, WHILE_OPEN = "forever", "while-open"
+
+
+def _how_long(text: object) -> str:
+    """`forever`, `while-open` or a duration, as it was written.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if text not in (FOREVER, WHILE_OPEN):
+        try:
+            parse_duration(text)
+        except ValueError as error:
+            raise ValueError(f'{error}; or "{FOREVER}" or "{WHILE_OPEN}"') from None
+    return str(text)
+
+
+#: How long the same key is a repeat; written `forever`, `while-open` or `1h`.
+Repeats = Annotated[str, BeforeValidator(_how_long)]
+
+
 _SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from spoold.config.quantities import Duration, Size, parse_duration
+from spoold.config.quantities import Duration, Repeats, Size, parse_duration
 
 
 class _Table(BaseModel):
@@ -28,6 +28,7 @@ class SourceTable(BaseModel):
     max_bytes: int = Field(default=1 << 20, ge=1, le=64 << 20)
     max_depth: int = Field(default=64, ge=1, le=200)
     settle: Duration = 2.0
+    repeats: Repeats | None = None
 
 
 class Retry(_Table):
@@ -145,6 +146,7 @@ class RouteTable(_Table):
     event_key: str | None = None
     intent_key: str | None = None
     on_repeat: Literal["fold", "supersede", "separate"] = "fold"
+    repeats: Repeats | None = None
     lane: str | None = None
     preflight: list[PreflightTable] = []
     params: dict[str, Any] = {}

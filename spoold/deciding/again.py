@@ -6,22 +6,40 @@ from spoold.config.settings import ExecutorTable
 from spoold.deciding.carry_out import Decided, Decision, ReasonBeside
 from spoold.deciding.decide import decide
 from spoold.errors import Ambiguous, NotPossible, UsageError
+from spoold.spool.filenames import as_new as marked_as_new
 from spoold.spool.spool import Place, Spool
 from spoold.text import shown
 from spoold.view.find import Found, find
 
 
 def retry(
-    spool: Spool, configured: Mapping[str, ExecutorTable], by: str, why: str | None, part: str
+    spool: Spool,
+    configured: Mapping[str, ExecutorTable],
+    by: str,
+    why: str | None,
+    part: str,
+    *,
+    as_new: bool = False,
 ) -> Iterator[Decided]:
     """Try a request again, or put a drop that was set aside back into its inbox.
 
     A request whose route asks for no yes is approved at once: who may approve has just said that it
     shall run. Yields each step that was made; raises what `decide` raises.
+
+    Args:
+        spool: where it is.
+        configured: the executors.
+        by: who wants it.
+        why: the reason given, if any.
+        part: names it.
+        as_new: take a drop for an event of its own, whatever its key; its name says so from then
+            on, so that neither a crash nor `reindex` forgets it.
     """
     if quarantined := _quarantined(spool, part):
-        yield _drop_again(spool, quarantined, by)
+        yield _drop_again(spool, quarantined, by, as_new=as_new)
         return
+    if as_new:
+        raise UsageError(f"--as-new is for a file in quarantine/, and {shown(part)!r} names none")
     yield decide(spool, configured, Decision("retry", by, why), part)
     if not _asks_for_a_yes(spool, part):
         yield decide(spool, configured, Decision("approve", by, why), part)
@@ -57,10 +75,11 @@ def _quarantined(spool: Spool, part: str) -> Found | None:
     raise Ambiguous(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")
 
 
-def _drop_again(spool: Spool, found: Found, by: str) -> Decided:
+def _drop_again(spool: Spool, found: Found, by: str, *, as_new: bool) -> Decided:
     inbox, reason = Place("inbox", found.place.key), ReasonBeside(spool, found)
+    name = marked_as_new(found.name) if as_new else found.name
     try:
-        moved = spool.move(found.place, inbox, found.name)
+        moved = spool.move(found.place, inbox, found.name, name)
     except FileExistsError:
         raise NotPossible(
             f"{inbox}/ has a {shown(found.name)} already; wait, or rename one"

@@ -1,7 +1,7 @@
 """A route's file → a compiled route; what can be known to be wrong without a record is an error."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from spoold.cel.expression import Expression, RuleError, Scope
@@ -9,11 +9,10 @@ from spoold.cel.template import Template
 from spoold.config.configuration import Configuration, RouteFile
 from spoold.errors import BadInput, ConfigError
 from spoold.executors.instance import Instance
-from spoold.record import Record
+from spoold.record import FIELDS
 from spoold.routing.route import Route
 from spoold.sources.inbox import Inbox
 
-_FIELDS = tuple(field.name for field in fields(Record))
 _TARGETS = ("target_kind", "target_ref", "target_env", "execution_plane", "rationale")
 _KEYS = ("event_key", "intent_key", "lane")
 
@@ -55,6 +54,7 @@ def compile_route(
         targets=targets,
         params=compiler.parameters(instance, table.params, targets, "params"),
         expires_after=default if table.expires_after is None else table.expires_after,
+        repeats=table.repeats or config.settings.sources[table.source].repeats,
     )
 
 
@@ -128,8 +128,8 @@ class _Compiler:
         """Refuse a field that no record has; what is in `body` and `facts` varies."""
         for named in expression.paths:
             field, text = named.steps[0]
-            if field not in _FIELDS:
-                what = f"a record has no {text!r}; it has {', '.join(_FIELDS)}"
+            if field not in FIELDS:
+                what = f"a record has no {text!r}; it has {', '.join(FIELDS)}"
                 raise self.error(what, *path)
 
     def _must_be_literal(

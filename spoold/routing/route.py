@@ -11,6 +11,7 @@ from spoold.cel.expression import Expression, Scope
 from spoold.cel.result import EvalError
 from spoold.cel.template import Template
 from spoold.config.configuration import RouteFile
+from spoold.config.quantities import FOREVER, WHILE_OPEN
 from spoold.config.settings import RouteTable
 from spoold.errors import BadInput
 from spoold.executors.instance import Instance
@@ -32,7 +33,19 @@ class Action:
     event_key: str
     intent_key: str | None
     on_repeat: str
+    repeats: str
     lane: str | None
+
+    @property
+    def asks(self) -> dict[str, Any]:
+        """What it would do: two actions that ask for the same have the same."""
+        return {
+            "executor": self.executor,
+            **self.targets,
+            "params": self.params,
+            "preflight": self.preflight,
+            "requires_approval": self.requires_approval,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class Route:
     params: Template
     preflight: tuple[Template, ...]
     expires_after: float
+    repeats: str | None
 
     def expressions(self) -> Iterator[Expression]:
         """Everything that is evaluated for a record."""
@@ -77,6 +91,7 @@ class Route:
             what = f"Route {self.table.name} matches, but {error}."
             raise BadInput("route-error", what) from None
         params = self.executor.complete(given, targets)
+        own_key = keys.get("event_key") or record.id
         return Action(
             route=self.table.name,
             executor=self.executor.name,
@@ -88,9 +103,10 @@ class Route:
             ],
             requires_approval=self.table.requires_approval,
             expires_after=self.expires_after,
-            event_key=keys.get("event_key") or default_event_key(record),
+            event_key=own_key or default_event_key(record),
             intent_key=keys.get("intent_key") or None,
             on_repeat=self.table.on_repeat,
+            repeats=self.repeats or (FOREVER if own_key else WHILE_OPEN),
             lane=keys.get("lane") or self.executor.lane(params),
         )
 

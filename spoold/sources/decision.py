@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from spoold.errors import BadInput
 from spoold.record import JsonObject, Record
-from spoold.sources.fields import boolean, items, obj, optional_text, text
+from spoold.sources.fields import boolean, identifier, items, obj, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin
@@ -34,12 +34,10 @@ def read(document: JsonObject, origin: "Origin") -> Record:
     Raises:
         BadInput: `bad-record` if neither says what was decided.
     """
-    decision_id = document.get("decision_id")
-    if not isinstance(decision_id, str) or not decision_id.strip():
-        decision_id = PurePath(origin.file).stem
+    decision_id = identifier(document.get("decision_id")) or PurePath(origin.file).stem.strip()
     facts: JsonObject = {name: text(document.get(name)) for name in _TEXTS}
     facts |= {
-        "decision_id": decision_id.strip(),
+        "decision_id": decision_id,
         "decision_type": _decision_type(document),
         "rationale": text(document.get("rationale"), document.get("reason")),
         "checks": [check for check in items(document.get("checks")) if isinstance(check, dict)],

@@ -23,6 +23,11 @@ def optional_text(*values: object) -> str | None:
     return text(*values) or None
 
 
+def identifier(*values: object) -> str | None:
+    """The first value that can name something, such as a text or any number; else None."""
+    return optional_text(*(repr(value) if isinstance(value, float) else value for value in values))
+
+
 def obj(value: object) -> JsonObject:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}

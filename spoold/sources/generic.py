@@ -1,7 +1,7 @@
 """A webhook of no known sender → `webhook` or `webhook.<event>`."""
 
 from spoold.record import JsonObject, Record
-from spoold.sources.fields import event_name, identity, optional_text, text
+from spoold.sources.fields import event_name, identifier, identity, optional_text, text
 
 
 def read(headers: dict[str, str], body: JsonObject, source: str) -> Record:
@@ -23,6 +23,7 @@ def read(headers: dict[str, str], body: JsonObject, source: str) -> Record:
         ),
         headers=headers,
         body=body,
+        content=body,
         facts={"event": event, "action": _string(body.get("action"))},
     )
 
@@ -33,7 +34,7 @@ def _id(headers: dict[str, str], body: JsonObject) -> str | None:
     if "ce-id" in headers and "ce-source" in headers:
         return identity("cloudevent", headers["ce-source"], headers["ce-id"])
     if isinstance(body.get("specversion"), str):
-        event_source, event_id = _string(body.get("source")), _string(body.get("id"))
+        event_source, event_id = _string(body.get("source")), identifier(body.get("id"))
         if event_source and event_id:
             return identity("cloudevent", event_source, event_id)
     if key := headers.get("idempotency-key"):

@@ -84,6 +84,7 @@ def read(headers: dict[str, str], body: JsonObject, source: str) -> Record:
         ),
         headers=headers,
         body=body,
+        content=body,
         facts={"event": event, **_facts(body, subject)},
     )
 

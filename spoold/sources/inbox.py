@@ -1,6 +1,6 @@
 """`[sources.<name>]` → an inbox: a format with its options and limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,8 +22,13 @@ class Inbox:
     module: sources.Format
     options: BaseModel
 
-    def read(self, document: JsonObject, file: str) -> Record:
+    def read(self, document: JsonObject, file: str, received_at: str) -> Record:
         """What a parsed drop says.
+
+        Args:
+            document: its JSON.
+            file: the name it was dropped under.
+            received_at: when intake took it.
 
         Raises:
             BadInput: it lacks what the format needs.
@@ -32,7 +37,7 @@ class Inbox:
         if found.id is not None and len(found.id) > LONGEST_KEY:
             what = f"Its id has {len(found.id)} characters, and an id has at most {LONGEST_KEY}."
             raise BadInput("bad-record", what)
-        return found
+        return replace(found, received_at=received_at, file=file)
 
 
 def configure(config: Configuration, problems: list[str]) -> dict[str, Inbox]:

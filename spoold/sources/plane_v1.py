@@ -48,6 +48,8 @@ def read(headers: dict[str, str], body: JsonObject, source: str, options: plane.
         occurred_at=optional_text(data.get("updated_at"), data.get("created_at")),
         headers=headers,
         body=body,
+        # One edit posts `state` and `state_id`, and what changed is written out in each.
+        content={key: value for key, value in body.items() if key != "activity"},
         facts=facts
         | {
             "event": event,

@@ -49,6 +49,7 @@ def read(headers: dict[str, str], body: JsonObject, source: str, options: plane.
         occurred_at=optional_text(data.get("updated_at"), data.get("created_at")),
         headers=headers,
         body=body,
+        content=body,
         facts=plane.facts(data, issue_id, options, is_issue=is_issue)
         | {
             "event": event,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spoold.errors import BadInput
 from spoold.record import JsonObject, Record
-from spoold.sources.fields import integer, optional_text, text
+from spoold.sources.fields import identifier, integer, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin
@@ -44,7 +44,7 @@ def read(document: JsonObject, origin: "Origin") -> Record:
     Raises:
         BadInput: `bad-record`, if it is not one of spoold's.
     """
-    state, id_ = text(document.get("state")), optional_text(document.get("id"))
+    state, id_ = text(document.get("state")), identifier(document.get("id"))
     if not (state and id_ and text(document.get("dispatch_id"))):
         raise BadInput("bad-record", "A report has an id, a dispatch_id and a state.")
     facts: JsonObject = {key: text(document.get(key)) for key in _FACTS}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from spoold.model_names import model_family
 from spoold.record import JsonObject, Record
-from spoold.sources.fields import integer, obj, optional_text, text
+from spoold.sources.fields import identifier, integer, obj, optional_text, text
 
 if TYPE_CHECKING:
     from spoold.sources import Origin
@@ -46,7 +46,7 @@ def read(document: JsonObject, origin: "Origin") -> Record:
             break
     return Record(
         source=origin.source,
-        id=optional_text(document.get("id"), document.get("task_id")),
+        id=identifier(document.get("id"), document.get("task_id")),
         type=type_,
         occurred_at=optional_text(document.get("created_at")),
         body=document,

@@ -1,12 +1,26 @@
 """File names that strangers chose: which drops are looked at, and names a person can type."""
 
 import os
+import re
 import secrets
 
 from spoold.states import REASON_SUFFIX
 
 #: Leaves room for a suffix of our own within the 255 bytes of a file name.
 _NAME_BYTES = 200
+
+
+#: In the name of a drop that a person has taken for an event of its own, whatever its key.
+AS_NEW = re.compile(r"\.as-new-[0-9a-f]{16}(?=\.json$)")
+
+
+def as_new(name: str) -> str:
+    """A name that says so."""
+    stem = AS_NEW.sub("", readable_name(name)).removesuffix(".json")
+    mark = f".as-new-{secrets.token_hex(8)}.json"
+    while len(os.fsencode(stem + mark)) > _NAME_BYTES:
+        stem = stem[:-1]
+    return stem + mark
 
 
 def is_candidate(name: str) -> bool:

@@ -10,24 +10,47 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import NamedTuple
 from urllib.parse import quote
 
 from spoold.disk import fs
 from spoold.errors import NoRoom, StorageError
 
 #: Raised whenever the meaning of the tables changes; an index of another version is rebuilt.
-_VERSION = 3
+_VERSION = 4
 
 #: Digests in one query.
 _AT_ONCE = 64
 _QUERIES = {
-    "events": "SELECT id FROM events WHERE digest = ?",
+    "events": "SELECT id, sha256, dropper FROM events WHERE digest = ?",
     "intents": "SELECT id FROM intents WHERE digest = ?",
     "imported": "SELECT id FROM imported WHERE digest = ? AND until >= ?",
 }
 _HAS_REQUEST = "SELECT EXISTS (SELECT 1 FROM events WHERE id = ?)"
 
-Entry = tuple[bytes, str]
+_COLUMNS = {
+    "events": ", sha256 TEXT NOT NULL, dropper INTEGER",
+    "intents": "",
+    "imported": ", until REAL NOT NULL",
+}
+
+
+class Known(NamedTuple):
+    """What is known of an event.
+
+    Attributes:
+        id: the request that it made or was folded into.
+        sha256: of the bytes that were delivered, in hex; empty if that is not known.
+        dropper: the user id of who dropped them; None if that is not known.
+    """
+
+    id: str
+    sha256: str = ""
+    dropper: int | None = None
+
+
+Event = tuple[bytes, Known]
+Intent = tuple[bytes, str]
 
 
 class IndexDamaged(StorageError):
@@ -35,7 +58,7 @@ class IndexDamaged(StorageError):
 
 
 class Index:
-    """Digest → dispatch id, for events and for intents.
+    """Digest → what is known of an event; digest → dispatch id of an intent.
 
     Args:
         path: the database file; its folder must exist.
@@ -60,10 +83,9 @@ class Index:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
             for table in _QUERIES:
-                more = ", until REAL NOT NULL" if table == "imported" else ""
                 database.execute(
                     f"CREATE TABLE IF NOT EXISTS {table}"
-                    f"(digest BLOB PRIMARY KEY, id TEXT NOT NULL{more}) WITHOUT ROWID"
+                    f"(digest BLOB PRIMARY KEY, id TEXT NOT NULL{_COLUMNS[table]}) WITHOUT ROWID"
                 )
             failed.pop_all()
         return database
@@ -79,19 +101,19 @@ class Index:
         with _errors(self._path):
             return bool(self._db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
 
-    def event(self, digest: bytes) -> str | None:
-        """The request that this delivery made or was folded into."""
+    def event(self, digest: bytes) -> Known | None:
+        """What is known of a delivery."""
         return self.events([digest]).get(digest)
 
-    def events(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+    def events(self, digests: Sequence[bytes]) -> dict[bytes, Known]:
         """The same for many deliveries; those that are new are left out."""
-        found: dict[bytes, str] = {}
+        found: dict[bytes, Known] = {}
         with self._reading():
             for start in range(0, len(digests), _AT_ONCE):
                 some = digests[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(some))
-                query = f"SELECT digest, id FROM events WHERE digest IN ({marks})"  # noqa: S608
-                found.update(self._db.execute(query, some))
+                rows = self._db.execute(f"SELECT * FROM events WHERE digest IN ({marks})", some)  # noqa: S608
+                found.update((digest, Known(*known)) for digest, *known in rows)
         return found
 
     def has_request(self, dispatch_id: str) -> bool:
@@ -129,7 +151,7 @@ class Index:
                 self._db.execute("BEGIN")
             yield
 
-    def add(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
+    def add(self, events: Iterable[Event], intents: Iterable[Intent]) -> None:
         """Note what is durable by now; durable itself when this returns."""
         with _errors(self._path), self._transaction():
             self._insert(events, intents)
@@ -146,14 +168,15 @@ class Index:
             raise
         self._db.execute("COMMIT")
 
-    def _insert(self, events: Iterable[Entry], intents: Iterable[Entry]) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?)", events)
+    def _insert(self, events: Iterable[Event], intents: Iterable[Intent]) -> None:
+        rows = ((digest, *known) for digest, known in events)
+        self._db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?)", rows)
         self._db.executemany("INSERT OR REPLACE INTO intents VALUES (?, ?)", intents)
 
     def rebuild(
         self,
-        events: Iterable[Entry],
-        intents: Iterable[Entry],
+        events: Iterable[Event],
+        intents: Iterable[Intent],
         imported: Iterable[tuple[bytes, str, float]] = (),
     ) -> int:
         """Start over from what the files say; returns the number of events."""
@@ -183,7 +206,7 @@ def _remove_files(path: str) -> None:
         fs.remove(path + suffix)
 
 
-def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:
+def peek(path: str, table: str, digest: bytes, *moment: float) -> Known | None:
     """Look something up and leave no trace; None also when there is no index.
 
     Args:
@@ -199,7 +222,7 @@ def peek(path: str, table: str, digest: bytes, *moment: float) -> str | None:
     uri = f"file:{quote(path)}?{mode}"
     with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
         row = database.execute(_QUERIES[table], (digest, *moment)).fetchone()
-        return None if row is None else str(row[0])
+        return None if row is None else Known(*row)
     return None
 
 

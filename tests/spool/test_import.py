@@ -17,6 +17,7 @@ from spoold.config import configuration as config
 from spoold.disk import fs
 from spoold.errors import BadInput, StorageError
 from spoold.identity import digest
+from spoold.request import now, timestamp
 from spoold.spool.index import Index
 from spoold.stages.intake import Intake, index_path
 from spoold.stages.intake.reindex import reindex
@@ -306,7 +307,7 @@ def test_a_damaged_import_is_never_half_believed(lab, spoold, old, change):
 def asked(lab, source, record):
     """The action that the routes make of a record, or the code of what is wrong with it."""
     try:
-        found = lab.routing.inboxes[source].read(record, "x.json")
+        found = lab.routing.inboxes[source].read(record, "x.json", timestamp(now()))
         scope = lab.routing.scope(found)
         return lab.routing.match(found, scope).render(found, scope)
     except BadInput as problem:
@@ -614,7 +615,9 @@ def test_other_label_prefixes_must_be_configured(lab, spoold, infra):
     message = spoold(*words, code=78)
     lab.file.write_text(lab.file.read_text() + tables(message))
     spoold(*words)
-    made = lab.routing.inboxes["webhooks"].read(ticket(labels=("part:api",)), "x.json")
+    made = lab.routing.inboxes["webhooks"].read(
+        ticket(labels=("part:api",)), "x.json", timestamp(now())
+    )
     assert made.facts["component"] == "api"
 
 

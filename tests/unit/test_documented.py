@@ -24,7 +24,7 @@ from spoold.config.settings import (
     Settings,
     SourceTable,
 )
-from spoold.record import Record
+from spoold.record import FIELDS
 from spoold.sources import plane
 from spoold.spool.seal_key import SEAL_KEY
 from spoold.states import FOLDERS, HOLD, Per
@@ -85,7 +85,7 @@ CLAIMS = [
     claim(TOML, "TABLES", "Table health", of_model(HealthTable)),
     claim(TOML, "TABLES", "Table metrics", of_model(MetricsTable)),
     claim(ROUTES, "KEYS", None, of_model(RouteTable)),
-    claim(ROUTES, "CEL", None, of_record(Record)),
+    claim(ROUTES, "CEL", None, set(FIELDS)),
     *(claim(ROUTES, "PARAMETERS", kind, of_model(executors.load(kind).Params)) for kind in KINDS),
     claim(REQUEST, "KEYS", "source", of_record(request.Source)),
     claim(REQUEST, "KEYS", "approval", of_record(request.Policy)),

@@ -111,8 +111,8 @@ def test_files_of_routes_are_in_the_order_of_text(tmp_path):
 
 
 def test_the_same_content_without_an_id_is_a_repeat(make_lab):
-    """The job of next month, word for word that of this one, makes no request."""
-    assert says("spoold-routes.5", "CAVEATS", "is a repeat and makes no request")
+    """The same job, word for word, makes no second request while the first one waits."""
+    assert says("spoold-routes.5", "CAVEATS", "while the first waits or runs, makes one request")
     lab = make_lab(route(source="webhooks"))
     for name in ("january.json", "february.json"):
         lab.drop("webhooks", name, {"job": "report"})

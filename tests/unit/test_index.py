@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spoold.spool.index import Index, peek
+from spoold.spool.index import Index, Known, peek
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENTRIES = st.dictionaries(st.binary(min_size=1, max_size=4), st.text(max_size=9), max_size=8)
+DIGESTS = st.binary(min_size=1, max_size=4)
+ENTRIES = st.dictionaries(DIGESTS, st.text(max_size=9), max_size=8)
+KNOWN = st.builds(Known, st.text(max_size=9), st.text(max_size=3), st.none() | st.integers(0, 9))
+EVENTS = st.dictionaries(DIGESTS, KNOWN, max_size=8)
+A, B, Z = Known("x", "00", 1000), Known("y"), Known("z")
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def files(path):
 
 
 @settings(max_examples=15)
-@given(ENTRIES, ENTRIES, ENTRIES)
+@given(EVENTS, EVENTS, ENTRIES)
 def test_what_was_noted_is_found_after_a_restart(tmp_path_factory, first, later, intents):
     """Rebuilt or added, the latest entry of each digest is found, events and intents apart."""
     path = str(tmp_path_factory.mktemp("i") / "index")
@@ -58,19 +62,19 @@ def test_a_new_index_is_not_complete_until_it_was_built(path):
     """A lost index says that it knows nothing, so that nobody takes silence for an answer."""
     index = Index(path)
     assert not index.complete
-    index.add([(b"a", "x")], [])
+    index.add([(b"a", A)], [])
     assert not index.complete
-    index.rebuild([(b"a", "x")], [])
+    index.rebuild([(b"a", A)], [])
     assert index.complete
     index.close()
 
 
 def test_rebuilding_forgets_what_the_files_no_longer_say(path):
     """After a rebuild there is what the files say and nothing else, events and intents alike."""
-    rebuilt(path, [(b"old", "x")], [(b"old", "y")])
+    rebuilt(path, [(b"old", A)], [(b"old", "y")])
     index = Index(path)
-    assert index.rebuild([(b"new", "z")], []) == 1
-    assert (index.event(b"old"), index.intent(b"old"), index.event(b"new")) == (None, None, "z")
+    assert index.rebuild([(b"new", Z)], []) == 1
+    assert (index.event(b"old"), index.intent(b"old"), index.event(b"new")) == (None, None, Z)
     index.close()
 
 
@@ -78,7 +82,7 @@ def test_an_index_that_was_half_built_is_not_complete(path):
     """If building fails in the middle, the next start builds again, and nothing is kept of it."""
 
     def interrupted():
-        yield b"a", "x"
+        yield b"a", A
         raise KeyboardInterrupt
 
     index = Index(path)
@@ -99,8 +103,8 @@ def test_an_index_of_another_version_is_rebuilt_whatever_its_tables_are(path):
     database.close()
     index = Index(path)
     assert not index.complete
-    assert index.rebuild([(b"a", "x")], [(b"b", "y")]) == 1
-    assert (index.event(b"a"), index.intent(b"b")) == ("x", "y")
+    assert index.rebuild([(b"a", A)], [(b"b", "y")]) == 1
+    assert (index.event(b"a"), index.intent(b"b")) == (A, "y")
     index.close()
 
 
@@ -111,21 +115,21 @@ def test_an_index_of_another_version_is_rebuilt_whatever_its_tables_are(path):
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 def test_garbage_is_replaced(path, content, suffix):
     """Whatever lies where the index or its journal should be, there is a usable index after."""
-    rebuilt(path, [(b"a", "x")])
+    rebuilt(path, [(b"a", A)])
     Path(path + suffix).write_bytes(content)
     index = Index(path)
     if not index.complete:
-        index.rebuild([(b"a", "x")], [])
-    assert index.event(b"a") == "x"
-    index.add([(b"b", "y")], [])
-    assert index.event(b"b") == "y"
+        index.rebuild([(b"a", A)], [])
+    assert index.event(b"a") == A
+    index.add([(b"b", B)], [])
+    assert index.event(b"b") == B
     index.close()
 
 
 @pytest.mark.parametrize("cut", [100, 4096, 5000, 12288])
 def test_a_cut_index_is_noticed_when_it_is_opened(path, cut):
     """An index that lost its end is rebuilt at the start, not when a lookup needs what is lost."""
-    entries = [(number.to_bytes(32, "big"), f"dispatch-{number}") for number in range(500)]
+    entries = [(number.to_bytes(32, "big"), Known(f"dispatch-{number}")) for number in range(500)]
     rebuilt(path, entries)
     os.truncate(path, cut)
     index = Index(path)
@@ -153,15 +157,16 @@ def test_damage_inside_stops_no_intake(lab):
 def test_a_crash_loses_nothing_that_was_noted(path):
     """What `add` returned for is there after kill -9, without a close."""
     text = (
-        "import os, sys\nfrom spoold.spool.index import Index\nindex = Index(sys.argv[1])\n"
-        "index.rebuild([], [])\nindex.add([(b'a', 'x')], [(b'b', 'y')])\nos.kill(os.getpid(), 9)"
+        "import os, sys\nfrom spoold.spool.index import Index, Known\nindex = Index(sys.argv[1])\n"
+        "index.rebuild([], [])\nindex.add([(b'a', Known('x', '00', 1000))], [(b'b', 'y')])\n"
+        "os.kill(os.getpid(), 9)"
     )
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     subprocess.run([sys.executable, "-c", text, path], env=env, check=False)
-    assert peek(path, "events", b"a") == "x"
+    assert peek(path, "events", b"a") == A
     index = Index(path)
     assert index.complete
-    assert (index.event(b"a"), index.intent(b"b")) == ("x", "y")
+    assert (index.event(b"a"), index.intent(b"b")) == (A, "y")
     index.close()
 
 
@@ -171,14 +176,14 @@ def test_an_entry_that_fails_leaves_none_of_its_group(path):
     index = Index(path)
 
     def failing():
-        yield b"a", "x"
+        yield b"a", A
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
         index.add(failing(), [])
     assert index.event(b"a") is None
-    index.add([(b"b", "y")], [])
-    assert index.event(b"b") == "y"
+    index.add([(b"b", B)], [])
+    assert index.event(b"b") == B
     index.close()
 
 
@@ -198,16 +203,16 @@ def test_a_look_without_an_index_finds_nothing(path, content):
 @pytest.mark.parametrize("table", ["events", "intents"])
 def test_a_look_finds_what_was_noted(path, table):
     """Events and intents are looked up apart; what is not there is none."""
-    rebuilt(path, [(b"a", "event")], [(b"a", "intent")])
-    assert peek(path, table, b"a") == table.removesuffix("s")
+    rebuilt(path, [(b"a", A)], [(b"a", "intent")])
+    assert peek(path, table, b"a") == (A if table == "events" else Known("intent"))
     assert peek(path, table, b"b") is None
 
 
 def test_a_look_leaves_no_trace(path):
     """After a look there are the same files with the same bytes: root may explain, too."""
-    rebuilt(path, [(b"a", "x")])
+    rebuilt(path, [(b"a", A)])
     before = files(path)
-    assert peek(path, "events", b"a") == "x"
+    assert peek(path, "events", b"a") == A
     assert files(path) == before
 
 
@@ -215,12 +220,12 @@ def test_a_look_sees_what_a_running_service_has_just_noted(path):
     """While the service has the index open, a look sees its last entry and disturbs nothing."""
     index = Index(path)
     index.rebuild([], [])
-    index.add([(b"a", "x")], [])
+    index.add([(b"a", A)], [])
     before = set(files(path))
-    assert peek(path, "events", b"a") == "x"
+    assert peek(path, "events", b"a") == A
     assert set(files(path)) == before
-    index.add([(b"b", "y")], [])
-    assert peek(path, "events", b"b") == "y"
+    index.add([(b"b", B)], [])
+    assert peek(path, "events", b"b") == B
     index.close()
 
 
@@ -230,8 +235,8 @@ def test_a_look_works_in_a_folder_of_any_name(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
     path = str(folder / "index")
-    rebuilt(path, [(b"a", "x")])
-    assert peek(path, "events", b"a") == "x"
+    rebuilt(path, [(b"a", A)])
+    assert peek(path, "events", b"a") == A
 
 
 def test_explaining_changes_nothing_in_the_spool(lab):
@@ -246,13 +251,13 @@ def test_explaining_changes_nothing_in_the_spool(lab):
 
 def test_a_read_only_index_can_be_looked_at(tmp_path):
     """A copy in a folder where nobody may write answers like the original."""
-    rebuilt(str(tmp_path / "index"), [(b"a", "x")])
+    rebuilt(str(tmp_path / "index"), [(b"a", A)])
     folder = tmp_path / "ro"
     folder.mkdir()
     shutil.copy(tmp_path / "index", folder / "index")
     (folder / "index").chmod(0o400)
     folder.chmod(0o500)
-    assert peek(str(folder / "index"), "events", b"a") == "x"
+    assert peek(str(folder / "index"), "events", b"a") == A
     folder.chmod(0o700)
 
 

@@ -54,11 +54,18 @@ def test_the_older_form_is_routed_by_what_was_chosen():
     assert record.id == "legacy-chosen"
 
 
-@pytest.mark.parametrize("decision_id", [None, "", "  ", 7, ["x"]])
+@pytest.mark.parametrize("decision_id", [None, "", "  ", True, ["x"], {"id": 7}])
 def test_the_file_name_stands_in_for_a_missing_id(decision_id):
     """Without a usable decision_id, the name of the file identifies the decision."""
     record = read({"decision_type": "cutover", "decision_id": decision_id}, "night.7.json")
     assert record.id == record.facts["decision_id"] == "night.7"
+
+
+@pytest.mark.parametrize(("decision_id", "known"), [(7, "7"), (0, "0"), (-1, "-1"), (1.5, "1.5")])
+def test_a_number_is_an_id(decision_id, known):
+    """A decision that is numbered is known by its number, whatever its file is called."""
+    record = read({"decision_type": "cutover", "decision_id": decision_id}, "latest.json")
+    assert record.id == record.facts["decision_id"] == known
 
 
 def test_names_are_trimmed_and_keep_their_case():

@@ -12,6 +12,7 @@ from spoold.config import configuration as config
 from spoold.disk import fs
 from spoold.errors import BadInput, ConfigError, NotPossible, UsageError
 from spoold.record import JsonObject
+from spoold.request import now, timestamp
 from spoold.routing import Routing
 from spoold.sources.fields import slug
 from spoold.spool import imports
@@ -128,7 +129,7 @@ def _compiled(app: App, plan: Plan, routes: dict[Path, bytes]) -> Routing:
 def _try_out(plan: Plan, compiled: Routing, document: JsonObject, name: str) -> None:
     """Tell if an old route would not get what it got, or its executor does not take it."""
     try:
-        record = compiled.inboxes[plan.source].read(document, "import.json")
+        record = compiled.inboxes[plan.source].read(document, "import.json", timestamp(now()))
         scope = compiled.scope(record)
         found = compiled.match(record, scope)
     except BadInput as problem:

@@ -30,6 +30,7 @@ from spoold.stages.intake.lookup import (
 )
 from spoold.stages.intake.plan import Plan, Planner
 from spoold.stages.intake.reindex import reindex
+from spoold.stages.intake.same import Judge
 from spoold.stages.stage import BATCH, StageContext, Step
 from spoold.states import Role
 
@@ -134,8 +135,10 @@ class Intake:
         lookups: list[Lookup] = [IndexLookup(index), ImportLookup(index)]
         if after_crash:
             lookups.insert(0, CrashLookup(self.spool, index, self._key))
-        waiting = partial(waiting_request, self.spool, self._key, self.context.clock())
-        planner = Planner(self.context.routing, lookups, index.intent, waiting, self._key)
+        now, routing = self.context.clock(), self.context.routing
+        waiting = partial(waiting_request, self.spool, self._key, now)
+        judge = Judge(self.spool, self._key, routing, now)
+        planner = Planner(routing, lookups, judge, index.intent, waiting, self._key)
         return planner.plan(claims)
 
     def _open_index(self) -> Index:

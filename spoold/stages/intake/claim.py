@@ -1,15 +1,17 @@
 """A file from an inbox: what is in it, and what is noted about it once intake has claimed it."""
 
 import hashlib
+import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from spoold import request
 from spoold.disk import reading
 from spoold.errors import ADVICE, BadInput
 from spoold.record import JsonObject, Record
 from spoold.sources.inbox import Inbox
-from spoold.spool.filenames import is_odd
+from spoold.spool.filenames import AS_NEW, is_odd
 from spoold.strict_json import parse
 from spoold.text import shown
 
@@ -27,15 +29,11 @@ class Drop:
         """Whether its writer may still be at work: it is empty, or ends too early."""
         return self.problem is not None and self.problem.code in ("empty", "truncated")
 
-    def is_still(self, path: str) -> bool:
-        """Whether the file at `path` is the one that was read, unchanged.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+    def is_still(self, now: os.stat_result) -> bool:
+        """Whether a file of this status is the one that was read, unchanged."""
         if self.read is None:
             return False
-        then, now = self.read.status, reading.status(path)
+        then = self.read.status
         return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (
             then.st_dev, then.st_ino, then.st_size, then.st_mtime_ns,
         )  # fmt: skip
@@ -69,6 +67,8 @@ class Claim:
         file: the name it came with.
         archived: where its original goes, from the spool root.
         at: when it was claimed.
+        moved_at: the same by the clock of the file system (seconds since the epoch), which a crash
+            in between does not change.
         size: how many bytes could be read.
         sha256: their digest, in hex.
         document: what they say, if they are good JSON.
@@ -79,6 +79,7 @@ class Claim:
     file: str
     archived: str
     at: datetime
+    moved_at: float
     size: int
     sha256: str
     document: JsonObject | None
@@ -99,9 +100,16 @@ class Claim:
             raise self.problem.to_keep()
         if self.document is None:
             raise BadInput("unreadable", "It could not be read.")
-        return self.inbox.read(self.document, self.file)
+        moved = datetime.fromtimestamp(self.moved_at, UTC)
+        return self.inbox.read(self.document, AS_NEW.sub("", self.file), request.timestamp(moved))
 
-    def reason(self, code: str, what: str, when: datetime, **more: str) -> bytes:
+    @property
+    def as_new(self) -> str:
+        """What tells it from an earlier event with its key, if a person took it for another."""
+        found = AS_NEW.search(self.file)
+        return found[0].strip(".") if found else ""
+
+    def reason(self, code: str, what: str, when: datetime, **more: Any) -> bytes:
         """The content of the reason file beside the original."""
         return request.reason(
             code, what, ADVICE[code], when, source=self.inbox.name, file=self.shown,
@@ -118,14 +126,17 @@ def archive_path(inbox: Inbox, at: datetime, name: str) -> str:
     return f"archive/{inbox.name}/{at.date().isoformat()}/{name}"
 
 
-def claim_of(drop: Drop, inbox: Inbox, file: str, at: datetime, archived: str) -> Claim:
-    """What is noted about a drop; `file` is the name it came with."""
+def claim_of(
+    drop: Drop, inbox: Inbox, file: str, at: datetime, archived: str, moved_at: float
+) -> Claim:
+    """What is noted about a drop; see the attributes of `Claim`."""
     data = drop.read.data if drop.read else b""
     return Claim(
         inbox=inbox,
         file=file,
         archived=archived,
         at=at,
+        moved_at=moved_at,
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         document=drop.document,

@@ -100,7 +100,8 @@ class Claimer:
         path = self.spool.path(taking, name)
         drop: Drop | None = None
         with suppress(FileNotFoundError):
-            is_same = seen is not None and seen.is_still(path)
+            status = reading.status(path)
+            is_same = seen is not None and seen.is_still(status)
             drop = seen if is_same else self._read(inbox, path, may_be_published=seen is None)
         if drop is None:
             log.error("%s/%s was taken away", taking, shown(name))
@@ -108,7 +109,8 @@ class Claimer:
         kept, now = readable_name(name), self.context.clock()
         if reading.exists(f"{self.spool.root}/{archive_path(inbox, now, kept)}"):
             kept = another(kept)
-        return claim_of(drop, inbox, name, now, archive_path(inbox, now, kept))
+        archived = archive_path(inbox, now, kept)
+        return claim_of(drop, inbox, name, now, archived, status.st_ctime)
 
     def _read(
         self, inbox: Inbox, path: str, *, is_regular: bool = False, may_be_published: bool = False

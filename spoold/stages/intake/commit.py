@@ -126,7 +126,7 @@ class Committer:
 
     def _note(self, outcomes: Sequence[Outcome]) -> None:
         self._index.add(
-            [(o.event, o.dispatch_id) for o in outcomes if o.event],
+            [(o.event, o.known) for o in outcomes if o.event],
             [(o.intent, o.dispatch_id) for o in outcomes if o.intent],
         )
 

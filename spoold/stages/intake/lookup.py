@@ -1,6 +1,6 @@
 """What was dealt with before a group of drops: said by the index, by imports, or by the files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from spoold.errors import BadInput
 from spoold.identity import event_digest, intent_digest
 from spoold.request import Request
 from spoold.spool import imports
-from spoold.spool.index import Index
+from spoold.spool.index import Index, Known
 from spoold.spool.spool import Place, Spool
 from spoold.stages.intake.claim import Claim
 from spoold.stages.intake.outcome import Imported, MadeBefore, Outcome, Repeat
@@ -17,14 +17,14 @@ from spoold.states import STATES
 
 _AWAITING = Place("awaiting-approval")
 #: Other stages go on while intake looks; a file that moved meanwhile is looked for again.
-_LOOKS = 20
+LOOKS = 20
 
 
 class Lookup(Protocol):
     """Something that remembers earlier drops."""
 
-    def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome]:
-        """What becomes of those that it remembers; the others are left out."""
+    def find(self, group: Sequence[Routed]) -> Mapping[Routed, Outcome | Known]:
+        """What becomes of those that it remembers, or what is known; the others are left out."""
         ...
 
     def has_request(self, dispatch_id: str) -> bool:
@@ -32,10 +32,10 @@ class Lookup(Protocol):
         ...
 
 
-def repeat(routed: Routed, dispatch_id: str) -> Repeat:
+def repeat(routed: Routed, known: Known) -> Repeat:
     """The outcome of a second delivery."""
     key = routed.action.event_key
-    return Repeat(routed.claim, key, dispatch_id=dispatch_id, event=routed.event)
+    return Repeat(routed.claim, key, known, dispatch_id=known.id, event=routed.event)
 
 
 class IndexLookup:
@@ -44,10 +44,10 @@ class IndexLookup:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome]:
-        """Repeats of deliveries."""
+    def find(self, group: Sequence[Routed]) -> dict[Routed, Known]:
+        """Deliveries of events that are known."""
         known = self._index.events([routed.event for routed in group])
-        return {r: repeat(r, known[r.event]) for r in group if r.event in known}
+        return {r: known[r.event] for r in group if r.event in known}
 
     def has_request(self, dispatch_id: str) -> bool:
         """Whether the index has it for some event."""
@@ -83,44 +83,53 @@ class CrashLookup:
     def __init__(self, spool: Spool, index: Index, key: bytes) -> None:
         self._spool, self._index, self._key = spool, index, key
         self._names: set[str] = set()
-        self._unnoted: dict[bytes, Request] | None = None
+        self._unnoted: dict[bytes, list[Request]] | None = None
 
-    def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome]:
-        """Requests that these very drops made, and repeats of what the run had dealt with."""
-        requests = {r: made for r in group if (made := self._made_by(r))}
-        found: dict[Routed, Outcome] = {}
+    def find(self, group: Sequence[Routed]) -> dict[Routed, Outcome | Known]:
+        """Requests that these very drops made or were counted in, and what the run had noted."""
+        found: dict[Routed, Outcome | Known] = {}
         latest: dict[bytes, str] = {}
-        for routed, made in requests.items():
-            if self._was_made_from(routed.claim, made):
-                intent = intent_digest(made.route, made.intent_key) if made.intent_key else b""
-                latest[intent] = made.dispatch_id
-                found[routed] = MadeBefore(
-                    routed.claim, made, dispatch_id=made.dispatch_id, event=routed.event,
-                    intent=intent,
-                )  # fmt: skip
-            else:
-                found[routed] = repeat(routed, made.dispatch_id)
         for routed in group:
-            if routed.intent and routed not in found:
+            requests = self._made_by(routed)
+            for made in requests:
+                if self._is_of(routed.claim, made.source.sha256, made.source.archived) and (
+                    made.source.file == routed.claim.file
+                ):
+                    intent = intent_digest(made.route, made.intent_key) if made.intent_key else b""
+                    latest[intent] = made.dispatch_id
+                    found[routed] = MadeBefore(
+                        routed.claim, made, dispatch_id=made.dispatch_id, event=routed.event,
+                        intent=intent,
+                    )  # fmt: skip
+                    break
+            else:
+                if requests:
+                    last = max(requests, key=lambda made: made.dispatch_id)
+                    found[routed] = Known(last.dispatch_id, last.source.sha256)
+        for routed in group:
+            if routed.intent and not isinstance(found.get(routed), Outcome):
                 into = latest.get(routed.intent) or self._index.intent(routed.intent)
-                if into and self._has_counted(into, routed):
-                    found[routed] = repeat(routed, into)
+                if into and (counted := self._counted(into, routed)):
+                    found[routed] = counted
         return found
 
     def has_request(self, dispatch_id: str) -> bool:
         """Whether a file in any state has that name."""
         return f"{dispatch_id}.json" in self._names
 
-    def _made_by(self, routed: Routed) -> Request | None:
-        """The request that this event made, in whatever state it is."""
+    def _made_by(self, routed: Routed) -> list[Request]:
+        """The requests that this event made, in whatever state they are."""
         if self._unnoted is None:
-            self._unnoted = dict(self._look_for_unnoted())
-        if found := self._unnoted.get(routed.event):
-            return found
+            self._unnoted = {}
+            for event, found in self._look_for_unnoted():
+                self._unnoted.setdefault(event, []).append(found)
+        made = self._unnoted.get(routed.event, [])
         known = self._index.event(routed.event)
-        found = self._load(f"{known}.json") if known else None
+        noted = sealed_request(self._spool, self._key, known.id) if known else None
         of = (routed.claim.inbox.name, routed.action.event_key)
-        return found if found and (found.source.inbox, found.event_key) == of else None
+        if noted and (noted.source.inbox, noted.event_key) == of:
+            return [*made, noted]
+        return made
 
     def _look_for_unnoted(self) -> Iterator[tuple[bytes, Request]]:
         """Requests that the index does not know, by the event that made them."""
@@ -129,41 +138,45 @@ class CrashLookup:
         for place in [*self._spool.places(*STATES), *self._spool.places(*STATES)]:
             self._names.update(self._spool.scan(place))
         for name in self._names:
-            if not self._index.has_request(name.removesuffix(".json")) and (
-                found := self._load(name)
+            dispatch_id = name.removesuffix(".json")
+            if not self._index.has_request(dispatch_id) and (
+                found := sealed_request(self._spool, self._key, dispatch_id)
             ):
                 yield event_digest(found.source.inbox, found.event_key), found
 
-    def _was_made_from(self, claim: Claim, made: Request) -> bool:
-        """Whether it was made from this very file, not from an earlier delivery of its event."""
-        place, name = archive_place(claim, made.source.archived)
-        same = (made.source.sha256, made.source.file) == (claim.sha256, claim.file)
-        return same and not self._spool.exists(place, name)
+    def _is_of(self, claim: Claim, sha256: str | None, archived: str) -> bool:
+        """Whether a request speaks of this very file, not of an earlier delivery of its event."""
+        return sha256 == claim.sha256 and not self._spool.exists(*archive_place(claim, archived))
 
-    def _has_counted(self, dispatch_id: str, routed: Routed) -> bool:
-        """Whether this delivery was folded into a request that has moved on since."""
-        name = f"{dispatch_id}.json"
-        if self._spool.exists(_AWAITING, name):
-            return False
-        found = self._load(name)
-        key = routed.action.event_key
-        return found is not None and any(repeat.event_key == key for repeat in found.repeats)
-
-    def _load(self, name: str) -> Request | None:
-        """A request in whatever state it is now, also while it moves on; None if it is none."""
-        for _ in range(_LOOKS):
-            place = self._spool.find(name)
-            if place is None:
-                continue
-            try:
-                found = self._spool.request(place, name)
-            except FileNotFoundError:
-                continue
-            except BadInput:
-                return None
-            # Without the seal, a user who may write to a state could say where an original goes.
-            return found if found.seal_holds(self._key) else None
+    def _counted(self, dispatch_id: str, routed: Routed) -> Outcome | Known | None:
+        """What a request that has moved on since says of a delivery that was folded into it."""
+        if self._spool.exists(_AWAITING, f"{dispatch_id}.json"):
+            return None
+        found, key = sealed_request(self._spool, self._key, dispatch_id), routed.action.event_key
+        for one in found.repeats if found else ():
+            if one.event_key == key:
+                known = Known(dispatch_id, one.sha256 or routed.claim.sha256)
+                is_it = self._is_of(routed.claim, known.sha256, one.archived)
+                return repeat(routed, known) if is_it else known
         return None
+
+
+def sealed_request(spool: Spool, key: bytes, dispatch_id: str) -> Request | None:
+    """A request in whatever state it is now, also while it moves on; None if it is none."""
+    name = f"{dispatch_id}.json"
+    for _ in range(LOOKS):
+        place = spool.find(name)
+        if place is None:
+            continue
+        try:
+            found = spool.request(place, name)
+        except FileNotFoundError:
+            continue
+        except BadInput:
+            return None
+        # Without the seal, a user who may write to a state could say where an original goes.
+        return found if found.seal_holds(key) else None
+    return None
 
 
 def waiting_request(spool: Spool, key: bytes, now: datetime, dispatch_id: str) -> Request | None:

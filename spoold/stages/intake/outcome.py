@@ -7,9 +7,11 @@ no reason beside it; every other one has.
 import logging
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
+from typing import Any
 
 from spoold.errors import BadInput
 from spoold.request import Request
+from spoold.spool.index import Known
 from spoold.stages.intake.claim import Claim
 
 log = logging.getLogger("spoold.intake")
@@ -22,7 +24,7 @@ class Outcome:
     Attributes:
         claim: the drop.
         dispatch_id: the request that it made, joined or repeats; empty where there is none.
-        event: the index notes that this event has that request; empty where it does not.
+        event: the index notes what is `known` of this event now; empty where it does not.
         intent: the index notes that this is the latest request with that intent; or empty.
     """
 
@@ -36,6 +38,11 @@ class Outcome:
     def archived(self) -> str:
         """Where the original goes if it is not quarantined, from the spool root."""
         return self.claim.archived
+
+    @property
+    def known(self) -> Known:
+        """What the index notes of the event."""
+        return Known(self.dispatch_id, self.claim.sha256)
 
     def reason(self, when: datetime) -> bytes | None:
         """The content of the reason file beside the original; None if it needs none."""
@@ -101,6 +108,12 @@ class Repeat(Outcome):
     """The same event was delivered before."""
 
     event_key: str
+    first: Known
+
+    @property
+    def known(self) -> Known:
+        """What is known of the event stays."""
+        return self.first
 
     def reason(self, when: datetime) -> bytes:
         """Which request the first delivery made; reindex reads it."""
@@ -145,3 +158,18 @@ class Quarantine(Outcome):
         """What is wrong with it."""
         fields = self.claim.log_fields(code=self.problem.code)
         log.warning("quarantined %s: %s", self.claim.shown, self.problem, extra=fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict(Quarantine):
+    """It has the key of an earlier event, and is another one."""
+
+    event_key: str
+    differs: dict[str, Any]
+
+    def reason(self, when: datetime) -> bytes:
+        """Which request has the key, and how they differ: each time there, and here."""
+        more = {"dispatch_id": self.dispatch_id, "event_key": self.event_key}
+        return self.claim.reason(
+            self.problem.code, self.problem.what, when, **more, differs=self.differs
+        )

@@ -10,10 +10,12 @@ from spoold.errors import BadInput
 from spoold.identity import digits, dispatch_id
 from spoold.request import Repeat, Request
 from spoold.routing import Routing
+from spoold.spool.index import Known
 from spoold.stages.intake.claim import Claim
-from spoold.stages.intake.lookup import Lookup, repeat
+from spoold.stages.intake.lookup import Lookup
 from spoold.stages.intake.outcome import Fold, NewRequest, Outcome, Quarantine
 from spoold.stages.intake.render import Routed, build, route
+from spoold.stages.intake.same import Judge
 
 
 class Written(NamedTuple):
@@ -44,6 +46,7 @@ class Planner:
     Args:
         routing: inboxes and routes.
         lookups: who is asked about earlier drops; the first that knows one decides.
+        judge: compares a drop with an earlier one.
         latest: the id of the latest request with an intent, as far as the index knows.
         waiting: the request of that id, if it still waits for a decision.
         key: of the seals.
@@ -53,14 +56,15 @@ class Planner:
         self,
         routing: Routing,
         lookups: Sequence[Lookup],
+        judge: Judge,
         latest: Callable[[bytes], str | None],
         waiting: Callable[[str], Request | None],
         key: bytes,
     ) -> None:
-        self._routing, self._lookups, self._key = routing, lookups, key
+        self._routing, self._lookups, self._judge, self._key = routing, lookups, judge, key
         self._latest, self._load_waiting = latest, waiting
         self._plan = Plan()
-        self._events: dict[bytes, str] = {}
+        self._events: dict[bytes, tuple[Known, Routed]] = {}
         self._intents: dict[bytes, str] = {}
         self._counted: dict[str, Request] = {}
 
@@ -73,56 +77,71 @@ class Planner:
                 group.append(route(claim, self._routing))
             except BadInput as problem:
                 outcomes.append(Quarantine(claim, problem.to_keep()))
-        for lookup in self._lookups:
-            found = lookup.find(group)
-            outcomes += found.values()
-            group = [routed for routed in group if routed not in found]
+        known = self._look_up(group)
         self._intents.update((o.intent, o.dispatch_id) for o in outcomes if o.intent)
         for routed in group:
+            found = known.get(routed)
+            if isinstance(found, Outcome):
+                continue
             try:
-                outcomes.append(self._ask(routed))
+                outcomes.append(self._ask(routed, found))
             except BadInput as problem:
                 outcomes.append(Quarantine(routed.claim, problem.to_keep()))
         for counted in self._counted.values():
             self._write(counted.sealed(self._key))
         return self._plan
 
-    def _ask(self, routed: Routed) -> Outcome:
-        """What becomes of a drop that no lookup knows."""
-        if known := self._events.get(routed.event):
-            return repeat(routed, known)
+    def _look_up(self, group: Sequence[Routed]) -> dict[Routed, Outcome | Known]:
+        """What the lookups say of drops; an outcome is planned."""
+        known: dict[Routed, Outcome | Known] = {}
+        for lookup in self._lookups:
+            known.update(lookup.find([routed for routed in group if routed not in known]))
+        for routed, found in known.items():
+            if isinstance(found, Outcome):
+                self._plan.outcomes.append(found)
+                self._events[routed.event] = found.known, routed
+        return known
+
+    def _ask(self, routed: Routed, known: Known | None) -> Outcome:
+        """What becomes of a drop of which a lookup knows the event at most."""
+        known, first = self._events.get(routed.event, (known, None))
+        if known and (same := self._judge.answer(routed, known, first)):
+            return same
         on_repeat = routed.action.on_repeat
         waiting = self._waiting(routed.intent) if on_repeat != "separate" else None
         if waiting and on_repeat == "fold":
             return self._fold(routed, waiting)
-        return self._new(routed, [waiting.dispatch_id] if waiting else [])
+        chosen = self._free_id(routed, known.id if known else "")
+        return self._new(routed, chosen, [waiting.dispatch_id] if waiting else [])
 
-    def _new(self, routed: Routed, supersedes: list[str]) -> NewRequest:
-        made = build(routed, self._free_id(routed)).with_(supersedes=supersedes).sealed(self._key)
+    def _new(self, routed: Routed, chosen: str, supersedes: list[str]) -> NewRequest:
+        made = build(routed, chosen).with_(supersedes=supersedes).sealed(self._key)
         same = made.dispatch_id
         self._plan.new[same] = Written(made, made.to_bytes())
         if len(self._plan.new[same].data) > request.MAX_BYTES // 2:
             del self._plan.new[same]
             what = "The request that it makes would be too large to be read back."
             raise BadInput("too-large", what)
-        self._events[routed.event] = same
         if routed.intent:
             self._intents[routed.intent] = same
-        return NewRequest(
+        new = NewRequest(
             routed.claim, made, dispatch_id=same, event=routed.event, intent=routed.intent
         )
+        self._events[routed.event] = new.known, routed
+        return new
 
     def _fold(self, routed: Routed, waiting: Request) -> Fold:
         claim, key, same = routed.claim, routed.action.event_key, waiting.dispatch_id
         # A run that crashed may have counted this one already.
-        if not any(one.event_key == key for one in waiting.repeats):
+        if not any((one.event_key, one.sha256) == (key, claim.sha256) for one in waiting.repeats):
             one = Repeat(at=request.timestamp(claim.at), id=routed.record.id, event_key=key,
-                         archived=claim.archived)  # fmt: skip
+                         archived=claim.archived, sha256=claim.sha256)  # fmt: skip
             repeats = request.latest(waiting.repeats, one)
             waiting = waiting.with_(asked=waiting.asked + 1, repeats=repeats)
         self._counted[same] = waiting
-        self._events[routed.event] = same
-        return Fold(claim, key, waiting.asked, dispatch_id=same, event=routed.event)
+        fold = Fold(claim, key, waiting.asked, dispatch_id=same, event=routed.event)
+        self._events[routed.event] = fold.known, routed
+        return fold
 
     def _write(self, made: Request) -> None:
         group = self._plan.new if made.dispatch_id in self._plan.new else self._plan.folded
@@ -139,9 +158,9 @@ class Planner:
             return self._plan.new[known].request
         return self._load_waiting(known)
 
-    def _free_id(self, routed: Routed) -> str:
+    def _free_id(self, routed: Routed, before: str) -> str:
         """The event's id; a second later where another event has it, which eight digits allow."""
-        when, own = routed.claim.at, digits(self._key, routed.event)
+        when, own = routed.claim.at, digits(self._key, routed.event, before)
         while True:
             chosen = dispatch_id(when, routed.action.route, own)
             taken = (lookup.has_request(chosen) for lookup in self._lookups)

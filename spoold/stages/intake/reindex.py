@@ -3,30 +3,41 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from spoold import request
 from spoold.disk import reading
 from spoold.identity import event_digest, intent_digest
 from spoold.spool import imports
 from spoold.spool.filenames import is_odd
-from spoold.spool.index import Entry, Index
+from spoold.spool.index import Index, Intent, Known
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX, STATES
 
 
 def reindex(spool: Spool, index: Index) -> int:
     """Rebuild the index; returns the number of events known."""
-    intents: list[Entry] = []
-    events = _events(spool, intents)
+    intents: list[Intent] = []
+    asked = [*_requests(spool, intents), *_reasons(spool)]
     known = (
         known
         for place in spool.places("archive")
         for known in imports.known(spool.path(place), place.key)
     )
-    return index.rebuild(list(events), intents, list(known))
+    # Of what asked for the same event anew the last counts; a repeat, where nothing else is left.
+    asked.sort(key=lambda one: one.at)
+    return index.rebuild([(one.event, one.known) for one in asked], intents, list(known))
 
 
-def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
+class _Asked(NamedTuple):
+    """A delivery, as a file remembers it: when (a repeat: never), its event, what is known."""
+
+    at: str
+    event: bytes
+    known: Known
+
+
+def _requests(spool: Spool, intents: list[Intent]) -> Iterator[_Asked]:
     for place in spool.places(*STATES):
         for name in spool.names(place):
             fields = reading.json_object(spool.path(place, name), request.MAX_BYTES) or {}
@@ -34,25 +45,26 @@ def _events(spool: Spool, intents: list[Entry]) -> Iterator[Entry]:
                 known = str(fields["dispatch_id"])
                 if is_odd(known) or "/" in known:
                     continue  # intake makes no such id: as a path it would lead elsewhere
-                yield event_digest(fields["source"]["inbox"], fields["event_key"]), known
+                source = fields["source"]
+                event = event_digest(source["inbox"], fields["event_key"])
+                yield _Asked(str(source["received_at"]), event, Known(known, str(source["sha256"])))
                 if place == Place("awaiting-approval") and fields["intent_key"]:
                     intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
+
+
+def _reasons(spool: Spool) -> Iterator[_Asked]:
     for place in spool.places("archive"):
-        for day in sorted(
-            filter(_is_day, reading.entries(spool.path(place))), key=lambda day: day.name
-        ):
-            yield from _repeats(day.path)
+        for day in filter(_is_day, reading.entries(spool.path(place))):
+            for entry in reading.entries(day.path):
+                if entry.name.endswith(REASON_SUFFIX):
+                    fields = reading.json_object(entry.path, request.MAX_BYTES) or {}
+                    with suppress(KeyError, TypeError, AttributeError):
+                        event = event_digest(fields["source"], fields["event_key"])
+                        known = Known(str(fields["dispatch_id"]), str(fields.get("sha256", "")))
+                        at = "" if fields["code"] == "repeat" else str(fields["at"])
+                        yield _Asked(at, event, known)
 
 
 def _is_day(entry: os.DirEntry[str]) -> bool:
     """Not what is being taken: that has reasons only where a stranger wrote them."""
     return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-
-
-def _repeats(day: str) -> Iterator[Entry]:
-    for entry in reading.entries(day):
-        if entry.name.endswith(REASON_SUFFIX):
-            fields = reading.json_object(entry.path, request.MAX_BYTES) or {}
-            with suppress(KeyError, TypeError):
-                digest = event_digest(fields["source"], fields["event_key"])
-                yield digest, str(fields["dispatch_id"])

@@ -1,10 +1,11 @@
 """A claim → what its route makes of it → the request that asks for that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from spoold import request
+from spoold.config.quantities import FOREVER
 from spoold.identity import event_digest, intent_digest
 from spoold.record import Record
 from spoold.request import Policy, Request, Source
@@ -40,6 +41,10 @@ def route(claim: Claim, routing: Routing) -> Routed:
     record = claim.record()
     scope = routing.scope(record)
     action = routing.match(record, scope).render(record, scope)
+    if claim.as_new:
+        # Who wants it as an event of its own wants it as a request of its own.
+        key = f"{action.event_key} {claim.as_new}"
+        action = replace(action, event_key=key, on_repeat="separate", repeats=FOREVER)
     event = event_digest(claim.inbox.name, action.event_key)
     intent = intent_digest(action.route, action.intent_key) if action.intent_key else b""
     return Routed(claim, record, action, event, intent)
