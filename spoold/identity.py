@@ -34,9 +34,9 @@ def digits(key: bytes, event: bytes, before: str = "") -> str:
     return hmac.digest(key, b"digits\0" + event + before.encode(), "sha256").hex()[:8]
 
 
-def intent_digest(route: str, intent_key: str) -> bytes:
-    """The identity of what a route wants done."""
-    return digest(route, intent_key)
+def intent_digest(route: str, intent_key: str, dropper: int | None = None) -> bytes:
+    """The identity of what a route wants done; with a user id, of what that user asked for."""
+    return digest(route, intent_key, *(() if dropper is None else (str(dropper),)))
 
 
 def dispatch_id(when: datetime, route: str, digits: str) -> str:

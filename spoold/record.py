@@ -1,9 +1,13 @@
 """What a drop says, whatever system it came from."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 JsonObject = dict[str, Any]
+
+#: Digits of a Unix time in seconds; with more it is in milliseconds.
+_SECONDS = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,18 @@ class Record:
             "received_at": self.received_at,
             "file": self.file,
         }
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time as producers write it: ISO 8601 (UTC unless it says otherwise), or a Unix time."""
+    try:
+        if text and text.isascii() and text.isdigit():
+            seconds = int(text) / (1000 if len(text) > _SECONDS else 1)
+            return datetime.fromtimestamp(seconds, UTC)
+        found = datetime.fromisoformat(text or "")
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 #: What a route may ask a record for.

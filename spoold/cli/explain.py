@@ -78,7 +78,7 @@ def _claim(inbox: Inbox, file: str) -> Claim:
     except FileNotFoundError:
         raise UsageError(f"there is no file {shown(file)}") from None
     now = request.now()
-    return claim_of(drop, inbox, name, now, archive_path(inbox, now, name), now.timestamp())
+    return claim_of(drop, inbox, name, now, archive_path(inbox, now, name), os.stat(file))
 
 
 def _verdict(route: Route, inbox: Inbox, scope: Scope) -> dict[str, Any]:

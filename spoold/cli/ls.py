@@ -29,7 +29,9 @@ def command(app: App, folder: str | None) -> None:
 def _line(row: dict[str, Any]) -> str:
     notes = []
     if row.get("asked", 1) > 1:
-        notes.append(f"asked {row['asked']} times")
+        differ = row.get("differ")
+        but = f", {differ} differ{'s' * (differ == 1)}" if differ else ""
+        notes.append(f"asked {row['asked']} times{but}")
     if row.get("attempts"):
         notes.append(f"attempt {row['attempts']}")
     if row.get("heard_at"):

@@ -146,6 +146,7 @@ class RouteTable(_Table):
     event_key: str | None = None
     intent_key: str | None = None
     on_repeat: Literal["fold", "supersede", "separate"] = "fold"
+    supersede_others: bool = False
     repeats: Repeats | None = None
     lane: str | None = None
     preflight: list[PreflightTable] = []

@@ -19,6 +19,7 @@ from spoold.errors import BadInput
 from spoold.request.parts import (
     Approval,
     Attempt,
+    Dropper,
     JsonObject,
     Model,
     Moment,
@@ -38,6 +39,7 @@ __all__ = [
     "SCHEMA",
     "Approval",
     "Attempt",
+    "Dropper",
     "JsonObject",
     "Model",
     "Moment",
@@ -222,8 +224,10 @@ def validated(data: bytes) -> Request:
 
 
 def latest(repeats: Sequence[Repeat], new: Repeat, limit: int = 100) -> list[Repeat]:
-    """The last `limit` repeats; the others are in archive/, each with its reason file.
+    """The last `limit` repeats, and before them as many that differ; archive/ has all of them.
 
     More than a group of drops has, so that after a crash the whole group is recognised.
     """
-    return [*repeats, new][-limit:]
+    differ = [one for one in repeats if one.differs]
+    kept = [*repeats, new][-limit:]
+    return [*(one for one in differ[:limit] if one not in kept), *kept]

@@ -54,12 +54,23 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Dropper(Model):
+    """Who owned a file when intake claimed it: the kernel's word."""
+
+    uid: int
+    user: str
+
+
+@dataclass(frozen=True)
 class Source(Model):
     """The drop a request was made from.
 
     `file` is its name in `inbox/<inbox>/`, `archived` where the original lies now (from the spool
-    root), `sha256` the digest of its bytes.
+    root), `sha256` the digest of its bytes, `occurred_at` when the producer says it happened, and
+    `dropped_by` who dropped it.
     """
+
+    LATER = ("occurred_at", "dropped_by")
 
     inbox: str
     file: str
@@ -67,6 +78,8 @@ class Source(Model):
     sha256: str
     received_at: Moment
     archived: str
+    occurred_at: Moment | None = None
+    dropped_by: Dropper | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +97,10 @@ class Repeat(Model):
     """A later record with the same intent that was folded into this request.
 
     `sha256` is the digest of its bytes; `differs` what it asks for that this request does not, by
-    the path of the field.
+    the path of the field; `dropped_by` who dropped it.
     """
 
-    LATER = ("sha256", "differs")
+    LATER = ("sha256", "differs", "dropped_by")
 
     at: Moment
     id: str | None
@@ -95,6 +108,7 @@ class Repeat(Model):
     archived: str
     sha256: str | None = None
     differs: JsonObject | None = None
+    dropped_by: Dropper | None = None
 
 
 @dataclass(frozen=True)

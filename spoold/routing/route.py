@@ -33,15 +33,16 @@ class Action:
     event_key: str
     intent_key: str | None
     on_repeat: str
+    supersede_others: bool
     repeats: str
     lane: str | None
 
     @property
     def asks(self) -> dict[str, Any]:
-        """What it would do: two actions that ask for the same have the same."""
+        """What it would do, without why: two actions that ask for the same have the same."""
         return {
             "executor": self.executor,
-            **self.targets,
+            **{name: text for name, text in self.targets.items() if name != "rationale"},
             "params": self.params,
             "preflight": self.preflight,
             "requires_approval": self.requires_approval,
@@ -106,6 +107,7 @@ class Route:
             event_key=own_key or default_event_key(record),
             intent_key=keys.get("intent_key") or None,
             on_repeat=self.table.on_repeat,
+            supersede_others=self.table.supersede_others,
             repeats=self.repeats or (FOREVER if own_key else WHILE_OPEN),
             lane=keys.get("lane") or self.executor.lane(params),
         )

@@ -81,6 +81,7 @@ def _about(spool: SpoolReader, place: Place, name: str) -> dict[str, Any]:
             "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),
             "status": str(found["status"]),
             "asked": int(found["asked"]),
+            "differ": sum(1 for repeat in found["repeats"] if repeat.get("differs")),
             "expires_at": request.timestamp(request.parse_time(found["approval"]["expires_at"])),
             "attempts": len(found["attempts"]),
             "result": found["result"] and str(found["result"]["code"]),

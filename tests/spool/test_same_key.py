@@ -1,5 +1,6 @@
 """One key, two deliveries: the same is a repeat, another is a conflict; nothing is swallowed."""
 
+import os
 from pathlib import Path
 
 import orjson
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from spoold.cli import cli
+from spoold.spool.decisions import user_name
 from spoold.stages.intake import Intake
 from spoold.stages.intake.commit import Committer
 from spoold.states import REASON_SUFFIX
@@ -288,3 +290,108 @@ def test_only_what_is_in_quarantine_is_taken_as_new(lab):
     ended = CliRunner().invoke(cli, words)
     assert ended.exit_code != 0
     assert len(lab.files("awaiting-approval")) == 1
+
+
+# Folding and superseding
+
+INTENT = "intent_key = 'record.facts.decision_type'\n"
+SAYS = "[params]\nsay = '=record.body.n'"
+
+
+def test_a_fold_that_asks_for_something_else_shows_in_the_waiting_request(make_lab):
+    """What would have been done otherwise is counted, and shown, where the person decides."""
+    lab = make_lab(route(more=INTENT + SAYS))
+    for number, says in enumerate((1, 1, 2)):
+        take(lab, "decisions", f"{number}.json", decision(f"d-{number}", n=says))
+    made = lab.request("awaiting-approval")
+    assert made["asked"] == 3
+    assert [one.get("differs") for one in made["repeats"]] == [None, {"params.say": "2"}]
+    folded = next(path for path in lab.files("archive") if path.name == "2.json")
+    why = lab.reason(folded)
+    assert (why["code"], why["differs"]) == ("folded", {"params.say": "2"})
+    words = ["--config", str(lab.file), "ls"]
+    assert "asked 3 times, 1 differs" in CliRunner().invoke(cli, words).output
+
+
+def test_a_difference_stays_in_sight_whatever_comes_after_it(make_lab):
+    """Hundreds of repeats that ask for the same push none out that asks for something else."""
+    lab = make_lab(route(more=INTENT + SAYS))
+    for number in range(250):
+        lab.drop("decisions", f"{number:03}.json", decision(f"d-{number}", n=int(number == 3)))
+    lab.drain()
+    made = lab.request("awaiting-approval")
+    assert made["asked"] == 250
+    assert [one["id"] for one in made["repeats"] if "differs" in one] == ["d-3"]
+    assert made["repeats"][-1]["id"] == "d-249"
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("between", [nothing, lose_index])
+def test_an_older_event_never_supersedes_a_newer_one(make_lab, together, between):
+    """What happened earlier and comes later is counted in the newer request, which goes on."""
+    lab = make_lab(route(more="on_repeat = 'supersede'\n" + INTENT + SAYS))
+    times = {"new": "2026-01-01T10:05:00Z", "old": "2026-01-01T12:00:00+02:00"}
+    for name, at in times.items():
+        lab.drop("decisions", f"{name}.json", decision(name, timestamp_utc=at, n=name))
+        if not together:
+            lab.drain()
+            between(lab)
+    lab.drain()
+    made = lab.request("awaiting-approval")
+    assert (made["source"]["id"], made["asked"]) == ("new", 2)
+    assert made["repeats"][0]["differs"] == {"params.say": '"old"'}
+    assert lab.files("expired") == []
+    take(lab, "decisions", "newest.json", decision("newest", timestamp_utc="2026-01-01T10:06:00Z"))
+    assert reasons(lab, "quarantine") == {"newest.json": "route-error"}, "it has no n"
+    take(lab, "decisions", "last.json", decision("last", n=1, timestamp_utc="1767262800"))
+    assert lab.request("awaiting-approval")["source"]["id"] == "last"
+    assert len(lab.files("expired")) == 1
+
+
+def dropped_by(lab, uid, name, record):
+    """Drop a file as another user, take it, and say what is waiting."""
+    os.chown(lab.drop("decisions", name, record), uid, -1)
+    lab.drain()
+    return [orjson.loads(p.read_bytes())["source"]["id"] for p in lab.files("awaiting-approval")]
+
+
+@pytest.fixture
+def as_root(require):
+    """Only root can give files away."""
+    require(os.geteuid() == 0, "root")
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("between", [nothing, lose_index])
+def test_nobody_supersedes_what_another_has_dropped(make_lab, between):
+    """Requests of two users wait side by side; each replaces its own, unless the route says so."""
+    lab = make_lab(route(more="on_repeat = 'supersede'\n" + INTENT))
+    dropped_by(lab, 1001, "1.json", decision("alices"))
+    between(lab)
+    assert set(dropped_by(lab, 1002, "2.json", decision("bobs"))) == {"alices", "bobs"}
+    between(lab)
+    assert set(dropped_by(lab, 1001, "3.json", decision("alices-2"))) == {"alices-2", "bobs"}
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_route_may_let_anybody_supersede(make_lab):
+    """With `supersede_others` the last word counts, whoever has it."""
+    lab = make_lab(route(more="supersede_others = true\non_repeat = 'supersede'\n" + INTENT))
+    dropped_by(lab, 1001, "1.json", decision("alices"))
+    assert dropped_by(lab, 1002, "2.json", decision("bobs")) == ["bobs"]
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("between", [nothing, lose_index])
+def test_the_same_bytes_from_another_user_are_a_conflict(make_lab, between):
+    """Who repeats somebody else's drop has not sent the same: the reason names both."""
+    lab = make_lab(route(**ALERTS), route(name="decisions"))
+    dropped_by(lab, 1001, "1.json", decision("d"))
+    between(lab)
+    dropped_by(lab, 1002, "2.json", decision("d"))
+    why = lab.reason(lab.only("quarantine"))
+    assert why["code"] == "conflict"
+    assert why["differs"]["dropped_by"] == [user_name(1001), user_name(1002)]
+    assert why["dropped_by"] == {"uid": 1002, "user": user_name(1002)}
+    dropped_by(lab, 1001, "3.json", decision("d"))
+    assert reasons(lab)["3.json"] == "repeat"

@@ -4,13 +4,16 @@ import hashlib
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from spoold import request
 from spoold.disk import reading
 from spoold.errors import ADVICE, BadInput
 from spoold.record import JsonObject, Record
+from spoold.request import Dropper
 from spoold.sources.inbox import Inbox
+from spoold.spool.decisions import user_name
 from spoold.spool.filenames import AS_NEW, is_odd
 from spoold.strict_json import parse
 from spoold.text import shown
@@ -73,6 +76,7 @@ class Claim:
         sha256: their digest, in hex.
         document: what they say, if they are good JSON.
         problem: what is wrong with it, if anything.
+        dropped_by: who owned the file.
     """
 
     inbox: Inbox
@@ -84,6 +88,7 @@ class Claim:
     sha256: str
     document: JsonObject | None
     problem: BadInput | None
+    dropped_by: Dropper
 
     @property
     def shown(self) -> str:
@@ -113,7 +118,7 @@ class Claim:
         """The content of the reason file beside the original."""
         return request.reason(
             code, what, ADVICE[code], when, source=self.inbox.name, file=self.shown,
-            sha256=self.sha256 if self.size else None, **more,
+            sha256=self.sha256 if self.size else None, dropped_by=vars(self.dropped_by), **more,
         )  # fmt: skip
 
     def log_fields(self, **more: str) -> dict[str, str]:
@@ -127,21 +132,27 @@ def archive_path(inbox: Inbox, at: datetime, name: str) -> str:
 
 
 def claim_of(
-    drop: Drop, inbox: Inbox, file: str, at: datetime, archived: str, moved_at: float
+    drop: Drop, inbox: Inbox, file: str, at: datetime, archived: str, status: os.stat_result
 ) -> Claim:
-    """What is noted about a drop; see the attributes of `Claim`."""
+    """What is noted about a drop of that status; see the attributes of `Claim`."""
     data = drop.read.data if drop.read else b""
     return Claim(
         inbox=inbox,
         file=file,
         archived=archived,
         at=at,
-        moved_at=moved_at,
+        moved_at=status.st_ctime,
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         document=drop.document,
         problem=drop.problem or _odd_name(file),
+        dropped_by=_dropper(status.st_uid),
     )
+
+
+@lru_cache(maxsize=64)
+def _dropper(uid: int) -> Dropper:
+    return Dropper(uid, user_name(uid))
 
 
 def _odd_name(name: str) -> BadInput | None:

@@ -110,7 +110,7 @@ class Claimer:
         if reading.exists(f"{self.spool.root}/{archive_path(inbox, now, kept)}"):
             kept = another(kept)
         archived = archive_path(inbox, now, kept)
-        return claim_of(drop, inbox, name, now, archived, status.st_ctime)
+        return claim_of(drop, inbox, name, now, archived, status)
 
     def _read(
         self, inbox: Inbox, path: str, *, is_regular: bool = False, may_be_published: bool = False

@@ -127,7 +127,7 @@ class Committer:
     def _note(self, outcomes: Sequence[Outcome]) -> None:
         self._index.add(
             [(o.event, o.known) for o in outcomes if o.event],
-            [(o.intent, o.dispatch_id) for o in outcomes if o.intent],
+            [(intent, o.dispatch_id) for o in outcomes for intent in o.intents],
         )
 
     def _move(self, original: _Original) -> None:

@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import Protocol
 
 from spoold.errors import BadInput
-from spoold.identity import event_digest, intent_digest
-from spoold.request import Request
+from spoold.identity import event_digest
+from spoold.request import Repeat as Repeated
+from spoold.request import Request, Source
 from spoold.spool import imports
 from spoold.spool.index import Index, Known
 from spoold.spool.spool import Place, Spool
 from spoold.stages.intake.claim import Claim
 from spoold.stages.intake.outcome import Imported, MadeBefore, Outcome, Repeat
-from spoold.stages.intake.render import Routed
+from spoold.stages.intake.render import Routed, intents
 from spoold.states import STATES
 
 _AWAITING = Place("awaiting-approval")
@@ -95,17 +96,17 @@ class CrashLookup:
                 if self._is_of(routed.claim, made.source.sha256, made.source.archived) and (
                     made.source.file == routed.claim.file
                 ):
-                    intent = intent_digest(made.route, made.intent_key) if made.intent_key else b""
-                    latest[intent] = made.dispatch_id
+                    noted = intents(made.route, made.intent_key, made.source.dropped_by)
+                    latest |= dict.fromkeys(noted, made.dispatch_id)
                     found[routed] = MadeBefore(
                         routed.claim, made, dispatch_id=made.dispatch_id, event=routed.event,
-                        intent=intent,
+                        intents=noted,
                     )  # fmt: skip
                     break
             else:
                 if requests:
                     last = max(requests, key=lambda made: made.dispatch_id)
-                    found[routed] = Known(last.dispatch_id, last.source.sha256)
+                    found[routed] = _known(last.dispatch_id, last.source.sha256, last.source)
         for routed in group:
             if routed.intent and not isinstance(found.get(routed), Outcome):
                 into = latest.get(routed.intent) or self._index.intent(routed.intent)
@@ -155,10 +156,14 @@ class CrashLookup:
         found, key = sealed_request(self._spool, self._key, dispatch_id), routed.action.event_key
         for one in found.repeats if found else ():
             if one.event_key == key:
-                known = Known(dispatch_id, one.sha256 or routed.claim.sha256)
+                known = _known(dispatch_id, one.sha256 or routed.claim.sha256, one)
                 is_it = self._is_of(routed.claim, known.sha256, one.archived)
                 return repeat(routed, known) if is_it else known
         return None
+
+
+def _known(dispatch_id: str, sha256: str, drop: Source | Repeated) -> Known:
+    return Known(dispatch_id, sha256, drop.dropped_by.uid if drop.dropped_by else None)
 
 
 def sealed_request(spool: Spool, key: bytes, dispatch_id: str) -> Request | None:

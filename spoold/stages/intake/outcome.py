@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from spoold.errors import BadInput
+from spoold.record import JsonObject
 from spoold.request import Request
 from spoold.spool.index import Known
 from spoold.stages.intake.claim import Claim
@@ -25,14 +26,14 @@ class Outcome:
         claim: the drop.
         dispatch_id: the request that it made, joined or repeats; empty where there is none.
         event: the index notes what is `known` of this event now; empty where it does not.
-        intent: the index notes that this is the latest request with that intent; or empty.
+        intents: the index notes that this is the latest request with each of these.
     """
 
     claim: Claim
     _: KW_ONLY
     dispatch_id: str = ""
     event: bytes = b""
-    intent: bytes = b""
+    intents: tuple[bytes, ...] = ()
 
     @property
     def archived(self) -> str:
@@ -42,7 +43,7 @@ class Outcome:
     @property
     def known(self) -> Known:
         """What the index notes of the event."""
-        return Known(self.dispatch_id, self.claim.sha256)
+        return Known(self.dispatch_id, self.claim.sha256, self.claim.dropped_by.uid)
 
     def reason(self, when: datetime) -> bytes | None:
         """The content of the reason file beside the original; None if it needs none."""
@@ -89,13 +90,15 @@ class Fold(Outcome):
 
     event_key: str
     asked: int
+    differs: JsonObject | None
 
     def reason(self, when: datetime) -> bytes:
-        """Which request, and how often it was asked now; reindex reads it."""
+        """Which request, how often it was asked now, and how this one differs."""
         same = self.dispatch_id
-        what = f"{same} still waits and asks for the same; it was asked {self.asked} times now."
+        but = f", though not alike in {', '.join(self.differs)}"[:400] if self.differs else ""
+        what = f"{same} still waits for the same{but}; it was asked {self.asked} times now."
         more = {"dispatch_id": same, "event_key": self.event_key}
-        return self.claim.reason("folded", what, when, **more)
+        return self.claim.reason("folded", what, when, **more, differs=self.differs)
 
     def log(self) -> None:
         """Which request."""

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spoold import request
 from spoold.errors import BadInput
 from spoold.identity import digits, dispatch_id
+from spoold.record import moment
 from spoold.request import Repeat, Request
 from spoold.routing import Routing
 from spoold.spool.index import Known
+from spoold.stages.intake import differences
 from spoold.stages.intake.claim import Claim
 from spoold.stages.intake.lookup import Lookup
 from spoold.stages.intake.outcome import Fold, NewRequest, Outcome, Quarantine
@@ -38,6 +40,18 @@ class Plan:
     outcomes: list[Outcome] = field(default_factory=list)
     new: dict[str, Written] = field(default_factory=dict)
     folded: dict[str, Written] = field(default_factory=dict)
+
+
+def _asks(waiting: Request) -> dict[str, Any]:
+    """What a request would do, as `Action.asks` says it."""
+    names = ("executor", "params", "preflight", "requires_approval")
+    return {**waiting.targets, **{name: getattr(waiting, name) for name in names}}
+
+
+def _is_older(routed: Routed, waiting: Request) -> bool:
+    """Whether it happened before what a waiting request asks for, as far as both say when."""
+    here, there = moment(routed.record.occurred_at), waiting.source.occurred_at
+    return here is not None and there is not None and here < request.parse_time(there)
 
 
 class Planner:
@@ -78,7 +92,7 @@ class Planner:
             except BadInput as problem:
                 outcomes.append(Quarantine(claim, problem.to_keep()))
         known = self._look_up(group)
-        self._intents.update((o.intent, o.dispatch_id) for o in outcomes if o.intent)
+        self._intents.update((intent, o.dispatch_id) for o in outcomes for intent in o.intents)
         for routed in group:
             found = known.get(routed)
             if isinstance(found, Outcome):
@@ -109,7 +123,7 @@ class Planner:
             return same
         on_repeat = routed.action.on_repeat
         waiting = self._waiting(routed.intent) if on_repeat != "separate" else None
-        if waiting and on_repeat == "fold":
+        if waiting and (on_repeat == "fold" or _is_older(routed, waiting)):
             return self._fold(routed, waiting)
         chosen = self._free_id(routed, known.id if known else "")
         return self._new(routed, chosen, [waiting.dispatch_id] if waiting else [])
@@ -122,24 +136,25 @@ class Planner:
             del self._plan.new[same]
             what = "The request that it makes would be too large to be read back."
             raise BadInput("too-large", what)
-        if routed.intent:
-            self._intents[routed.intent] = same
+        self._intents |= dict.fromkeys(routed.intents, same)
         new = NewRequest(
-            routed.claim, made, dispatch_id=same, event=routed.event, intent=routed.intent
+            routed.claim, made, dispatch_id=same, event=routed.event, intents=routed.intents
         )
         self._events[routed.event] = new.known, routed
         return new
 
     def _fold(self, routed: Routed, waiting: Request) -> Fold:
         claim, key, same = routed.claim, routed.action.event_key, waiting.dispatch_id
+        differs = differences.between(_asks(waiting), routed.action.asks) or None
         # A run that crashed may have counted this one already.
         if not any((one.event_key, one.sha256) == (key, claim.sha256) for one in waiting.repeats):
             one = Repeat(at=request.timestamp(claim.at), id=routed.record.id, event_key=key,
-                         archived=claim.archived, sha256=claim.sha256)  # fmt: skip
+                         archived=claim.archived, sha256=claim.sha256, differs=differs,
+                         dropped_by=claim.dropped_by)  # fmt: skip
             repeats = request.latest(waiting.repeats, one)
             waiting = waiting.with_(asked=waiting.asked + 1, repeats=repeats)
         self._counted[same] = waiting
-        fold = Fold(claim, key, waiting.asked, dispatch_id=same, event=routed.event)
+        fold = Fold(claim, key, waiting.asked, differs, dispatch_id=same, event=routed.event)
         self._events[routed.event] = fold.known, routed
         return fold
 

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 from spoold import request
 from spoold.disk import reading
-from spoold.identity import event_digest, intent_digest
+from spoold.identity import event_digest
+from spoold.record import JsonObject
+from spoold.request import Dropper
 from spoold.spool import imports
 from spoold.spool.filenames import is_odd
 from spoold.spool.index import Index, Intent, Known
 from spoold.spool.spool import Place, Spool
+from spoold.stages.intake.render import intents as intents_of
 from spoold.states import REASON_SUFFIX, STATES
 
 
@@ -47,9 +50,12 @@ def _requests(spool: Spool, intents: list[Intent]) -> Iterator[_Asked]:
                     continue  # intake makes no such id: as a path it would lead elsewhere
                 source = fields["source"]
                 event = event_digest(source["inbox"], fields["event_key"])
-                yield _Asked(str(source["received_at"]), event, Known(known, str(source["sha256"])))
-                if place == Place("awaiting-approval") and fields["intent_key"]:
-                    intents.append((intent_digest(fields["route"], fields["intent_key"]), known))
+                dropper = _dropper(source)
+                noted = Known(known, str(source["sha256"]), dropper.uid if dropper else None)
+                yield _Asked(str(source["received_at"]), event, noted)
+                if place == Place("awaiting-approval"):
+                    digests = intents_of(fields["route"], fields["intent_key"], dropper)
+                    intents += [(digest, known) for digest in digests]
 
 
 def _reasons(spool: Spool) -> Iterator[_Asked]:
@@ -60,9 +66,17 @@ def _reasons(spool: Spool) -> Iterator[_Asked]:
                     fields = reading.json_object(entry.path, request.MAX_BYTES) or {}
                     with suppress(KeyError, TypeError, AttributeError):
                         event = event_digest(fields["source"], fields["event_key"])
-                        known = Known(str(fields["dispatch_id"]), str(fields.get("sha256", "")))
+                        dropper, sha256 = _dropper(fields), str(fields.get("sha256", ""))
+                        known = Known(
+                            str(fields["dispatch_id"]), sha256, dropper.uid if dropper else None
+                        )
                         at = "" if fields["code"] == "repeat" else str(fields["at"])
                         yield _Asked(at, event, known)
+
+
+def _dropper(fields: JsonObject) -> Dropper | None:
+    found = fields.get("dropped_by")
+    return Dropper(int(found["uid"]), str(found["user"])) if found else None
 
 
 def _is_day(entry: os.DirEntry[str]) -> bool:

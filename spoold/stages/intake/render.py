@@ -7,8 +7,8 @@ from typing import Literal
 from spoold import request
 from spoold.config.quantities import FOREVER
 from spoold.identity import event_digest, intent_digest
-from spoold.record import Record
-from spoold.request import Policy, Request, Source
+from spoold.record import Record, moment
+from spoold.request import Dropper, Policy, Request, Source
 from spoold.routing import Action, Routing
 from spoold.stages.intake.claim import Claim
 
@@ -22,7 +22,8 @@ class Routed:
         record: what it says.
         action: what the first route that matches makes of it.
         event: the digest that is the same for each delivery of the same event.
-        intent: the digest of what the route wants done, or empty where nothing may fold.
+        intent: the digest of the waiting request that it folds into or supersedes; empty where it
+            may do neither.
     """
 
     claim: Claim
@@ -30,6 +31,19 @@ class Routed:
     action: Action
     event: bytes
     intent: bytes
+
+    @property
+    def intents(self) -> tuple[bytes, ...]:
+        """All digests by which later drops look for its request."""
+        return intents(self.action.route, self.action.intent_key, self.claim.dropped_by)
+
+
+def intents(route: str, intent_key: str | None, dropper: Dropper | None) -> tuple[bytes, ...]:
+    """The digests of an intent: anybody's, and that of who dropped it."""
+    if not intent_key:
+        return ()
+    anybodys = intent_digest(route, intent_key)
+    return (anybodys, intent_digest(route, intent_key, dropper.uid)) if dropper else (anybodys,)
 
 
 def route(claim: Claim, routing: Routing) -> Routed:
@@ -46,8 +60,9 @@ def route(claim: Claim, routing: Routing) -> Routed:
         key = f"{action.event_key} {claim.as_new}"
         action = replace(action, event_key=key, on_repeat="separate", repeats=FOREVER)
     event = event_digest(claim.inbox.name, action.event_key)
-    intent = intent_digest(action.route, action.intent_key) if action.intent_key else b""
-    return Routed(claim, record, action, event, intent)
+    anybodys, own = intents(action.route, action.intent_key, claim.dropped_by) or (b"", b"")
+    only_own = action.on_repeat == "supersede" and not action.supersede_others
+    return Routed(claim, record, action, event, own if only_own else anybodys)
 
 
 def build(routed: Routed, dispatch_id: str) -> Request:
@@ -69,7 +84,7 @@ def build(routed: Routed, dispatch_id: str) -> Request:
         decision_type=decision.get("decision_type"),
         source_decision_id=record.id if decision else None,
         source_decision_file=claim.archived if decision else None,
-        source=_source(claim, record.id),
+        source=_source(claim, record),
         executor=action.executor,
         params=action.params,
         preflight=action.preflight,
@@ -87,14 +102,17 @@ def build(routed: Routed, dispatch_id: str) -> Request:
     )
 
 
-def _source(claim: Claim, record_id: str | None) -> Source:
+def _source(claim: Claim, record: Record) -> Source:
+    occurred = moment(record.occurred_at)
     return Source(
         inbox=claim.inbox.name,
         file=claim.file,
-        id=record_id,
+        id=record.id,
         sha256=claim.sha256,
         received_at=request.timestamp(claim.at),
         archived=claim.archived,
+        occurred_at=request.timestamp(occurred) if occurred else None,
+        dropped_by=claim.dropped_by,
     )
 
 

@@ -4,14 +4,17 @@ Only who sent the same is told that there is nothing to do. A key alone proves n
 can use the key of a coming alarm, and a producer one key for two orders.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from spoold.config.quantities import FOREVER, WHILE_OPEN, parse_duration
+from spoold.disk import reading
 from spoold.errors import BadInput
 from spoold.identity import made_at
 from spoold.record import JsonObject, Record
 from spoold.routing import Routing
+from spoold.spool.decisions import user_name
 from spoold.spool.index import Known
 from spoold.spool.spool import Place, Spool
 from spoold.stages.intake import differences
@@ -45,10 +48,11 @@ class Judge:
         """
         if first is None and not self._still_counts(routed.action.repeats, known.id):
             return None
-        if routed.claim.sha256 == known.sha256:
+        is_others = known.dropper not in (None, routed.claim.dropped_by.uid)
+        if routed.claim.sha256 == known.sha256 and not is_others:
             return repeat(routed, known)
         first = first or self._first(routed, known)
-        if first and _are_alike(first, routed):
+        if first and not is_others and _are_alike(first, routed):
             return repeat(routed, known)
         return _conflict(routed, known, first)
 
@@ -82,10 +86,11 @@ class Judge:
             return None
         claim = routed.claim
         try:
-            drop = read_drop(claim.inbox, f"{self._spool.root}/{archived}")
+            path = f"{self._spool.root}/{archived}"
+            drop, status = read_drop(claim.inbox, path), reading.status(path)
             # As if it had come at the same time under the same name: only what is in it counts.
-            there = claim_of(drop, claim.inbox, claim.file, claim.at, archived, claim.moved_at)
-            return route(there, self._routing)
+            there = claim_of(drop, claim.inbox, claim.file, claim.at, archived, status)
+            return route(replace(there, moved_at=claim.moved_at), self._routing)
         except (OSError, BadInput):
             return None
 
@@ -108,6 +113,8 @@ def _content(record: Record) -> JsonObject | None:
 def _conflict(here: Routed, known: Known, there: Routed | None) -> Conflict:
     claim = here.claim
     differs: dict[str, Any] = {"sha256": [known.sha256, claim.sha256]}
+    if known.dropper not in (None, claim.dropped_by.uid):
+        differs["dropped_by"] = [user_name(known.dropper), claim.dropped_by.user]
     if there:
         differs["bytes"] = [there.claim.size, claim.size]
         if there.claim.document is not None and claim.document is not None:
@@ -122,6 +129,8 @@ def _in_words(differs: dict[str, Any]) -> str:
     """How they differ, for a person: there, here."""
     there, here = (one[:12] for one in differs["sha256"])
     words = [f"sha256 {there}… there, {here}… here"]
+    if users := differs.get("dropped_by"):
+        words.append(f"dropped by {users[0]} there, by {users[1]} here")
     if sizes := differs.get("bytes"):
         words.append(f"{sizes[0]} bytes there, {sizes[1]} here")
     if names := differs.get("fields"):
