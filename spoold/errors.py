@@ -57,6 +57,7 @@ ADVICE: Mapping[str, str] = {
     "replayed": "This request was already passed on or decided; `spoold reject` the copy.",
     "expired-approval": "The gate saw the yes only after `expires_at`, and nothing runs late. "
     "`spoold reject` it and drop the record again under a new id.",
+    "other-pin": "It has changed since that yes: read it again, `spoold release` it and say yes.",
     "unknown-executor": "Configure the executor that the request names, then `spoold release` it.",
     "not-pre-approved": "It was made without asking for a yes, and may not run without one now; "
     "`spoold reject` it and drop the record again under a new id.",

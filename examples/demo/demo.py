@@ -572,7 +572,7 @@ spoold --config play/config/spoold.toml run &
 cp tests/records/decision/cutover-full.json play/spool/inbox/decisions/
 cd play/spool
 cat awaiting-approval/*.json
-mv awaiting-approval/*.json approved/
+mv awaiting-approval/dispatch-TIME-cutover-DIGITS.json approved/    # the one that you have read
 """
     )
     screen.note(

@@ -85,12 +85,3 @@ class App:
 
 
 pass_app = click.pass_obj
-
-
-def age(seconds: float) -> str:
-    """A duration for a person: `42s`, `13m`, `5h`, `9d`; negative ones with a minus."""
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    for limit, unit, size in ((100, "s", 1), (6000, "m", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{sign}{seconds / size:.0f}{unit}"
-    return f"{sign}{seconds / 86400:.0f}d"

@@ -8,10 +8,16 @@ import click
 
 from spoold.cli.app import App
 from spoold.deciding.carry_out import Decided, Decision
+from spoold.deciding.decide import LETS_RUN, meant
 from spoold.deciding.decide import decide as carry_out
-from spoold.errors import SpooldError, StorageError
+from spoold.errors import NotPossible, SpooldError, StorageError, UsageError
 from spoold.spool.decisions import user_name
+from spoold.states import targets
 from spoold.text import shown
+from spoold.view.plan import plan
+
+#: From there it runs, with no other yes or with one more.
+_GOES_ON = ("approved", "awaiting-approval", "queued")
 
 
 def ids_argument() -> click.Argument:
@@ -24,16 +30,25 @@ def reason_option() -> click.Option:
     return click.Option(["--reason", "why"], metavar="TEXT", help="Why; kept in approvals/.")
 
 
-def decision(verb: str, summary: str) -> click.Command:
-    """The command of a verb that needs nothing but ids and perhaps a reason."""
+def yes_option() -> click.Option:
+    """`--yes`: for verbs after which something can run."""
+    return click.Option(
+        ["--yes"], is_flag=True,
+        help="Do not ask. Without it, ID@PIN says what you have read; on a terminal you are asked.",
+    )  # fmt: skip
 
-    def run(ids: tuple[str, ...], why: str | None) -> None:
+
+def decision(verb: str, summary: str) -> click.Command:
+    """The command of a verb that needs nothing but ids, perhaps a reason, and perhaps a yes."""
+
+    def run(ids: tuple[str, ...], why: str | None, *, yes: bool = True) -> None:
         app = click.get_current_context().find_object(App)
         if app is not None:
-            for_each(ids, lambda part: decide(app, verb, part, why))
+            for_each(ids, lambda part: decide(app, verb, part, why, sure=yes))
 
+    asks = [yes_option()] if verb in LETS_RUN else []
     return click.Command(
-        verb, callback=run, params=[ids_argument(), reason_option()], help=summary,
+        verb, callback=run, params=[ids_argument(), reason_option(), *asks], help=summary,
         short_help=summary.partition(".")[0],
     )  # fmt: skip
 
@@ -66,10 +81,42 @@ def _each(ids: Iterable[str]) -> Iterable[str]:
             yield part
 
 
-def decide(app: App, verb: str, part: str, why: str | None, outcome: str | None = None) -> None:
+def decide(
+    app: App,
+    verb: str,
+    part: str,
+    why: str | None,
+    outcome: str | None = None,
+    *,
+    sure: bool = True,
+) -> None:
     """Carry out a verb for one request, and print what was done."""
-    said = Decision(verb, caller(), why)
+    if not sure:
+        part = read_and_agreed(app, verb, part)
+    said = Decision(verb, caller(), why, on_behalf_of=on_behalf_of())
     show(app, carry_out(app.spool, app.config.settings.executors, said, part, outcome))
+
+
+def read_and_agreed(app: App, verb: str, part: str) -> str:
+    """The request with the pin of what the person has read: as given, or as shown to them now.
+
+    Raises:
+        UsageError: there is no terminal to ask on.
+        NotPossible: they say no.
+    """
+    found, known, pin = meant(app.spool, part)
+    if pin or known is None or not targets(found.place.folder, verb):
+        return part
+    pinned = f"{app.spool.path(found.place, found.name)}@{known.pin}"
+    if app.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"{verb} what? Read it with `spoold show {found.shown}`, then say "
+            f"`spoold {verb} ID@PIN` with the pin that was shown; or --yes to whatever it is"
+        )
+    click.echo("\n".join([app.styled(f"{found} @{known.pin}", bold=True), *plan(known)]), err=True)
+    if not click.confirm(f"{verb} this?", err=True):
+        raise NotPossible(f"{found.shown} stays in {found.place}/: you said no")
+    return pinned
 
 
 def caller() -> str:
@@ -77,8 +124,13 @@ def caller() -> str:
     return user_name(os.getuid())
 
 
+def on_behalf_of() -> str | None:
+    """For whom root says it, by the word of sudo; nobody else's environment is asked."""
+    return os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+
+
 def show(app: App, done: Decided) -> None:
-    """Print what was done."""
+    """Print what was done, and what will run because of it."""
     found, moved = done.found, {"from": str(done.found.place), "to": str(done.target)}
     if done.told:
         text = f"{found.shown}: executor {found.place.key} {done.told}; see `spoold show`"
@@ -89,4 +141,8 @@ def show(app: App, done: Decided) -> None:
         return
     else:
         text = f"{found.shown}: {found.place} → {app.styled(str(done.target), bold=True)}"
-    app.row({"dispatch_id": found.shown, **moved, "by": done.by}, text)
+    row = {"dispatch_id": found.shown, **moved, "by": done.by}
+    if done.request and done.target.folder in _GOES_ON:
+        row["pin"] = done.request.pin
+        text = "\n".join([text, *plan(done.request)])
+    app.row(row, text)

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from spoold import request
-from spoold.cli.app import App, age, pass_app
-from spoold.text import shown
+from spoold.cli.app import App, pass_app
+from spoold.text import age, shown
 from spoold.view import listing
 
 _COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"

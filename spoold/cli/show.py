@@ -18,7 +18,8 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         if app.as_json:
             app.row(one.as_json(), "")
             continue
-        click.echo(app.styled(str(one.found), bold=True), err=True)
+        pin = f" @{one.pin}" if one.pin else ""
+        click.echo(app.styled(f"{one.found}{pin}", bold=True), err=True)
         if why := one.reason:
             text = shown(f"{why.get('code')}: {why.get('what')} {why.get('advice')}")
             click.echo(app.styled(text, fg="yellow"), err=True)

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from spoold.cli.app import App, age, pass_app
+from spoold.cli.app import App, pass_app
 from spoold.spool.spool import Place
+from spoold.text import age
 from spoold.view.counts import AGE_CLASSES, arrivals, by_age
 
 _FOLDERS = (

@@ -5,11 +5,11 @@ from dataclasses import asdict
 
 import click
 
-from spoold.cli.app import App, age, pass_app
+from spoold.cli.app import App, pass_app
 from spoold.disk.free_space import Floor
 from spoold.errors import NoRoom, SpooldError
 from spoold.service.stage_status import read_stages
-from spoold.text import printable
+from spoold.text import age, printable
 
 #: Which states are well, and how a monitor is told of the others.
 _COLOURS = {"ready": None, "starting": "yellow", "standing-by": "yellow", "waits": "yellow",

@@ -1,22 +1,25 @@
 """`retry`: failed → awaiting-approval, deferred → queued, quarantine → inbox."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from spoold.config.settings import ExecutorTable
 from spoold.deciding.carry_out import Decided, Decision, ReasonBeside
 from spoold.deciding.decide import decide
-from spoold.errors import Ambiguous, NotPossible, UsageError
+from spoold.errors import NotPossible, UsageError
 from spoold.spool.filenames import as_new as marked_as_new
 from spoold.spool.spool import Place, Spool
+from spoold.states import Standing, standing_in
 from spoold.text import shown
 from spoold.view.find import Found, find
+
+_WAITS = standing_in(Standing.WAITS)
 
 
 def retry(
     spool: Spool,
     configured: Mapping[str, ExecutorTable],
-    by: str,
-    why: str | None,
+    decision: Decision,
     part: str,
     *,
     as_new: bool = False,
@@ -29,50 +32,33 @@ def retry(
     Args:
         spool: where it is.
         configured: the executors.
-        by: who wants it.
-        why: the reason given, if any.
+        decision: who wants it, and why.
         part: names it.
         as_new: take a drop for an event of its own, whatever its key; its name says so from then
             on, so that neither a crash nor `reindex` forgets it.
     """
-    if quarantined := _quarantined(spool, part):
-        yield _drop_again(spool, quarantined, by, as_new=as_new)
+    if quarantined := set_aside(spool, part):
+        yield _drop_again(spool, quarantined, decision.by, as_new=as_new)
         return
     if as_new:
         raise UsageError(f"--as-new is for a file in quarantine/, and {shown(part)!r} names none")
-    yield decide(spool, configured, Decision("retry", by, why), part)
-    if not _asks_for_a_yes(spool, part):
-        yield decide(spool, configured, Decision("approve", by, why), part)
+    done = decide(spool, configured, decision, part)
+    yield done
+    if done.request and not done.request.requires_approval and done.target.folder in _WAITS:
+        path = spool.path(done.target, done.found.name)
+        yield decide(spool, configured, replace(decision, verb="approve"), path)
 
 
-def _asks_for_a_yes(spool: Spool, part: str) -> bool:
-    """Whether a request waits under that name now, or goes on, by what its route says."""
-    try:
-        found = find(spool, part, ["awaiting-approval"])
-        return spool.request(found.place, found.name).requires_approval
-    except (UsageError, FileNotFoundError):
-        return True
-
-
-def _quarantined(spool: Spool, part: str) -> Found | None:
-    """The quarantined file that is meant, if it is not a request.
+def set_aside(spool: Spool, part: str) -> Found | None:
+    """The quarantined file whose path is given; None if it is the path of something else, or none.
 
     Raises:
-        UsageError: it could be either.
+        UsageError: nothing has that path.
     """
-    try:
-        found = find(spool, part, ["quarantine"])
-    except Ambiguous:
-        raise
-    except UsageError:
-        if "quarantine/" in part:
-            raise
+    if "/" not in part:
         return None
-    try:
-        request = find(spool, part)
-    except UsageError:
-        return found
-    raise Ambiguous(f"{shown(part)!r} matches {found} and {request}; say which, with its folder")
+    found = find(spool, part, ["quarantine"])
+    return found if found.place.folder == "quarantine" else None
 
 
 def _drop_again(spool: Spool, found: Found, by: str, *, as_new: bool) -> Decided:

@@ -10,6 +10,7 @@ from spoold import request
 from spoold.disk import fs, reading
 from spoold.errors import ADVICE, NotPossible
 from spoold.record import JsonObject
+from spoold.request import Request
 from spoold.spool.decisions import correct, publish
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX
@@ -31,11 +32,15 @@ class Decision:
         verb: `approve`, `reject`, `hold`, `release`, `retry`, `cancel` or `resolve`.
         by: who says it, as a login name.
         why: the reason they give.
+        pin: of what they have read, if they say so.
+        on_behalf_of: who root says it for, by the word of sudo.
     """
 
     verb: str
     by: str
     why: str | None = None
+    pin: str | None = None
+    on_behalf_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,14 @@ class Decided:
         target: where it lies now, or where its cancellation lies.
         by: who decided.
         told: what the executor is told instead of a move of the file; empty if the file moved.
+        request: what it says, where that was read.
     """
 
     found: Found
     target: Place
     by: str
     told: str = ""
+    request: Request | None = None
 
 
 def carry_out(
@@ -127,8 +134,10 @@ def tell_executor(spool: Spool, found: Found, decision: Decision) -> Decided:
 
 
 def _content(found: Found, target: Place, decision: Decision) -> JsonObject:
+    more = {"pin": decision.pin, "for": decision.on_behalf_of}
     return {
         "dispatch_id": found.shown, "decision": decision.verb, "by": decision.by,
+        **{key: value for key, value in more.items() if value},
         "reason": decision.why and printable(decision.why),
         "at": request.timestamp(request.now()), "from": str(found.place), "to": str(target),
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """A person's verb and a request → the move that it means, if it makes sense now."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from spoold import executors, request
 from spoold.config.settings import ExecutorTable
@@ -9,9 +10,9 @@ from spoold.errors import BadInput, NotPossible
 from spoold.request import Request
 from spoold.spool.spool import Place, Spool
 from spoold.stages.execute.history import in_doubt
-from spoold.states import FOLDERS, STATES, Standing, standing_in, targets
+from spoold.states import FOLDERS, Standing, standing_in, targets
 from spoold.text import shown
-from spoold.view.find import Found, find
+from spoold.view.find import Found, find, split_pin
 
 _PARKED = standing_in(Standing.PARKED)
 #: What to do instead, by verb and folder.
@@ -29,6 +30,26 @@ _INSTEAD = {
 }
 
 
+#: Verbs after which something can run: whoever says them has read what.
+LETS_RUN = frozenset({"approve", "release", "retry", "resolve"})
+
+
+def meant(spool: Spool, part: str) -> tuple[Found, Request | None, str | None]:
+    """What `ID` or `ID@PIN` means: the file, the request in it, and the pin that was given.
+
+    Raises:
+        UsageError: no request is meant, or more than one.
+        NotPossible: it is not what the pin says any more.
+    """
+    given, pin = split_pin(part)
+    found = find(spool, given)
+    known = _read(spool, found)
+    if pin and (known is None or known.pin != pin):
+        now = f"it is @{known.pin} now" if known else "it is no request that could be read"
+        raise NotPossible(f"{found.shown} is not what you have read as @{pin}: {now}. Look again")
+    return found, known, pin
+
+
 def decide(
     spool: Spool,
     configured: Mapping[str, ExecutorTable],
@@ -42,7 +63,7 @@ def decide(
         spool: with the moves of a person.
         configured: the executors of the configuration.
         decision: the verb, who says it, and why.
-        part: the request, as `find` takes it.
+        part: the request, as `find` takes it, or that and `@PIN`.
         outcome: the folder that it shall come to, where the verb leaves a choice.
 
     Raises:
@@ -51,8 +72,8 @@ def decide(
         BadInput: it is no request.
     """
     verb = decision.verb
-    found = find(spool, part, STATES, wants=lambda folder: bool(targets(folder, verb)))
-    known = _read(spool, found) if verb in ("cancel", "reject") else None
+    found, known, pin = meant(spool, part)
+    decision = replace(decision, pin=pin or (known.pin if known and verb in LETS_RUN else None))
     if verb == "cancel" and _is_for_its_executor(configured, found, known):
         return tell_executor(spool, found, decision)
     possible = targets(found.place.folder, verb)
@@ -66,8 +87,9 @@ def decide(
     if folder in ("approved", "awaiting-approval"):
         _must_be_in_time(spool, found, verb, folder)
     target = Place(folder, _executor_of(spool, found) if FOLDERS[folder].per else "")
-    was_tried = known is not None and in_doubt(known)
-    return carry_out(spool, found, target, decision, was_tried=was_tried)
+    was_tried = verb in ("cancel", "reject") and known is not None and in_doubt(known)
+    done = carry_out(spool, found, target, decision, was_tried=was_tried)
+    return replace(done, request=known)
 
 
 def _executor_of(spool: Spool, found: Found) -> str:

@@ -30,7 +30,7 @@ from spoold.request.parts import (
     Status,
 )
 from spoold.request.reasons import FOR_PEOPLE, reason
-from spoold.request.seal import mac, same
+from spoold.request.seal import NOT_SEALED, canonical, mac, pin_of, same
 from spoold.request.times import now, parse_time, timestamp
 from spoold.text import printable
 
@@ -53,13 +53,11 @@ __all__ = [
     "now",
     "parse",
     "parse_time",
+    "pin_of",
     "reason",
     "timestamp",
     "validated",
 ]
-
-#: orjson sorts the keys of dictionaries only.
-_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 SCHEMA: Literal["spoold.request/1"] = "spoold.request/1"
 
@@ -143,9 +141,14 @@ class Request(Model):
 
     def _sealed_bytes(self) -> bytes:
         fields = self._fields()
-        for key in ("status", "seal", "approvals", "attempts", "result"):
+        for key in NOT_SEALED:
             del fields[key]
-        return orjson.dumps(fields, vars, _SORTED)
+        return canonical(fields)
+
+    @property
+    def pin(self) -> str:
+        """What a yes names: see `pin_of`."""
+        return pin_of(self._fields())
 
     def sealed(self, key: bytes) -> "Request":
         """A copy that carries intake's seal."""
@@ -199,11 +202,11 @@ def parse(data: bytes) -> Request:
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
     request = validated(data)
     try:
-        canonical = request.to_bytes()
+        as_written = request.to_bytes()
     except TypeError as error:
         what = f"The file is no {SCHEMA}: {printable(str(error))[:200]}."
         raise BadInput("not-a-request", what) from None
-    if canonical != data:
+    if as_written != data:
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
     return request
 

@@ -116,8 +116,10 @@ class Approval(Model):
     """One yes, as the gate saw it.
 
     `at` is when the file was moved (its ctime), `by` who owns the decision in `approvals/`, if
-    there is one, `seal` the gate's own over the rest and the dispatch id.
+    there is one, `pin` what they had read, `seal` the gate's own over the rest and the dispatch id.
     """
+
+    LATER = ("pin",)
 
     policy: Literal["move", "none"]
     at: Moment
@@ -125,6 +127,7 @@ class Approval(Model):
     note: str | None
     checked_at: Moment
     seal: str
+    pin: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,36 @@
-"""The MACs of a request file: intake's seal, and the gate's seal on each yes."""
+"""What of a request file is sealed, the MACs of it, and the pin by which a yes names it."""
 
+import hashlib
 import hmac
 from functools import lru_cache
+
+import orjson
+
+from spoold.request.parts import JsonObject
+
+#: The fields that intake does not seal: what came after it.
+NOT_SEALED = ("status", "seal", "approvals", "attempts", "result")
+#: They change while a request waits, and nothing of what would run does.
+_COUNTERS = ("asked", "repeats")
+#: orjson sorts the keys of dictionaries only.
+_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def canonical(fields: JsonObject) -> bytes:
+    """The bytes that are sealed: keys in order, no space."""
+    return orjson.dumps(fields, vars, _SORTED)
+
+
+def pin_of(fields: JsonObject) -> str:
+    """The first 8 hex digits of the SHA-256 of what would run.
+
+    That is all that intake has sealed, but how often it was asked for.
+
+    Args:
+        fields: all of a request file's.
+    """
+    kept = {key: fields[key] for key in fields if key not in NOT_SEALED + _COUNTERS}
+    return hashlib.sha256(canonical(kept)).hexdigest()[:8]
 
 
 def same(one: str, other: str) -> bool:

@@ -11,6 +11,7 @@ from itertools import count
 import orjson
 
 from spoold.disk import reading
+from spoold.record import JsonObject
 from spoold.spool.spool import Place, Spool
 
 _APPROVALS = Place("approvals")
@@ -21,10 +22,11 @@ _SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Who wrote the decision that goes with a move, and the note in it."""
+    """Who wrote the decision that goes with a move, the note in it, and the pin they had read."""
 
     by: str
     note: str | None
+    pin: str | None
 
 
 def user_name(uid: int) -> str:
@@ -53,7 +55,7 @@ def correct(spool: Spool, draft: str, name: str) -> None:
 
 
 def decision_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None:
-    """The last decision that approves the request and was written when it was moved.
+    """The yes to a request that was written when it was moved, unless a later decision voids it.
 
     Args:
         spool: the spool.
@@ -72,8 +74,18 @@ def decision_for(spool: Spool, dispatch_id: str, moved_at: float) -> Said | None
             continue
         if not isinstance(fields, dict) or fields.get("dispatch_id") != dispatch_id:
             continue
+        if fields.get("decision") == "too-late":
+            continue  # it changed nothing
         in_time = not moved_at or abs(read.status.st_mtime - moved_at) < _SECONDS
-        if fields.get("decision") == "approve" and in_time:
-            note = fields.get("reason")
-            said = Said(user_name(read.status.st_uid), note if isinstance(note, str) else None)
+        is_yes = fields.get("decision") == "approve" and in_time
+        said = _said(fields, read.status.st_uid) if is_yes else None
     return said
+
+
+def _said(fields: JsonObject, uid: int) -> Said:
+    note, pin = fields.get("reason"), fields.get("pin")
+    return Said(
+        by=user_name(uid),
+        note=note if isinstance(note, str) else None,
+        pin=pin if isinstance(pin, str) else None,
+    )

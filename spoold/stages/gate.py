@@ -206,6 +206,9 @@ class Gate:
         now = self.context.clock()
         by_hand = found.requires_approval
         said = decision_for(self.spool, found.dispatch_id, claim.moved_at) if by_hand else None
+        if said and said.pin not in (None, found.pin):
+            what = f"{said.by} said yes to @{said.pin}, and it is @{found.pin}."
+            raise BadInput("other-pin", what)
         yes = Approval(
             policy=found.approval.policy,
             at=request.timestamp(reading.utc(claim.moved_at) if claim.moved_at else now),
@@ -213,5 +216,6 @@ class Gate:
             note=said.note if said else None,
             checked_at=request.timestamp(now),
             seal="",
+            pin=said.pin if said else None,
         )
         return found.approved(self._key, yes).with_(status="queued")

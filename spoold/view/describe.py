@@ -1,17 +1,17 @@
 """One file of a spool, as it is on disk, and the reason beside it."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
 from spoold import request
 from spoold.disk import reading
-from spoold.errors import NotPossible
+from spoold.errors import BadInput, NotPossible
 from spoold.record import JsonObject
 from spoold.spool.reader import SpoolReader
-from spoold.states import STATES
 from spoold.text import shown
-from spoold.view.find import Found, find
+from spoold.view.find import Found, find, split_pin
 
 
 class Described(NamedTuple):
@@ -21,13 +21,20 @@ class Described(NamedTuple):
     data: bytes
     reason: JsonObject | None
 
+    @property
+    def pin(self) -> str | None:
+        """By which a yes names it as it is here; None if it is no request."""
+        with suppress(BadInput):
+            return request.validated(self.data).pin
+        return None
+
     def as_json(self) -> dict[str, Any]:
         """All of it; the content as text if it is no JSON."""
         row = {
             "folder": str(self.found.place), "file": shown(self.found.name), "reason": self.reason,
         }  # fmt: skip
         try:
-            return {**row, "request": orjson.loads(self.data)}
+            return {**row, "pin": self.pin, "request": orjson.loads(self.data)}
         except orjson.JSONDecodeError:
             return {**row, "content": self.data.decode("utf-8", "replace")}
 
@@ -39,7 +46,8 @@ def describe(spool: SpoolReader, part: str) -> Described:
         UsageError: none is meant, or more than one.
         NotPossible: it has moved meanwhile.
     """
-    found = find(spool, part, (*STATES, "quarantine"))
+    given, _ = split_pin(part)
+    found = find(spool, given, ("quarantine", "archive"))
     try:
         path = spool.path(found.place, found.name)
         data = reading.read_regular(path, request.MAX_BYTES).data

@@ -1,15 +1,39 @@
-"""A part of an id → the one request that is meant."""
+"""What a person types → the one request that is meant.
 
-from collections.abc import Callable, Iterable
+An id is the whole dispatch id, its last digits, the producer's own id, or a path. Anything else is
+no id, so that a part of a name never means a request by chance. Where two requests fit, in whatever
+states, that is an error: what is shown and what is approved must be the same.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
+from spoold import request
+from spoold.disk import reading
 from spoold.errors import Ambiguous, UsageError
+from spoold.identity import id_of
 from spoold.spool.reader import Place, SpoolReader
 from spoold.states import STATES
-from spoold.text import shown
+from spoold.text import age, shown
+from spoold.view.counts import came_at
 
 _MANY = 8
 _LOOKS = 3
+_DIGITS = re.compile(r"[0-9a-f]{4,8}")
+_PIN = re.compile(r"[0-9a-f]{8}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: So much of a UUID is enough.
+_UUID_PART = 8
+
+
+def split_pin(given: str) -> tuple[str, str | None]:
+    """`ID@PIN` → both; without a pin of 8 hex digits at the end it is all id."""
+    name, at, pin = given.rpartition("@")
+    return (name, pin) if at and _PIN.fullmatch(pin) else (given, None)
 
 
 class Found(NamedTuple):
@@ -33,56 +57,87 @@ class Found(NamedTuple):
         return f"{self.place}/{shown(self.name)}"
 
 
-def find(
-    spool: SpoolReader,
-    part: str,
-    folders: Iterable[str] = STATES,
-    wants: Callable[[str], bool] | None = None,
-) -> Found:
-    """The file that `part` names: a whole id, any part of it, a file name or a path.
+def find(spool: SpoolReader, given: str, folders: Iterable[str] = ()) -> Found:
+    """The file that `given` names.
 
     Args:
         spool: where to look.
-        part: what the person typed.
-        folders: in which folders of it.
-        wants: prefers folders for which this is true, such as those where a verb applies.
+        given: a dispatch id, its last 4 to 8 digits, the producer's own id (of a UUID 8 characters
+            or more are enough), or a path, also one from the spool root.
+        folders: besides the states; what lies there is named by its path only.
 
     Raises:
-        UsageError: nothing matches, or more than one file; then the message lists them.
+        Ambiguous: more than one file fits; the message lists them.
+        UsageError: none does.
     """
     matches: list[Found] = []
     for _ in range(_LOOKS):
         # Files move on while the folders are read: one can be seen twice, or not at all.
-        seen = _matches(spool, part, folders, wants)
-        matches = [found for found in seen if spool.exists(found.place, found.name)]
+        seen = set(_by_path(spool, given, folders) if "/" in given else _by_id(spool, given))
+        matches = sorted(found for found in seen if spool.exists(found.place, found.name))
         if len(matches) == 1:
             return matches[0]
     if not matches:
-        raise UsageError(f"no request matches {shown(part)!r}; `spoold ls` lists what there is")
-    listed = "\n".join(f"  {found}" for found in sorted(matches)[:_MANY])
+        raise UsageError(
+            f"no request is {shown(given)!r}. Give a whole id, its last 4 to 8 digits, the "
+            "producer's own id or a path; `spoold ls` lists what there is"
+        )
+    listed = "\n".join(f"  {found}, for {_since(spool, found)}" for found in matches[:_MANY])
     more = f"\n  … and {len(matches) - _MANY} more" if len(matches) > _MANY else ""
-    raise Ambiguous(f"{shown(part)!r} matches {len(matches)} files:\n{listed}{more}")
+    raise Ambiguous(
+        f"{shown(given)!r} is {len(matches)} files:\n{listed}{more}\n"
+        "Name one by its whole id, or by its path if there are two of that"
+    )
 
 
-def _matches(
-    spool: SpoolReader, part: str, folders: Iterable[str], wants: Callable[[str], bool] | None
-) -> list[Found]:
-    folder, _, name = part.rpartition("/")
-    wanted = name.removesuffix(".json")
-    matches = [
-        found
-        for place in spool.places(*folders)
-        for found in _in(spool, place)
-        if wanted and wanted in found.id and f"/{folder}".endswith(f"/{place}" if folder else "")
-    ]
-    matches = [found for found in matches if found.id == wanted] or matches
-    if wants:
-        matches = [found for found in matches if wants(found.place.folder)] or matches
-    return matches
+def _since(spool: SpoolReader, found: Found) -> str:
+    with suppress(OSError):
+        return age(time.time() - came_at(spool, found.place, found.name))
+    return "?"
 
 
-def _in(spool: SpoolReader, place: Place) -> list[Found]:
-    try:
-        return [Found(place, name) for name in spool.scan(place)]
-    except FileNotFoundError:
-        return []
+def _by_path(spool: SpoolReader, given: str, folders: Iterable[str]) -> Iterator[Found]:
+    # Links above the spool are as good as what they lead to; the file itself is not followed.
+    wanted = {
+        os.path.join(os.path.realpath(folder), base)
+        for name in (given, f"{given}.json")
+        for path in (os.path.abspath(name), os.path.join(spool.root, os.path.normpath(name)))
+        for folder, base in [os.path.split(path)]
+    }
+    for place in spool.places(*STATES, *folders):
+        top = os.path.realpath(spool.path(place)) + "/"
+        for path in wanted:
+            inside = path.removeprefix(top)
+            # Originals lie in a folder of their day.
+            if path.startswith(top) and inside.count("/") == (place.folder == "archive"):
+                yield Found(place, inside)
+
+
+def _by_id(spool: SpoolReader, given: str) -> Iterator[Found]:
+    known = id_of(given)
+    if known:
+        # Whoever gives a drop an id of this form does not speak for another's request.
+        yield from (Found(place, f"{known}.json") for place in spool.places(*STATES))
+    elif given:
+        digits = f"-{given}.json" if len(given) == 8 else f"{given}.json"  # noqa: PLR2004
+        by_digits = bool(_DIGITS.fullmatch(given))
+        for found in _requests(spool):
+            if (by_digits and found.name.endswith(digits)) or _is_of(spool, found, given):
+                yield found
+
+
+def _requests(spool: SpoolReader) -> Iterator[Found]:
+    for place in spool.places(*STATES):
+        with suppress(FileNotFoundError, PermissionError):
+            yield from (Found(place, name) for name in spool.scan(place) if id_of(name))
+
+
+def _is_of(spool: SpoolReader, found: Found, given: str) -> bool:
+    """Whether the producer calls it that."""
+    fields = reading.json_object(spool.path(found.place, found.name), request.MAX_BYTES) or {}
+    source = fields.get("source")
+    own = source.get("id") if isinstance(source, dict) else None
+    if own == given:
+        return True
+    is_part = len(given) >= _UUID_PART and isinstance(own, str) and _UUID.fullmatch(own)
+    return bool(is_part) and str(own).lower().startswith(given.lower())

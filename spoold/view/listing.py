@@ -76,6 +76,7 @@ def _about(spool: SpoolReader, place: Place, name: str) -> dict[str, Any]:
         return {
             "begun_at": _time(last["started_at"]) if goes_on else None,
             "heard_at": _time((last.get("progress") or {}).get("last_output_at")),
+            "pin": request.pin_of(found),
             "route": str(found["route"]),
             "executor": str(found["executor"]),
             "target": "/".join(str(found[t]) for t in ("target_kind", "target_ref") if found[t]),

@@ -204,7 +204,7 @@ class Matrix:
         yield from kept_on(run.calls, str(self.site.root))
         for path in self.site.unreadable():
             # What its reason tells the operator to do.
-            self._zygote.run(self.site.argv("retry", path))
+            self._zygote.run(self.site.argv("retry", "--yes", path))
         # What could not be begun has its turn some time.
         self.site.make_due("logs-unreadable")
         yield from self.judge()

@@ -264,16 +264,20 @@ STAGES: tuple[Scenario, ...] = (
 )  # fmt: skip
 
 VERBS: tuple[Scenario, ...] = (
-    _person("approve", "approved", "ok-waiting"),
+    _person("approve", "approved", "ok-waiting", more="--yes"),
     _person("reject", "rejected", "ok-waiting", "ok-held"),
     _person("hold", "held", "ok-waiting", "ok-approved", "ok-pre", "ok-queued", "later-1"),
-    _person("release", "awaiting-approval", "ok-held"),
+    _person("release", "awaiting-approval", "ok-held", more="--yes"),
     _person("cancel", "rejected", "ok-approved", "ok-pre", "ok-queued", "later-1"),
-    _person("retry", "queued", "later-1", name="retry-deferred", more="bad"),
-    _person("retry", "awaiting-approval", "no-1", name="retry-failed"),
+    _person(
+        "retry", "queued", "later-1", name="retry-deferred", more="--yes quarantine/decisions/bad"
+    ),
+    _person("retry", "awaiting-approval", "no-1", name="retry-failed", more="--yes"),
     _person("resolve", "done", "lost-1", name="resolve-done", more="--as done"),
     _person("resolve", "failed", "lost-2", name="resolve-failed", more="--as failed"),
-    _person("resolve", "awaiting-approval", "lost-3", name="resolve-again", more="--as again"),
+    _person(
+        "resolve", "awaiting-approval", "lost-3", name="resolve-again", more="--yes --as again"
+    ),
 )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from spoold.cli import main
+from spoold.deciding.decide import LETS_RUN
 from spoold.errors import ExecutionError, OutcomeUnknown, Permanent, Transient
 from spoold.executors import Context, Result
 from spoold.service.drain import drain
@@ -167,7 +168,8 @@ class Play:
     def verb(self, verb: str, file: Path, *more: str) -> None:
         """`spoold VERB ID`: it may be done or not until that ends, and then it is promised."""
         self.mark("deciding", about=file.stem)
-        sys.argv = ["spoold", "--config", str(self.lab.file), verb, file.stem, *more]
+        sure = ["--yes"] if verb in LETS_RUN else []
+        sys.argv = ["spoold", "--config", str(self.lab.file), verb, *sure, str(file), *more]
         try:
             main()
         except SystemExit as end:

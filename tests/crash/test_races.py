@@ -158,7 +158,10 @@ def approve(site: Site, one: str, chance: random.Random) -> None:
 def test_approve_reject_and_expiry_race(site, chance):
     """Of a yes, a no and the clock exactly one wins each of 300 requests; the others hear it."""
     site.configure(hook(NOWHERE), OWN, route("gateway", 'expires_after = "10s"'))
-    yes, no = Hand(site, "awaiting-approval", "approve"), Hand(site, "awaiting-approval", "reject")
+    yes, no = (
+        Hand(site, "awaiting-approval", "approve", "--yes"),
+        Hand(site, "awaiting-approval", "reject"),
+    )
     sweep = site.start("sweep")
     made = waiting(site, 300, chance)
     first = min(read(path)["approval"]["expires_at"] for path in site.files("awaiting-approval"))
@@ -231,7 +234,7 @@ def test_retry_cancel_and_sweep_race_for_what_is_deferred(site, receiver, chance
     site.configure(
         hook(receiver.url, 'rest_after = 0\nretry = { tries = 9, base = "1h" }'), OWN, route()
     )
-    again, no = Hand(site, "failed", "retry"), Hand(site, "approved", "cancel")
+    again, no = Hand(site, "failed", "retry", "--yes"), Hand(site, "approved", "cancel")
     made = waiting(site, 200, chance)
     site.approve(*(path for path in site.files("awaiting-approval") if path.stem in made))
     receiver.answers += [(503, {}, b"")] * 200
@@ -258,7 +261,7 @@ def test_retry_cancel_and_sweep_race_for_what_is_deferred(site, receiver, chance
 def test_two_people_retry_what_failed(site, receiver, chance):
     """Two people retry the same 200 requests: each waits once, and the second hears it."""
     site.configure(hook(receiver.url), OWN, route())
-    one, two = Hand(site, "failed", "retry"), Hand(site, "failed", "retry")
+    one, two = Hand(site, "failed", "retry", "--yes"), Hand(site, "failed", "retry", "--yes")
     made = waiting(site, 200, chance)
     site.approve(*(path for path in site.files("awaiting-approval") if path.stem in made))
     receiver.answers += [(400, {}, b"")] * 200
@@ -276,7 +279,7 @@ def test_two_people_retry_what_failed(site, receiver, chance):
 def test_hold_and_release_race(site, chance):
     """Held and released again and again by two people, a request is where its reason says."""
     site.configure(hook(NOWHERE), OWN, route())
-    stay, go = Hand(site, "awaiting-approval", "hold"), Hand(site, "held", "release")
+    stay, go = Hand(site, "awaiting-approval", "hold"), Hand(site, "held", "release", "--yes")
     made = waiting(site, 30, chance)
     stay.give([one for _ in range(10) for one in made])
     go.give([one for _ in range(10) for one in made])

@@ -87,7 +87,7 @@ def test_a_failed_create_can_be_retried(make_site, yard, image):
     failed = site.request("failed")
     assert failed["result"]["code"] == "image-missing"
     yard.api.tag(image, *name.split(":"))
-    site.spoold("retry", failed["dispatch_id"])
+    site.spoold("retry", "--yes", failed["dispatch_id"])
     site.settle()
     done = site.request("done")
     assert done["dispatch_id"] == failed["dispatch_id"]

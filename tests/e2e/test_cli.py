@@ -76,7 +76,7 @@ def test_look_and_decide_by_short_id(waiting):
     shown = site.spoold("show", short(first))
     assert shown.stdout == first.read_text()
     assert "awaiting-approval" in shown.stderr
-    said = site.spoold("approve", short(first), "--reason", "looks right").stdout
+    said = site.spoold("approve", "--yes", short(first), "--reason", "looks right").stdout
     assert "awaiting-approval → approved" in said
     assert (site.root / "approved" / first.name).exists()
     site.spoold("reject", short(second), short(third), "--reason", "not today")
@@ -84,13 +84,13 @@ def test_look_and_decide_by_short_id(waiting):
     assert "not today" in reason(site.root / "rejected" / third.name)["what"]
     site.spoold("hold", short(fourth))
     assert reason(site.root / "held" / fourth.name)["code"] == "held-by-person"
-    site.spoold("release", short(fourth))
+    site.spoold("release", "--yes", short(fourth))
     assert list((site.root / "held").glob("*.json")) == []
     assert fourth.exists()
     site.drain()
     deferred = site.request("deferred")
     assert deferred["approvals"][0]["note"] == "looks right"
-    site.spoold("retry", short(first))
+    site.spoold("retry", "--yes", short(first))
     assert site.where() == {"awaiting-approval": 1, "rejected": 2, "queued": 1}
     site.spoold("cancel", short(first))
     assert reason(site.root / "rejected" / first.name)["code"] == "cancelled"
@@ -109,14 +109,14 @@ def test_a_failed_request_is_retried_with_a_new_yes_if_its_route_asks_for_one(si
     site.drop_many(1)
     site.drain()
     if asks:
-        site.spoold("approve", short(site.only("awaiting-approval")))
+        site.spoold("approve", "--yes", short(site.only("awaiting-approval")))
         site.drain()
     (file,) = site.files("failed")
-    site.spoold("retry", short(file))
+    site.spoold("retry", "--yes", short(file))
     site.drain()
     if asks:
         assert site.where() == {"awaiting-approval": 1}
-        site.spoold("approve", short(file))
+        site.spoold("approve", "--yes", short(file))
         site.drain()
     assert [tried["outcome"] for tried in site.request("done")["attempts"]] == ["failed", "done"]
 
@@ -128,21 +128,22 @@ def test_what_was_set_aside_is_retried_when_it_can_be_taken(site, refusing):
     site.drain()
     assert reason(site.only("quarantine"))["code"] == "no-route"
     site.configure(hook(refusing), route())
-    site.spoold("retry", site.only("quarantine").name)
+    site.spoold("retry", site.only("quarantine"))
     assert site.count("quarantine/decisions") == 0
     site.drain()
     assert site.where() == {"awaiting-approval": 1}
 
 
-def test_a_part_of_a_name_that_two_quarantined_files_share_lists_both(site, refusing):
-    """`retry` of an ambiguous name is 64, lists what matches, and moves nothing."""
+def test_what_is_quarantined_is_named_by_its_path(site, refusing):
+    """`retry` of a bare name or a part of one is 64 and moves nothing; a path is enough."""
     site.configure(hook(refusing), route().replace('"true"', '"false"'))
     site.drop_many(2)
     site.drain()
-    message = fails(site, USAGE, "retry", "d-0")
-    assert "d-00000.json" in message
-    assert "d-00001.json" in message
+    for name in ("d-0", "d-00000", "d-00000.json", "quarantine/d-00000.json"):
+        fails(site, USAGE, "retry", "--yes", name)
     assert site.count("inbox/decisions") == 0
+    site.spoold("retry", "quarantine/decisions/d-00000")
+    assert site.count("inbox/decisions") == 1
 
 
 def test_json_is_json_lines_wherever_it_is_said(waiting):
@@ -154,7 +155,7 @@ def test_json_is_json_lines_wherever_it_is_said(waiting):
         keys = [set(json.loads(line)) for line in before]
         assert keys
         assert keys == [set(json.loads(line)) for line in after]
-    (row,) = site.lines("approve", short(site.files("awaiting-approval")[0]))
+    (row,) = site.lines("approve", "--yes", short(site.files("awaiting-approval")[0]))
     assert (row["from"], row["to"]) == ("awaiting-approval", "approved")
     ended = site.spoold("--json", "show", "nobody", ok=False)
     assert (ended.returncode, ended.stdout) == (USAGE, "")
@@ -162,17 +163,17 @@ def test_json_is_json_lines_wherever_it_is_said(waiting):
 
 
 def test_wrong_words_are_usage_errors_that_change_nothing(waiting):
-    """Unknown verbs, options, ids and folders are 64; an ambiguous id lists matches."""
+    """Unknown verbs, options, folders, and parts of a name that are no id, are 64."""
     site = waiting
     before = site.tree()
     assert "frobnicate" in fails(site, USAGE, "frobnicate")
     assert "--frob" in fails(site, USAGE, "ls", "--frob")
-    assert "nobody" in fails(site, USAGE, "approve", "nobody")
+    assert "nobody" in fails(site, USAGE, "approve", "--yes", "nobody")
     assert "no folder" in fails(site, USAGE, "ls", "nowhere")
     assert "ID" in fails(site, USAGE, "approve")
     assert "--as" in fails(site, USAGE, "resolve", "nobody")
-    message = fails(site, USAGE, "approve", "cutover")
-    assert all(file.name in message for file in site.files("awaiting-approval"))
+    for part in ("cutover", "d", "2", "dispatch-", site.files("awaiting-approval")[0].stem[:24]):
+        assert "no request is" in fails(site, USAGE, "approve", "--yes", part)
     assert site.tree() == before
 
 
@@ -188,8 +189,8 @@ def test_what_makes_no_sense_now_says_why(waiting):
     """A decision that does not fit the state is 65, and the others in the same line are made."""
     site = waiting
     first, second, *_ = site.files("awaiting-approval")
-    site.spoold("approve", short(first))
-    ended = site.spoold("approve", short(first), short(second), ok=False)
+    site.spoold("approve", "--yes", short(first))
+    ended = site.spoold("approve", "--yes", short(first), short(second), ok=False)
     assert ended.returncode == DATA
     assert "approved already" in ended.stderr
     assert (site.root / "approved" / second.name).exists()

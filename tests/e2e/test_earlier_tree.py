@@ -90,7 +90,7 @@ def test_what_it_knew_is_known(site):
     (found,) = (site / "spool/archive/tasks").rglob("once-more.json.reason.json")
     assert json.loads(found.read_bytes())["code"] == "repeat"
     waiting = next((site / "spool/awaiting-approval").glob("*-6e3c6cc8.json"))
-    spoold(site, "approve", waiting.name, "--reason", "as ever")
+    spoold(site, "approve", "--yes", waiting.name, "--reason", "as ever")
     spoold(site, "run", "--drain")
     (ended,) = (site / "spool/done/runner").glob(waiting.name)
     assert json.loads(ended.read_bytes())["approvals"][0]["note"] == "as ever"

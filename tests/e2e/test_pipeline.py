@@ -202,7 +202,7 @@ def test_a_reset_after_sending_is_unknown_until_a_person_resolves_it(
     serving.approve()
     (file,) = serving.wait_for("unknown")
     assert serving.request("unknown")["status"] == "unknown"
-    serving.spoold("resolve", file.stem[-8:], "--as", how, "--reason", "I asked them")
+    serving.spoold("resolve", "--yes", file.stem[-8:], "--as", how, "--reason", "I asked them")
     assert len(receiver.calls) == 1
     if how == "again":
         assert serving.where() == {"awaiting-approval": 1}

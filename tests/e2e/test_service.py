@@ -205,7 +205,7 @@ def test_a_failed_preflight_holds_the_request_with_its_output(site, program, tmp
     logs = site.root / "logs/runner" / file.stem
     assert [path.read_text() for path in sorted(logs.iterdir())] == ["not ready\n", "looked\n"]
     ready.touch()
-    site.spoold("release", file.stem)
+    site.spoold("release", "--yes", file.stem)
     assert site.where() == {"awaiting-approval": 1}
     assert not (site.root / "held" / f"{file.name}.reason.json").exists()
     site.approve()

@@ -24,11 +24,14 @@ YES = {"dispatch_id": ID, "decision": "approve", "reason": "CHG-1"}
         ([(YES, -3600)], MOVED_AT, None),
         ([(YES, 3600)], MOVED_AT, None),
         ([(YES | {"decision": "reject"}, 0)], MOVED_AT, None),
+        ([(YES, 0), (YES | {"decision": "hold"}, 1)], MOVED_AT, None),
+        ([(YES, 0), (YES | {"decision": "too-late"}, 1)], MOVED_AT, "CHG-1"),
         ([(YES | {"dispatch_id": "another"}, 0)], MOVED_AT, None),
         ([], MOVED_AT, None),
     ],
     ids=["one", "the last", "time of the move is lost", "after half a file", "after no object",
-         "older", "newer", "a no", "of another request", "none"],
+         "older", "newer", "a no", "taken back since", "taken back too late",
+         "of another request", "none"],
 )  # fmt: skip
 def test_a_yes_has_the_decision_that_was_written_with_it(tmp_path, decisions, moved_at, note):
     """The last that approves this request and is of the time of the move; its owner said it."""
@@ -38,5 +41,5 @@ def test_a_yes_has_the_decision_that_was_written_with_it(tmp_path, decisions, mo
         file = tmp_path / "approvals" / f"{ID}.{number}.json"
         file.write_bytes(content.encode() if isinstance(content, str) else orjson.dumps(content))
         os.utime(file, (MOVED_AT + seconds,) * 2)
-    said = Said(user_name(os.getuid()), note) if note else None
+    said = Said(user_name(os.getuid()), note, None) if note else None
     assert decision_for(spool, ID, moved_at) == said

@@ -244,7 +244,7 @@ def test_a_released_request_needs_a_new_yes_and_then_runs(lab, waiting):
 
 def test_the_person_who_used_the_command_is_named(lab, waiting):
     """A decision in approvals/ puts its owner's name and note next to the yes and its time."""
-    args = ["--config", str(lab.file), "approve", waiting.stem[-8:], "--reason", "CHG-1"]
+    args = ["--config", str(lab.file), "approve", "--yes", waiting.stem[-8:], "--reason", "CHG-1"]
     result = CliRunner().invoke(cli, args)
     assert result.exit_code == 0, result.output
     moved_at = lab.only("approved").stat().st_ctime

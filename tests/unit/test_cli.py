@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from spoold import cli
 from spoold.cli import app as _app
-from spoold.cli.app import App, age
+from spoold.cli.app import App
 from spoold.disk import fs
-from spoold.errors import NoRoom, UsageError
+from spoold.errors import NoRoom
 from spoold.spool.spool import Place, Spool
 from spoold.states import Role
+from spoold.text import age
 from spoold.view import find
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -265,8 +266,8 @@ def test_a_damaged_request_hides_no_other(spoold, lab, waiting, what):
         both = isinstance(value, dict) and isinstance(fields[key], dict)
         fields[key] = {**fields[key], **value} if both else value
     file.write_bytes(orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    for words in (["ls"], ["--json", "ls"], ["show", first], ["stats"], ["approve", first],
-                  ["hold", first]):  # fmt: skip
+    for words in (["ls"], ["--json", "ls"], ["show", first], ["stats"],
+                  ["approve", "--yes", first], ["hold", first]):  # fmt: skip
         ended = spoold(*words)
         refused = words[0] == "approve" and what != "control characters"
         assert ended.code == (os.EX_DATAERR if refused else 0), ended.err
@@ -285,7 +286,7 @@ def test_a_strangers_bytes_do_not_steer_a_terminal(lab):
     lab.drain()
     leader, follower = pty.openpty()
     both = {"stdout": follower, "stderr": follower}
-    with process(lab, "show", "bad", env={"NO_COLOR": "1"}, **both) as show:
+    with process(lab, "show", "quarantine/decisions/bad", env={"NO_COLOR": "1"}, **both) as show:
         os.close(follower)
         said = b""
         try:
@@ -335,58 +336,6 @@ def app(lab):
     """The command line's view of the lab."""
     lab.drain()
     return App(str(lab.file))
-
-
-def place(lab, folder, *names):
-    """Put files into a folder."""
-    for name in names:
-        (lab.root / folder / f"{name}.json").write_bytes(b"{}")
-
-
-@pytest.mark.parametrize(
-    ("part", "meant"),
-    [
-        *((part, "held/dispatch-1-r-0123abcd.json") for part in (
-            "dispatch-1-r-0123abcd", "0123abcd", "23ab", "dispatch-1-r-0123abcd.json",
-            "held/dispatch-1-r-0123abcd.json", "./held/0123abcd", "/any/where/held/0123abcd.json",
-        )),
-        ("abc", "held/abc.json"), ("held/abc.json", "held/abc.json"),  # not abcd, nor xabc
-        ("done/rec/twice", "done/rec/twice.json"), ("held/twice", "held/twice.json"), ("twice", ""),
-        *((part, "") for part in ("", ".json", "/", "held/", "*", "nope", ".reason")),
-    ],
-)  # fmt: skip
-def test_a_part_means_one_file_or_none(app, lab, part, meant):
-    """An id, a unique part of it, a name or a path means the file; a pattern or suffix nothing."""
-    place(lab, "held", "dispatch-1-r-0123abcd", "dispatch-1-r-ffffffff", "abc", "abcd", "xabc",
-          "twice", "twice.reason")  # fmt: skip
-    place(lab, "done/rec", "twice")
-    if meant:
-        assert str(find.find(app.spool, part)) == meant
-        return
-    with pytest.raises(UsageError, match="matches"):
-        find.find(app.spool, part)
-    assert find.find(app.spool, "twice", wants=lambda f: f == "held").place == Place("held")
-    assert find.find(app.spool, "done/rec/twice", wants=lambda f: f == "held").place == Place(
-        "done", "rec"
-    )
-
-
-def test_an_ambiguous_part_lists_what_it_could_mean(app, lab):
-    """Nothing is guessed: the message has every match with its folder, or the first of many."""
-    place(lab, "held", "abc-1", "abc-2")
-    place(lab, "done/rec", "abc-3")
-    with pytest.raises(UsageError) as error:
-        find.find(app.spool, "abc")
-    assert str(error.value).splitlines() == [
-        "'abc' matches 3 files:", "  done/rec/abc-3.json", "  held/abc-1.json", "  held/abc-2.json",
-    ]  # fmt: skip
-    place(lab, "failed/rec", *(f"abc-{number}" for number in range(10, 40)))
-    with pytest.raises(UsageError) as error:
-        find.find(app.spool, "abc")
-    lines = str(error.value).splitlines()
-    assert lines[0].endswith("matches 33 files:")
-    assert len(lines) == 10
-    assert "25 more" in lines[-1]
 
 
 def test_a_missing_folder_hides_no_request(app, lab, waiting):
@@ -445,7 +394,7 @@ def test_a_reason_that_came_back_with_its_file_stays(lab, spoold, monkeypatch):
         return moved
 
     monkeypatch.setattr(Spool, "move", move_and_be_overtaken)
-    assert spoold("retry", "bad.json").code == 0
+    assert spoold("retry", "quarantine/decisions/bad.json").code == 0
     assert lab.reason(lab.only("quarantine"))["code"] == "not-an-object"
 
 
@@ -462,7 +411,7 @@ def test_a_reason_goes_after_its_file(lab, spoold, monkeypatch):
             return original(*args)
 
         monkeypatch.setattr(where, name, noting)
-    assert spoold("retry", "bad.json").code == 0
+    assert spoold("retry", "quarantine/decisions/bad.json").code == 0
     assert steps == ["move", "sync", "remove"]
 
 
