@@ -73,7 +73,7 @@ class Index:
         try:
             return self._connect()
         except IndexDamaged:
-            _remove_files(self._path)
+            remove(self._path)
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -93,7 +93,7 @@ class Index:
     def delete(self) -> None:
         """Close it, and remove the files of the database."""
         self._db.close()
-        _remove_files(self._path)
+        remove(self._path)
 
     @property
     def complete(self) -> bool:
@@ -201,7 +201,8 @@ class Index:
         self._db.close()
 
 
-def _remove_files(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove the files of the database, whatever they are."""
     for suffix in ("", "-wal", "-shm"):
         fs.remove(path + suffix)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from spoold import routing
@@ -11,13 +12,14 @@ from spoold.cli.stages import stopped_intake
 from spoold.config import configuration as config
 from spoold.disk import fs
 from spoold.errors import BadInput, ConfigError, NotPossible, UsageError
+from spoold.linux.users import as_owner_of
 from spoold.record import JsonObject
 from spoold.request import now, timestamp
 from spoold.routing import Routing
 from spoold.sources.fields import slug
 from spoold.spool import imports
-from spoold.spool.index import Index
-from spoold.spool.spool import Spool
+from spoold.spool.index import Index, remove
+from spoold.spool.spool import Place, Spool
 from spoold.stages.intake import index_path
 from spoold.stages.intake.reindex import reindex
 
@@ -84,7 +86,10 @@ def undo(app: App, file: str, *, dry_run: bool) -> None:
         for path in next(imports.read(str(other)))["routes"]
     }
     routes = next(imports.read(str(receipt)))["routes"]
-    here = [Path(path) for path in routes if path not in others and os.path.exists(path)]
+    # The receipt is intake's: it names no file of root's but a route.
+    ours = (app.config.document.file.parent / "routes.d").resolve()
+    here = [path for path in map(Path, routes) if str(path) not in others and path.parent == ours]
+    here = [path for path in here if path.exists()]
     if changed := [str(path) for path in here if _digest(path.read_bytes()) != routes[str(path)]]:
         what = f"changed since the import: {', '.join(changed)}. Nothing was taken back"
         raise NotPossible(f"{what}; move what you want to keep to another name first")
@@ -93,9 +98,10 @@ def undo(app: App, file: str, *, dry_run: bool) -> None:
     if not dry_run:
         with stopped_intake(app) as spool:
             _remove(here)
-            Index(index_path(spool.root)).delete()
-            _remove([receipt])
-            _rebuild(spool, home)
+            with _hands(spool, home):
+                remove(index_path(spool.root))
+                _remove([receipt])
+            _rebuild(spool)
     does = "would_remove" if dry_run else "removed"
     for gone in (*here, receipt):
         app.row({does: str(gone)}, f"{does.replace('_', ' '):8} {gone}")
@@ -149,22 +155,32 @@ def _try_out(plan: Plan, compiled: Routing, document: JsonObject, name: str) -> 
 def _put(spool: Spool, files: dict[Path, bytes], receipt: Path) -> None:
     """Write drafts of all, then give them their names: first what was dealt with, then routes."""
     for folder in {path.parent for path in files}:
-        fs.make_folder(str(folder), 0o755)
-        for left in folder.glob(f"{_DRAFT}*"):  # by a run that was killed
-            fs.remove(str(left))
+        with _hands(spool, folder):
+            fs.make_folder(str(folder), 0o755)
+            for left in folder.glob(f"{_DRAFT}*"):  # by a run that was killed
+                fs.remove(str(left))
     drafts = {path: str(path.with_name(_DRAFT + path.name)) for path in files}
     try:
         for path, draft in drafts.items():
-            fs.create(draft, files[path], 0o644)
-        fs.give_to_owner(str(receipt.parent), drafts.get(receipt, ""))
-        Index(index_path(spool.root)).delete()
+            with _hands(spool, path.parent):
+                fs.create(draft, files[path], 0o644)
+        with _hands(spool, receipt.parent):
+            remove(index_path(spool.root))
         for path, draft in drafts.items():
-            fs.rename_new(draft, str(path))
-            fs.sync_folder(str(path.parent))
+            with _hands(spool, path.parent):
+                fs.rename_new(draft, str(path))
+                fs.sync_folder(str(path.parent))
     finally:
-        for draft in drafts.values():
-            fs.remove(draft)
-    _rebuild(spool, receipt.parent)
+        for path, draft in drafts.items():
+            with _hands(spool, path.parent):
+                fs.remove(draft)
+    _rebuild(spool)
+
+
+def _hands(spool: Spool, folder: Path) -> AbstractContextManager[None]:
+    """Whose hands work in a folder: those of intake in archive/, one's own beside the routes."""
+    archive = spool.path(Place("archive"))
+    return as_owner_of(archive) if folder.is_relative_to(archive) else nullcontext()
 
 
 def _remove(paths: list[Path]) -> None:
@@ -173,11 +189,11 @@ def _remove(paths: list[Path]) -> None:
         fs.sync_folder(str(path.parent))
 
 
-def _rebuild(spool: Spool, home: Path) -> None:
-    index = Index(index_path(spool.root))
-    reindex(spool, index)
-    index.close()
-    fs.give_to_owner(str(home), index_path(spool.root))
+def _rebuild(spool: Spool) -> None:
+    with as_owner_of(spool.path(Place("archive"))):
+        index = Index(index_path(spool.root))
+        reindex(spool, index)
+        index.close()
 
 
 def _is_another(path: Path, data: bytes) -> bool:
