@@ -129,6 +129,8 @@ def of_spool(sources: list[str], executors: list[str]) -> list[Access]:
 
 
 _KEYED = [folder for folder in FOLDERS.values() if folder.per]
+#: The folders that only hold those in which executors leave what has ended.
+OF_RESULTS = ("done", "failed", "unknown", "logs")
 
 
 def _above(path: str) -> Access:
@@ -145,6 +147,12 @@ def _above(path: str) -> Access:
             if name != found.owner:
                 named[name] = READ | ENTER
     return found
+
+
+def of_former(above: Access, path: str) -> Access:
+    """Who may do what in a folder of an executor that the configuration has no more: only look."""
+    groups = {name: may for name, may in above.groups.items() if name != GROUPS[Role.EXECUTE]}
+    return replace(above, path=path, groups=groups)
 
 
 def of_seal_key(path: str) -> Access:

@@ -13,10 +13,11 @@ from spoold import rights as access
 from spoold.disk import fs
 from spoold.errors import ConfigError, SpooldError
 from spoold.host import acl
+from spoold.identity import id_of
 from spoold.rights import Access, letters
 from spoold.spool import seal_key
 from spoold.spool.seal_key import SEAL_KEY
-from spoold.spool.upgrade import upgrade
+from spoold.spool.upgrade import set_foreign_aside, upgrade
 
 
 class Differs(SpooldError):
@@ -75,11 +76,17 @@ def mend(root: str, table: list[Access]) -> None:
         ConfigError: a user or a group does not exist, or the file system knows no lists.
         PermissionError: only root can.
     """
-    for entry in table:
+    whole, *below = table
+    of_one_user = os.stat(root).st_uid
+    for entry in [*below, whole]:
         with _folder_in(root, entry.path) as descriptor:
-            _give(descriptor, _resolved(root, entry))
+            _give(descriptor, _resolved(root, entry), of_one_user)
     # Nobody but root can plant anything in its way now.
     upgrade(root)
+    set_foreign_aside(root)
+    for entry in _of_former_executors(root, table):
+        with _folder_in(root, entry.path) as descriptor:
+            _set(descriptor, _resolved(root, entry))
     key = _resolved(root, access.of_seal_key(SEAL_KEY))
     seal_key.ensure(root)
     descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -97,6 +104,18 @@ def mend(root: str, table: list[Access]) -> None:
     finally:
         os.close(descriptor)
     fs.sync_folder(root)
+
+
+def _of_former_executors(root: str, table: list[Access]) -> Iterator[Access]:
+    """Folders that the upgrade made, of executors that the configuration has no more."""
+    known = {entry.path for entry in table}
+    for entry in table:
+        if entry.path in access.OF_RESULTS:
+            with _folder_in(root, entry.path) as descriptor, os.scandir(descriptor) as inside:
+                names = [one.name for one in inside if one.is_dir(follow_symlinks=False)]
+                mine = [one for one in names if os.stat(one, dir_fd=descriptor).st_uid == 0]
+            paths = {f"{entry.path}/{name}" for name in mine if not id_of(name)}
+            yield from (access.of_former(entry, path) for path in sorted(paths - known))
 
 
 @contextmanager
@@ -174,11 +193,14 @@ def _set(descriptor: int, wanted: _Wanted) -> None:
         raise
 
 
-def _give(descriptor: int, wanted: _Wanted) -> None:
-    """Set a folder; what belonged to its old owner in there belongs to the new one."""
+def _give(descriptor: int, wanted: _Wanted, of_one_user: int) -> None:
+    """Set a folder; what belonged to root or to the one user of the spool belongs to its owner.
+
+    What a stage's user or an approver has made there before is not made anybody else's word.
+    """
     before = os.fstat(descriptor).st_uid
     _set(descriptor, wanted)
-    if before != wanted.uid:
+    if before != wanted.uid and before in (0, of_one_user):
         _hand_over(descriptor, before, wanted)
 
 

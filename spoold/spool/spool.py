@@ -5,14 +5,17 @@ from datetime import datetime
 
 from spoold.disk import reading
 from spoold.disk.locks import FolderLock
-from spoold.errors import BadInput
+from spoold.errors import BadInput, ConfigError
 from spoold.spool import folders, seal_key
 from spoold.spool.reader import Place, SpoolReader
 from spoold.spool.set_aside import Holding
-from spoold.spool.upgrade import upgrade
+from spoold.spool.upgrade import is_due, upgrade
 from spoold.spool.writer import SpoolWriter
 
 __all__ = ["Place", "Spool", "SpoolReader"]
+
+#: Where each stage has a user of its own, these have two owners.
+_ONE_USERS = ("checking", "awaiting-approval")
 
 
 class Spool(SpoolWriter):
@@ -24,9 +27,15 @@ class Spool(SpoolWriter):
         Where one user runs all, what an earlier version left is moved to where it belongs now.
         Where each stage has its own, only root can: `spoold check --permissions --fix`.
         """
-        owners = {reading.owner(path) for path in (self.root, self.path(Place("checking")))}
+        owners = {reading.owner(self.path(place)) for place in map(Place, _ONE_USERS)}
         if owners <= {os.geteuid(), None}:
             upgrade(self.root)
+        elif is_due(self.root):
+            raise ConfigError(
+                f"{self.root} is as version 0.1.0 laid it out: requests of all executors lie side "
+                "by side in done/, failed/ or unknown/. As root, `spoold check --permissions "
+                "--fix` moves them to the executors' folders; nothing starts before that"
+            )
         wanted = [(place.folder, self.path(place)) for place in self.places()]
         folders.make(self.role, wanted, self.path(Place("checking")))
 

@@ -2,11 +2,18 @@
 
 There, `done/`, `failed/` and `unknown/` had the requests of all executors side by side, and `logs/`
 their output. Each file moves by one rename. After a crash the next start goes on with what is left.
+
+Security: any executor could write there. A file of another user than its executor's is parked in
+`held/`, no name in it is followed out of the spool, and no link is followed.
 """
 
+import errno
+import fcntl
 import logging
 import os
+import pwd
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,13 +21,14 @@ from spoold import request
 from spoold.disk import fs, reading
 from spoold.errors import ADVICE
 from spoold.identity import id_of
-from spoold.spool.filenames import another
+from spoold.rights import user_of
+from spoold.spool.filenames import another, readable_name
 from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Per
 
 log = logging.getLogger("spoold.upgrade")
 
 _SHARED = ("done", "failed", "unknown")
-_EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def upgrade(root: str) -> None:
@@ -29,89 +37,167 @@ def upgrade(root: str) -> None:
     Args:
         root: the spool's path. The user must be allowed to move everything in it.
     """
-    moved = [name for folder in _SHARED for name in _requests(f"{root}/{folder}")]
-    moved += list(_output(root))
-    if moved:
-        log.warning("moved %d files of an earlier version to their executors' folders", len(moved))
-        fs.sync_file_system(root)
+    with suppress(FileNotFoundError), fs.opened(root) as descriptor:
+        # Stages of one user may start at the same time; the lock goes with the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        moved = [name for folder in _SHARED for name in _requests(f"{root}/{folder}")]
+        moved += list(_output(root))
+        if moved:
+            log.warning("moved %d files of an earlier version to where they belong", len(moved))
+            fs.sync_file_system(root)
+
+
+def is_due(root: str) -> bool:
+    """Whether requests lie where version 0.1.0 left them; no, where this user may not look."""
+    return any(_left(f"{root}/{folder}") for folder in _SHARED)
+
+
+def set_foreign_aside(root: str) -> None:
+    """Park what another user has put where only an executor's results and output may lie.
+
+    Args:
+        root: the spool's path. Each stage has a user of its own, and each folder its owner.
+    """
+    for top in (*_SHARED, "logs"):
+        for name in _entries(f"{root}/{top}", folders=True):
+            folder, what = f"{root}/{top}/{name}", f"It lay in {top}/{name}/, made by another user."
+            if _executor(name):
+                of = reading.owner(folder)
+                is_own = not _is_not_of(of, name)
+                for one in reading.entries(folder):
+                    allowed = (of, 0, None) if is_own else ()
+                    if reading.owner(one.path) not in allowed and not _is_reason(one.name):
+                        _hold(root, one.path, what)
+                if not is_own:
+                    fs.remove_if_empty(folder)
+            elif not (top == "logs" and id_of(name)):
+                _hold(root, folder, f"It lay in {top}/, and is no executor's.")
 
 
 def _requests(folder: str) -> Iterator[str]:
-    """Move the requests in a folder, each after its reason."""
-    for name in sorted(
-        _entries(folder, folders=False), key=lambda name: not name.endswith(REASON_SUFFIX)
-    ):
-        of = name.removesuffix(REASON_SUFFIX)
-        found = reading.json_object(f"{folder}/{of}", request.MAX_BYTES) or {}
-        executor = _executor(found.get("executor"))
-        if executor and found.get("dispatch_id") == id_of(of):
-            fs.make_folder(f"{folder}/{executor}", 0o700)
-            if _moved(f"{folder}/{name}", f"{folder}/{executor}/{name}"):
+    """Move the requests in a folder, each after its reason, and park all else that is no folder."""
+    root = os.path.dirname(folder)
+    for name in [name for name in _left(folder) if not _is_reason(name)]:
+        path, beside = f"{folder}/{name}", name + REASON_SUFFIX
+        own = _folder_for(folder, name)
+        if own and not reading.exists(f"{own}/{name}"):
+            _moved(f"{folder}/{beside}", f"{own}/{beside}")
+            if _moved(path, f"{own}/{name}"):
                 yield name
-        elif of == name or not reading.exists(f"{folder}/{of}"):
-            _hold(folder, name)
-            yield name
+                continue
+        _hold(root, path, f"It lay in {os.path.basename(folder)}/, and is no request of the "
+                          "executor that it names.")  # fmt: skip
+        yield name
+    for name in _left(folder):
+        _hold(root, f"{folder}/{name}", "It lay there without the file that it is about.")
+        yield name
 
 
-def _hold(folder: str, name: str) -> None:
-    """Park what is no request where it can be seen, with a reason."""
-    held = os.path.join(os.path.dirname(folder), "held")
+def _folder_for(folder: str, name: str) -> str | None:
+    """The folder of the executor whose request it is; None if it is nobody's."""
+    path = f"{folder}/{name}"
+    found = reading.json_object(path, request.MAX_BYTES) or {}
+    executor = _executor(found.get("executor"))
+    if not executor or found.get("dispatch_id") != id_of(name):
+        return None
+    own = _own(folder, executor)
+    return own if own and not _is_strangers(path, own, executor) else None
+
+
+def _own(folder: str, executor: str) -> str | None:
+    """An executor's folder in this one, made if it is missing; None if something else is there."""
+    own = f"{folder}/{executor}"
+    if not reading.exists(own):
+        fs.make_folder(own, 0o700)
+    return own if stat.S_ISDIR(reading.status(own).st_mode) else None
+
+
+def _is_strangers(path: str, own: str, executor: str) -> bool:
+    """Whether another user than an executor's has made a file or folder of it."""
+    by, owner = reading.owner(path), reading.owner(own)
+    if by in (0, None) or owner != 0:
+        return by not in (owner, 0, None)
+    # That executor is in the configuration no more; its user may still be there.
+    return _is_not_of(by, executor)
+
+
+def _is_not_of(uid: int | None, executor: str) -> bool:
+    """Whether it is a user of this machine that is neither root nor that executor's."""
+    try:
+        return bool(uid) and pwd.getpwuid(uid or 0).pw_name != user_of(executor)
+    except KeyError:
+        return False
+    except ValueError:  # no user can have so long a name
+        return True
+
+
+def _hold(root: str, path: str, what: str) -> None:
+    """Park a file where it can be seen, with a reason."""
+    held, name = f"{root}/held", readable_name(os.path.basename(path))
     kept = another(name) if reading.exists(f"{held}/{name}") else name
-    what = f"It lay in {os.path.basename(folder)}/, and is no request of an executor."
-    now = request.now()
     with suppress(FileExistsError):
-        why = request.reason("misplaced", what, ADVICE["misplaced"], now)
+        why = request.reason("misplaced", what, ADVICE["misplaced"], request.now())
         fs.create(f"{held}/{kept}{REASON_SUFFIX}", why, 0o644)
-    fs.give_to_owner(held, f"{held}/{kept}{REASON_SUFFIX}")
-    _moved(f"{folder}/{name}", f"{held}/{kept}")
+    _moved(path, f"{held}/{kept}")
 
 
 def _output(root: str) -> Iterator[str]:
     """Move the output of each request that is still there to its executor's folder."""
-    for name in _entries(f"{root}/logs", folders=True):
-        executor = _executor_in_spool(root, name) if id_of(name) else None
-        if executor:
-            old, new = f"{root}/logs/{name}", f"{executor}/{name}"
-            fs.make_folder(f"{root}/logs/{executor}", 0o700)
-            if _moved(old, f"{root}/logs/{new}"):
-                yield name
-                if reading.exists(f"{root}/running/{new}.json"):
-                    # What watches an agent since before the upgrade goes on writing there.
-                    fs.make_link(old, new)
+    for name in filter(id_of, _entries(f"{root}/logs", folders=True)):
+        for executor in _executors_with(root, name):
+            old, own = f"{root}/logs/{name}", _own(f"{root}/logs", executor)
+            if not own or _is_strangers(old, own, executor) or not _moved(old, f"{own}/{name}"):
+                continue
+            yield name
+            if reading.exists(f"{root}/running/{executor}/{name}.json"):
+                # What watches an agent since before the upgrade goes on writing there.
+                fs.make_link(old, f"{executor}/{name}")
+            break
 
 
-def _executor_in_spool(root: str, dispatch_id: str) -> str | None:
-    """Whose a request is, wherever it lies."""
+def _executors_with(root: str, dispatch_id: str) -> Iterator[str]:
+    """Whose a request may be, by all that lies under its name."""
     name = f"{dispatch_id}.json"
     for state in STATES:
         folder = f"{root}/{FOLDERS[state].path('*').removesuffix('/*')}"
         if FOLDERS[state].per is Per.EXECUTOR:
-            for executor in _entries(folder, folders=True):
-                if reading.exists(f"{folder}/{executor}/{name}"):
-                    return _executor(executor)
+            for one in filter(_executor, _entries(folder, folders=True)):
+                if reading.exists(f"{folder}/{one}/{name}"):
+                    yield one
         else:
-            found = reading.json_object(f"{folder}/{name}", request.MAX_BYTES) or {}
-            if found.get("dispatch_id") == dispatch_id:
-                return _executor(found.get("executor"))
-    return None
+            fields = reading.json_object(f"{folder}/{name}", request.MAX_BYTES) or {}
+            executor = _executor(fields.get("executor"))
+            if executor and fields.get("dispatch_id") == dispatch_id:
+                yield executor
 
 
 def _executor(name: object) -> str | None:
     return name if isinstance(name, str) and _EXECUTOR.fullmatch(name) else None
 
 
+def _is_reason(name: str) -> bool:
+    return name.endswith(REASON_SUFFIX)
+
+
+def _left(folder: str) -> list[str]:
+    """What lies in a folder beside the folders of executors."""
+    return [name for name in _entries(folder, folders=False) if not name.startswith(".")]
+
+
 def _entries(folder: str, *, folders: bool) -> list[str]:
-    """The names of the folders in a folder, or of all else."""
-    with suppress(FileNotFoundError):
+    """The names of the folders in a folder, or of all else; none if this user may not look."""
+    with suppress(FileNotFoundError, PermissionError):
         found = reading.entries(folder)
-        return [one.name for one in found if one.is_dir(follow_symlinks=False) == folders]
+        return sorted(one.name for one in found if one.is_dir(follow_symlinks=False) == folders)
     return []
 
 
 def _moved(old: str, new: str) -> bool:
-    """Whether it was moved: another start may be at it, too; what has the name already stays."""
+    """Whether it was moved; what has the name already stays, and so does what is gone."""
     try:
         fs.rename_new(old, new)
-    except (FileNotFoundError, FileExistsError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG):
+            raise
         return False
     return True

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from spoold.disk import fs
-from spoold.spool.upgrade import upgrade
-from spoold.states import FOLDERS
+from spoold.errors import ConfigError
+from spoold.spool.upgrade import is_due, set_foreign_aside, upgrade
+from spoold.states import FOLDERS, Role
 
 ONE, OTHER, HELD, RAN = (f"dispatch-20260101T00000{n}Z-r-0000000{n}" for n in range(4))
 
@@ -118,3 +119,100 @@ def test_no_link_of_a_stages_user_is_followed(old, tmp_path):
     (link,) = (path for path in Path(old).rglob("*") if path.is_symlink() and path.suffix)
     assert link.parent == old / "held"
     assert secret.exists()
+
+
+def rename_of(name, letter):
+    """An id that is another's."""
+    return name.replace("-r-", f"-{letter}-")
+
+
+def held(root):
+    """The names of what was parked as misplaced."""
+    reasons = (root / "held").glob("*.reason.json")
+    misplaced = [p for p in reasons if json.loads(p.read_text())["code"] == "misplaced"]
+    return sorted(path.name.removesuffix(".reason.json") for path in misplaced)
+
+
+def flat(root):
+    """What still lies where the earlier version put it."""
+    tops = (root / folder for folder in ("done", "failed", "unknown"))
+    return [path.name for top in tops for path in top.iterdir() if not path.is_dir()]
+
+
+def test_nothing_stays_where_no_stage_looks(old):
+    """A copy, a reason without its file and a name that no folder can have are parked, not left."""
+    copy, long = rename_of(ONE, "copy"), rename_of(ONE, "long")
+    put(old / f"done/a/{copy}.json", dispatch_id=copy, executor="a")
+    put(old / f"done/{copy}.json", dispatch_id=copy, executor="a")
+    put(old / f"done/{long}.json", dispatch_id=long, executor="a" * 300)
+    put(old / f"done/{long}.json.reason.json", code="cancelled")
+    put(old / f"failed/{ONE}.json.reason.json", code="cancelled")
+    assert is_due(str(old))
+    upgrade(str(old))
+    assert not is_due(str(old))
+    assert flat(old) == []
+    assert {f"{copy}.json", f"{long}.json"} <= set(held(old))
+    assert (old / f"done/a/{copy}.json").exists()
+    seen = contents(old)
+    upgrade(str(old))
+    assert contents(old) == seen
+
+
+def test_no_folder_that_is_a_link_is_gone_through(old, tmp_path):
+    """What names an executor whose folder is a link is parked, and nothing comes to lie beyond."""
+    away, name = tmp_path / "away", rename_of(ONE, "away")
+    away.mkdir()
+    for top in ("done", "logs"):
+        (old / top / "evil").symlink_to(away)
+    put(old / f"done/{name}.json", dispatch_id=name, executor="evil")
+    (old / "logs" / name).mkdir()
+    upgrade(str(old))
+    assert list(away.iterdir()) == []
+    assert f"{name}.json" in held(old)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root meets what other users plant")
+class TestAsRoot:
+    """What users of stages left in shared folders is not made an executor's word."""
+
+    DAEMON, NOBODY = 1, 65534
+
+    def test_what_another_user_wrote_is_no_result(self, old):
+        """A result, an output, and a whole folder made by another user than its executor's."""
+        forged, early = rename_of(ONE, "forged"), rename_of(ONE, "early")
+        put(old / f"done/{forged}.json", dispatch_id=forged, executor="a")
+        put(old / f"running/a/{forged}.json", dispatch_id=forged, executor="a")
+        (old / "logs" / forged).mkdir()
+        put(old / f"done/b/{early}.json", dispatch_id=early, executor="b")
+        (old / "logs/b" / early).mkdir(parents=True)
+        put(old / f"failed/evil/{early}.json", dispatch_id=early, executor="evil")
+        (old / "done" / early).mkdir()
+        owned = ("failed/evil", f"failed/evil/{early}.json", f"done/b/{early}.json")
+        for path in (*owned, f"done/{forged}.json", f"logs/{forged}", f"logs/b/{early}"):
+            os.chown(old / path, self.DAEMON, -1)
+        for path in ("done/b", "logs/b"):
+            os.chown(old / path, self.NOBODY, -1)
+        upgrade(str(old))
+        set_foreign_aside(str(old))
+        for path in (*owned, f"done/a/{forged}.json", f"logs/a/{forged}", f"logs/b/{early}"):
+            assert not (old / path).exists(), path
+        assert f"{forged}.json" in held(old)
+        assert len([name for name in held(old) if early in name]) == 4
+
+    def test_an_executors_own_results_stay_its_own(self, old):
+        """What the user of an executor has written is moved, and goes on being its own."""
+        os.chown(old / f"done/{ONE}.json", 54321, -1)
+        (old / "done/a").mkdir()
+        os.chown(old / "done/a", 54321, -1)
+        upgrade(str(old))
+        set_foreign_aside(str(old))
+        assert (old / f"done/a/{ONE}.json").stat().st_uid == 54321
+
+    def test_no_stage_starts_before_root_has_moved_what_was_left(self, lab):
+        """Where each stage has a user, one that finds the earlier folders says what to do."""
+        put(lab.root / f"done/{ONE}.json", dispatch_id=ONE, executor="rec")
+        (lab.root / "checking").mkdir()
+        os.chown(lab.root / "checking", self.NOBODY, -1)
+        with pytest.raises(ConfigError, match="check --permissions --fix"):
+            lab.context.spool(Role.GATE).lay_out()
+        assert (lab.root / f"done/{ONE}.json").exists()

@@ -10,7 +10,7 @@ import pytest
 from spoold import rights as access
 from spoold.disk import fs, reading
 from spoold.errors import ConfigError
-from spoold.host import one_user, permissions
+from spoold.host import acl, one_user, permissions
 from spoold.rights import ENTER, GROUPS, READ, USERS, WRITE, may
 from spoold.spool.spool import Spool
 from spoold.states import FOLDERS, MOVES, Per, Role
@@ -203,3 +203,22 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
         permissions.mend(str(root), access.of_spool(["src"], []))
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.parametrize(("by", "handed_over"), [(54321, False), (54322, True)])
+def test_what_a_stage_had_made_is_not_handed_to_another(tmp_path, monkeypatch, by, handed_over):
+    """Only what was the one user's of a spool becomes its stages': not what a stranger planted."""
+    monkeypatch.setattr(permissions, "_uid", lambda name: 60000 if name.endswith("exe") else 0)
+    monkeypatch.setattr(permissions, "_gid", lambda _: 0)
+    monkeypatch.setattr(acl, "write", lambda *_: None)
+    planted = tmp_path / "done/exe/x.json"
+    planted.parent.mkdir(parents=True)
+    planted.write_text("{}")
+    os.chown(tmp_path, 54322, -1)
+    for path in (planted.parent, planted):
+        os.chown(path, by, -1)
+    permissions.mend(str(tmp_path), access.of_spool(["src"], ["exe"]))
+    assert planted.exists() == handed_over
+    assert (tmp_path / "done/exe").stat().st_uid == 60000
+    assert handed_over == (handed_over and planted.stat().st_uid == 60000)
