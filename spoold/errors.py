@@ -33,6 +33,8 @@ ADVICE: Mapping[str, str] = {
     "special-file": "Only regular files are taken; drop the record as a file.",
     "odd-name": "Use a name of printable characters, at most 200 bytes, not starting with `-`; "
     "the content is kept here as it came.",
+    "wrong-producer": "Let the right user drop it, or name this one in `producers` of the source, "
+    "reload intake, then `spoold retry` the file. Spoold's own inboxes take no others' drops.",
     "bad-record": "The record lacks what its format needs; correct it, then `spoold retry` it, "
     "or drop it into the inbox of its own format.",
     "no-route": "Add a route that matches (see `spoold explain`), reload intake, "

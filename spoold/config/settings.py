@@ -15,6 +15,10 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
 
 
+#: A user, or a group with an `@` before its name.
+Producer = Annotated[str, Field(pattern=r"^@?[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+
+
 #: This machine only: a loopback address, or a socket.
 _LISTEN = r"^(127(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[::1\]:[0-9]{1,5}|unix:/.{1,100})$"
 
@@ -28,6 +32,7 @@ class SourceTable(BaseModel):
     max_bytes: int = Field(default=1 << 20, ge=1, le=64 << 20)
     max_depth: int = Field(default=64, ge=1, le=200)
     settle: Duration = 2.0
+    producers: list[Producer] = []
     repeats: Repeats | None = None
 
 

@@ -1,6 +1,6 @@
 """`[sources.<name>]` → an inbox: a format with its options and limits."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,7 @@ from spoold.config.toml import complaints
 from spoold.errors import BadInput
 from spoold.identity import LONGEST_KEY
 from spoold.record import JsonObject, Record
+from spoold.sources.producers import Producers, producers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Inbox:
     table: SourceTable
     module: sources.Format
     options: BaseModel
+    producers: Producers = field(default_factory=Producers)
 
     def read(self, document: JsonObject, file: str, received_at: str) -> Record:
         """What a parsed drop says.
@@ -55,5 +57,6 @@ def configure(config: Configuration, problems: list[str]) -> dict[str, Inbox]:
         except ValidationError as error:
             problems += complaints(error, config.document, "sources", name)
             continue
-        found[name] = Inbox(name, table, module, options)
+        producers = producers_of(config.settings, name)
+        found[name] = Inbox(name, table, module, options, producers)
     return found

@@ -57,4 +57,6 @@ def read(document: JsonObject, origin: "Origin") -> Record:
         occurred_at=optional_text(document.get("at")),
         body=document,
         facts=facts,
+        # After a crash a change is told once more, perhaps with what has been counted since.
+        content={"dispatch_id": facts["dispatch_id"], "state": state},
     )

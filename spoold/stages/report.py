@@ -8,9 +8,12 @@ Security: it reads requests, and trusts nothing in them. A report says who, wher
 what a request would do: no parameters, no output.
 """
 
+import hmac
 import logging
+import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import orjson
 
@@ -33,6 +36,8 @@ _REST = 50.0
 #: Two changes can have the same time stamp (seconds).
 _TICK = 0.02
 _MARK = "until.json"
+#: Its content goes into the ids of reports; only this stage reads it.
+_KEY = ".key"
 _REPORTS = Place("reports")
 _SUMMARY = 500
 
@@ -53,6 +58,7 @@ class Report:
         self.spool.lay_out()
         self.lock = self.spool.lock(_REPORTS)
         self._path = self.spool.path(_REPORTS, _MARK)
+        self._key = _key(self.spool.path(_REPORTS, _KEY))
         self._until: dict[str, float] = {}
         self._known: dict[Place, set[tuple[str, int]]] = {}
         self._looked: dict[Place, float] = {}
@@ -147,7 +153,7 @@ class Report:
 
     def _tell(self, place: Place, names: list[str]) -> int:
         drops = [
-            (draft, Place("inbox", inbox.name), f"{record['id']}.json")
+            (draft, Place("inbox", inbox.name), f"{secrets.token_hex(16)}.json")
             for name in names
             if (record := self._record(place, name))
             for inbox in self._inboxes
@@ -183,7 +189,7 @@ class Report:
         policy = found.get("approval")
         fields = {
             "type": "spoold.state",
-            "id": f"{name.removesuffix('.json')}.{place.folder}.{number}",
+            "id": self._id(f"{name.removesuffix('.json')}.{place.folder}.{number}"),
             "at": request.timestamp(reading.utc(at)),
             "state": FOLDERS[place.folder].top,
             **{
@@ -200,12 +206,22 @@ class Report:
         }
         return {k: printable(v)[:_SUMMARY] if isinstance(v, str) else v for k, v in fields.items()}
 
+    def _id(self, change: str) -> str:
+        """The same for the same change, also after a crash; nobody else can say it first."""
+        return f"{change}.{hmac.new(self._key, change.encode(), 'sha256').hexdigest()[:16]}"
+
     def _remember(self) -> None:
         """Write up to when each folder was reported, durably."""
         draft = self.spool.draft(orjson.dumps({"until": self._until}))
         self.spool.sync()
         fs.replace(draft, self._path)
         fs.sync_folder(self.spool.path(_REPORTS))
+
+
+def _key(path: str) -> bytes:
+    with suppress(FileExistsError):
+        fs.create(path, secrets.token_bytes(32))
+    return reading.read_regular(path, 64).data
 
 
 def _states(inbox: Inbox) -> list[report.State]:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 from spoold.disk import fs
 from spoold.disk.free_space import Floor
@@ -87,13 +88,10 @@ class Intake:
         moved, stop = 0, self.context.stop
         self._claimer.due = self._claimer.look_again = None
         since = self.context.arrivals.scanning(map(self.spool.path, self.inputs()))
-        for inbox in self._inboxes.values():
-            for claims in self._claims(inbox, since):
-                moved += len(claims)
-                # Where its originals went becomes durable with the next group, or with the last.
-                self._answer_for(claims)
-                if stop.is_set():
-                    break
+        for claims in self._turns(since):
+            moved += len(claims)
+            # Where its originals went becomes durable with the next group, or with the last.
+            self._answer_for(claims)
             if stop.is_set():
                 break
         self.spool.sync()
@@ -104,6 +102,24 @@ class Intake:
         if self._index is not None:
             self._index.close()
             self._index = None
+
+    def _turns(self, since: float) -> Iterator[list[Claim]]:
+        """A group of each inbox in turn, so that a flood in one does not keep the others waiting.
+
+        It ends with what was there when it began. Until then an inbox that has run out is looked
+        at again when something comes to it.
+        """
+        inboxes = self._inboxes.values()
+        at_first = {inbox.name: self._claims(inbox, since) for inbox in inboxes}
+        while at_first:
+            for inbox in inboxes:
+                groups = at_first.get(inbox.name)
+                if groups is None and self._claimer.has_news(inbox):
+                    yield from islice(self._claims(inbox, since), 1)
+                elif groups is not None:
+                    yield from (one := list(islice(groups, 1)))
+                    if not one:
+                        del at_first[inbox.name]
 
     def _claims(self, inbox: Inbox, since: float) -> Iterator[list[Claim]]:
         """Groups of claimed files, oldest drop first."""

@@ -145,7 +145,7 @@ def claim_of(
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         document=drop.document,
-        problem=drop.problem or _odd_name(file),
+        problem=_wrong_producer(inbox, status.st_uid) or drop.problem or _odd_name(file),
         dropped_by=_dropper(status.st_uid),
     )
 
@@ -153,6 +153,13 @@ def claim_of(
 @lru_cache(maxsize=64)
 def _dropper(uid: int) -> Dropper:
     return Dropper(uid, user_name(uid))
+
+
+def _wrong_producer(inbox: Inbox, uid: int) -> BadInput | None:
+    if inbox.producers.include(uid):
+        return None
+    what = f"{user_name(uid)} dropped it, and {inbox.name} takes drops of {inbox.producers} only."
+    return BadInput("wrong-producer", what)
 
 
 def _odd_name(name: str) -> BadInput | None:

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from spoold.disk import reading
+from spoold.disk import fs, reading
 from spoold.disk.free_space import ran_out
 from spoold.disk.locks import written_to_now
 from spoold.errors import BadInput
@@ -22,6 +23,8 @@ log = logging.getLogger("spoold.intake")
 
 #: Where only time can tell whether a writer is done, it gets this many times `settle`.
 _UNASKABLE = 15
+#: Nanoseconds by which the time stamp of a change may lag behind the clock.
+_COARSE = 50_000_000
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Claimer:
     due: float | None = None
     look_again: float | None = None
     _stuck: dict[tuple[str, str], int] = field(default_factory=dict)
+    _listed_at: dict[str, int] = field(default_factory=dict)
 
     def drops(self, inbox: Inbox, since: float) -> list[tuple[str, bool]]:
         """The names in an inbox, the oldest first, and whether each is a regular file.
@@ -49,6 +53,7 @@ class Claimer:
             since: the time (seconds since the epoch) from which on a drop is news to `arrivals`.
         """
         place = Place("inbox", inbox.name)
+        self._listed_at[inbox.name] = time.time_ns()
         found = self._listed(place, is_candidate)
         news = (name for _, name, status in found if status.st_ctime >= since)
         self.context.arrivals.found(self.spool.path(place), news)
@@ -59,6 +64,11 @@ class Claimer:
                 if key in here or key[0] != inbox.name
             }  # fmt: skip
         return [(name, reading.kind_of(status) == "file") for _, name, status in found]
+
+    def has_news(self, inbox: Inbox) -> bool:
+        """Whether something may have come to an inbox since its names were listed."""
+        changed = reading.status(self.spool.path(Place("inbox", inbox.name))).st_mtime_ns
+        return changed > self._listed_at.get(inbox.name, 0) - _COARSE
 
     def left_by_crash(self, inbox: Inbox) -> Iterator[Claim]:
         """What an earlier run had claimed, the oldest first."""
@@ -71,6 +81,8 @@ class Claimer:
         place, taking = Place("inbox", inbox.name), Place("taking", inbox.name)
         path = self.spool.path(place, name)
         try:
+            if not is_regular and self._put_aside(inbox, name, path):
+                return None
             drop = self._read(inbox, path, is_regular=is_regular)
             if self._must_wait(inbox, path, drop) or self._is_stuck(inbox, name, path):
                 return None
@@ -149,17 +161,36 @@ class Claimer:
             bool(self._stuck) and self._stuck.get((inbox.name, name)) == reading.status(path).st_ino
         )
 
+    def _put_aside(self, inbox: Inbox, name: str, path: str) -> bool:
+        """Free a name that a folder of another user's has taken; whether that was so.
+
+        Such a folder cannot leave the inbox, but it can be renamed there. Else a producer's rename
+        to that name would end inside it.
+        """
+        if not reading.is_fixed_folder(path):
+            return False
+        kept = another(f".{readable_name(name)}")
+        fs.rename_new(path, os.path.join(os.path.dirname(path), kept))
+        problem = BadInput("directory", f"It is a folder of another user's, {kept} by now.")
+        self._explain(inbox, name, problem)
+        log.error("put aside %s/%s: it is a folder", inbox.name, shown(name))
+        return True
+
     def _give_up(self, inbox: Inbox, name: str, path: str, error: OSError) -> None:
         """Leave a file that may not be moved, and say so once, with a reason to be seen."""
         with suppress(FileNotFoundError):
             self._stuck[inbox.name, name] = reading.status(path).st_ino
-        quarantine, now = Place("quarantine", inbox.name), self.context.clock()
         problem = BadInput("unreadable", f"Cannot take it from the inbox: {error.strerror}.")
+        self._explain(inbox, name, problem)
+        log.error("cannot take %s/%s: %s", inbox.name, shown(name), error.strerror)
+
+    def _explain(self, inbox: Inbox, name: str, problem: BadInput) -> None:
+        """Leave a reason in quarantine/ for what could not be moved there."""
+        quarantine, now = Place("quarantine", inbox.name), self.context.clock()
         text = reason(problem.code, problem.what, problem.advice, now, file=shown(name))
         draft = self.spool.draft(text)
         self.spool.sync()
         self.spool.add_reason(draft, quarantine, self.spool.free_name(name, quarantine))
-        log.error("cannot take %s/%s: %s", inbox.name, shown(name), error.strerror)
 
     def _listed(
         self, place: Place, wanted: Callable[[str], bool] = bool
