@@ -76,7 +76,7 @@ def test_nobody_but_spoold_reports(lab):
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_what_spoold_writes_is_taken_from_its_own_users(separate):
-    """Reports come from the user of that stage, wishes from the group of health, if users differ."""
+    """Reports come from the user of that stage, wishes from the group of health."""
     table = {"format": "decision", "producers": ["daemon"]}
     settings = Settings.model_validate({
         "root": "x", "separate_users": separate, "health": {"inbox": "wishes"},
