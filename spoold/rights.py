@@ -122,7 +122,8 @@ def of_spool(sources: list[str], executors: list[str]) -> list[Access]:
     """Every folder of a spool and who may do what there, each after the one it lies in."""
     keys = {Per.NOTHING: [""], Per.SOURCE: sources, Per.EXECUTOR: executors}
     folders = [of_folder(folder, key) for folder in FOLDERS.values() for key in keys[folder.per]]
-    above = {f.path("x").rpartition("/x")[0] for f in _KEYED} - FOLDERS.keys()
+    # What lies beside the folders of executors in held/ makes it a folder of the table itself.
+    above = {f.path("x").rpartition("/x")[0] for f in _KEYED} - {one.path for one in folders}
     parents = [_above(name) for name in sorted(above)]
     root = Access("", "root", GROUPS[Role.PERSON], 0o1775, READ | WRITE | ENTER)
     return [root, *sorted([*parents, *folders], key=lambda one: one.path)]

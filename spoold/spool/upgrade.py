@@ -134,6 +134,9 @@ def _is_not_of(uid: int | None, executor: str) -> bool:
 def _hold(root: str, path: str, what: str) -> None:
     """Park a file where it can be seen, with a reason."""
     held, name = f"{root}/held", readable_name(os.path.basename(path))
+    if id_of(name):
+        # Under that name it would say that a person has put the request on hold.
+        name = f"{name.removesuffix('.json')}.misplaced.json"
     kept = another(name) if reading.exists(f"{held}/{name}") else name
     with suppress(FileExistsError):
         why = request.reason("misplaced", what, ADVICE["misplaced"], request.now())

@@ -47,13 +47,13 @@ def contents(root):
 
 def places(root):
     """Where everything is, without what the upgrade says of it."""
-    said = {f"held/{name}.json.reason.json" for name in ("notes", RAN)}
+    said = {f"held/{name}.json.reason.json" for name in ("notes", f"{RAN}.misplaced")}
     return {path for path in contents(root) if path not in said}
 
 
 AFTER = {
     f"done/a/{ONE}.json", f"failed/b/{OTHER}.json", f"failed/b/{OTHER}.json.reason.json",
-    f"held/{HELD}.json", "held/notes.json", f"held/{RAN}.json", f"running/a/{RAN}.json",
+    f"held/{HELD}.json", "held/notes.json", f"held/{RAN}.misplaced.json", f"running/a/{RAN}.json",
     f"logs/a/{ONE}/attempt-1.out", f"logs/b/{OTHER}/attempt-1.out", f"logs/b/{HELD}/attempt-1.out",
     f"logs/a/{RAN}/attempt-1.out", f"logs/{RAN}/attempt-1.out",
     "logs/dispatch-20260101T000009Z-r-00000009/attempt-1.out",
@@ -64,7 +64,7 @@ def test_everything_comes_to_the_folder_of_its_executor(old):
     """What names its executor goes there with its reason and output; what is no request is held."""
     upgrade(str(old))
     assert places(old) - {f"logs/{RAN}/attempt-1.out"} == AFTER - {f"logs/{RAN}/attempt-1.out"}
-    for name in ("notes", RAN):
+    for name in ("notes", f"{RAN}.misplaced"):
         assert (
             json.loads((old / f"held/{name}.json.reason.json").read_text())["code"] == "misplaced"
         )
@@ -151,7 +151,7 @@ def test_nothing_stays_where_no_stage_looks(old):
     upgrade(str(old))
     assert not is_due(str(old))
     assert flat(old) == []
-    assert {f"{copy}.json", f"{long}.json"} <= set(held(old))
+    assert {f"{copy}.misplaced.json", f"{long}.misplaced.json"} <= set(held(old))
     assert (old / f"done/a/{copy}.json").exists()
     seen = contents(old)
     upgrade(str(old))
@@ -168,7 +168,7 @@ def test_no_folder_that_is_a_link_is_gone_through(old, tmp_path):
     (old / "logs" / name).mkdir()
     upgrade(str(old))
     assert list(away.iterdir()) == []
-    assert f"{name}.json" in held(old)
+    assert f"{name}.misplaced.json" in held(old)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root meets what other users plant")
@@ -196,7 +196,7 @@ class TestAsRoot:
         set_foreign_aside(str(old))
         for path in (*owned, f"done/a/{forged}.json", f"logs/a/{forged}", f"logs/b/{early}"):
             assert not (old / path).exists(), path
-        assert f"{forged}.json" in held(old)
+        assert f"{forged}.misplaced.json" in held(old)
         assert len([name for name in held(old) if early in name]) == 4
 
     def test_an_executors_own_results_stay_its_own(self, old):

@@ -222,3 +222,14 @@ def test_what_a_stage_had_made_is_not_handed_to_another(tmp_path, monkeypatch, b
     assert planted.exists() == handed_over
     assert (tmp_path / "done/exe").stat().st_uid == 60000
     assert handed_over == (handed_over and planted.stat().st_uid == 60000)
+
+
+def test_each_folder_lies_in_one_that_only_its_owner_can_change():
+    """Each folder above others is in the table, and no executor may write where others' are."""
+    table = {entry.path: entry for entry in access.of_spool(["src"], ["exe"])}
+    for path in filter(None, table):
+        above = table[os.path.dirname(path)]
+        executors = above.groups.get(GROUPS[Role.EXECUTE], 0)
+        assert not executors & WRITE, path
+        if above.path and os.path.basename(path) == "exe":
+            assert executors & ENTER, path
