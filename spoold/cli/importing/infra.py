@@ -33,13 +33,13 @@ name           = "TeamInfraDispatch"
 wakeMode       = "now"
 deliver        = %s
 timeoutSeconds = 180
-message        = '''="Ticket: " + record.facts.ticket_ref + "\n"
-  + "Title: " + record.facts.title + "\n"
-  + "State: " + record.facts.state.name + "\n"
-  + "Labels: " + record.facts.labels.join(", ") + "\n"
-  + "Component route: " + record.facts.component + "\n"
-  + "Agent label: " + record.facts.agent + "\n"
-  + "Plane URL: " + record.facts.url'''
+message        = '''="Ticket: " + strings.quote(record.facts.ticket_ref) + "\n"
+  + "Title: " + strings.quote(record.facts.title) + "\n"
+  + "State: " + strings.quote(record.facts.state.name) + "\n"
+  + "Labels: " + strings.quote(record.facts.labels.join(", ")) + "\n"
+  + "Component route: " + strings.quote(record.facts.component) + "\n"
+  + "Agent label: " + strings.quote(record.facts.agent) + "\n"
+  + "Plane URL: " + strings.quote(record.facts.url)'''
 """
 
 
@@ -145,7 +145,7 @@ def _route(plan: Plan, environment: str, settings: dict[str, str]) -> None:
         "executor": quoted(plan.executor),
         "target_kind": '"agent"',
         "target_ref": quoted(target),
-        "rationale": quoted('="ticket " + record.facts.ticket_ref + " is ready"'),
+        "rationale": quoted('="ticket " + strings.quote(record.facts.ticket_ref) + " is ready"'),
     }) + _BODY % ("true" if deliver else "false")  # fmt: skip
     for more in ([], [f"{plan.prefixes['component_prefix']}-import"]):
         data = {"id": "import", "state": {"name": states[0]}, "labels": labels[:1] + more}
