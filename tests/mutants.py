@@ -78,7 +78,7 @@ MUTANTS = [
            'if waiting and (on_repeat == "fold" or _is_older(routed, waiting)):',
            'if waiting and on_repeat == "fold":', SAME),
     Mutant("what has ended is asked for anew", "stages/intake",
-           "return place.folder not in FINAL", "return True", SAME),
+           "return found[0].folder not in FINAL", "return True", SAME),
     Mutant("digits are keyed", "identity.py",
            'hmac.digest(key, b"digits', 'hmac.digest(b"", b"digits', "unit/test_request"),
     Mutant("a drop that may still be written waits", "stages/intake",

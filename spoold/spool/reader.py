@@ -105,6 +105,12 @@ class SpoolReader:
             folders: names in the table.
             executor: look into no other executor's folders; into those of all if empty.
         """
+        return next(self.find_all(name, folders, executor), None)
+
+    def find_all(
+        self, name: str, folders: Iterable[str] = STATES, executor: str = ""
+    ) -> Iterator[Place]:
+        """The same for each place; without `executor` one of them may speak for another's."""
         order = (*folders, executor)
         searched = self._searched.get(order)
         if searched is None:
@@ -114,18 +120,24 @@ class SpoolReader:
                 or place.key == executor
             ]  # fmt: skip
             self._searched[order] = searched
-        return next(
-            (
-                place for folder, place in searched
-                if reading.exists(folder + name) and self.is_genuine(place, name)
-            ),
-            None,
-        )  # fmt: skip
+        for folder, place in searched:
+            if reading.exists(folder + name) and self.is_believed(place, name):
+                yield place
+
+    def is_believed(self, place: Place, name: str) -> bool:
+        """Whether a file in an executor's folder is what its name and its owner say, or damaged."""
+        if FOLDERS[place.folder].per != Per.EXECUTOR:
+            return True
+        if not self.is_genuine(place, name):
+            return False
+        found = reading.json_object(self.path(place, name), request.MAX_BYTES)
+        return found is None or self.fits(place, name, found)
 
     def is_genuine(self, place: Place, name: str) -> bool:
-        """Whether what ended was put there by its executor, or by root who restores a backup.
+        """Whether what ended was put there by its executor, or by root.
 
-        Approvers may rename into such a folder, too; what they made themselves is no result.
+        Root restores a backup. Approvers may rename into such a folder, too; what they made
+        themselves is no result.
         """
         if FOLDERS[place.folder].standing not in (Standing.ENDED, Standing.IN_DOUBT):
             return True

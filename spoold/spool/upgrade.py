@@ -83,6 +83,9 @@ def _requests(folder: str) -> Iterator[str]:
         if own and not reading.exists(f"{own}/{name}"):
             _moved(f"{folder}/{beside}", f"{own}/{beside}")
             if _moved(path, f"{own}/{name}"):
+                if reading.owner(own) == 0:
+                    # Of an executor that is there no more: root keeps what it left.
+                    fs.give_to_owner(own, f"{own}/{name}")
                 yield name
                 continue
         _hold(root, path, f"It lay in {os.path.basename(folder)}/, and is no request of the "

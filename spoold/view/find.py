@@ -117,12 +117,13 @@ def _by_id(spool: SpoolReader, given: str) -> Iterator[Found]:
     known = id_of(given)
     if known:
         # Whoever gives a drop an id of this form does not speak for another's request.
-        yield from (Found(place, f"{known}.json") for place in spool.places(*STATES))
+        yield from (Found(place, f"{known}.json") for place in spool.find_all(f"{known}.json"))
     elif given:
         digits = f"-{given}.json" if len(given) == 8 else f"{given}.json"  # noqa: PLR2004
         by_digits = bool(_DIGITS.fullmatch(given))
         for found in _requests(spool):
-            if (by_digits and found.name.endswith(digits)) or _is_of(spool, found, given):
+            meant = (by_digits and found.name.endswith(digits)) or _is_of(spool, found, given)
+            if meant and spool.is_believed(*found):
                 yield found
 
 

@@ -10,6 +10,8 @@ from spoold.spool.spool import Place
 from spoold.stages.gate import Gate
 from spoold.testing import Lab
 from spoold.view import listing
+from spoold.view.find import find
+from tests.conftest import route
 
 CUTOVER = {"decision_id": "c-1", "decision_type": "cutover"}
 STRANGER = 54321
@@ -66,3 +68,35 @@ def test_a_list_says_of_a_foreign_or_misplaced_file_that_it_is_one(lab, approved
             for row in listing.rows(reader, Place(folder, "rec"))]  # fmt: skip
     assert sorted(row["code"] for row in rows) == ["foreign", "misplaced", "misplaced"]
     assert not any("route" in row for row in rows)
+
+
+def test_what_another_executor_says_of_an_id_swallows_no_event(tmp_path):
+    """A request is open only where its seal holds, whatever lies under its name elsewhere."""
+    lab = Lab(tmp_path, routes={"10.toml": route(more='repeats = "while-open"')})
+    lab.drop("decisions", "a.json", CUTOVER)
+    lab.drain()
+    (waiting,) = lab.files("awaiting-approval")
+    lab.approve()
+    lab.drain()
+    (done,) = (lab.root / "done/rec").glob("*.json")
+    forged = json.dumps({**json.loads(done.read_text()), "executor": "other", "status": "running"})
+    for folder in ("running/other", "held/other"):
+        (lab.root / folder).mkdir(exist_ok=True)
+        (lab.root / folder / waiting.name).write_text(forged)
+    lab.drop("decisions", "b.json", CUTOVER)
+    lab.drain()
+    assert len(lab.files("awaiting-approval")) == 1, "it asks anew, as the first has ended"
+
+
+def test_an_id_is_not_made_ambiguous_by_what_does_not_carry_it(lab, approved):
+    """A file renamed within an executor's folder, or of another user's, is not what is meant."""
+    name, data = approved
+    reader = Gate(lab.context).spool
+    other = name.replace("dispatch-2", "dispatch-1")
+    renamed = data.replace(name[:-5].encode(), other[:-5].encode())
+    plant(lab, "failed/rec", name, renamed, os.geteuid())
+    plant(lab, "done/rec", name, data, STRANGER)
+    assert find(reader, name[:-5]).place == Place("approved")
+    assert find(reader, name[-13:-5]).place == Place("approved")
+    assert drain([Gate(lab.context)], lab.context) == 0
+    assert [path.name for path in lab.files("queued")] == [name]

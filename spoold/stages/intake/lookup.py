@@ -1,6 +1,7 @@
 """What was dealt with before a group of drops: said by the index, by imports, or by the files."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -168,19 +169,23 @@ def _known(dispatch_id: str, sha256: str, drop: Source | Repeated) -> Known:
 
 def sealed_request(spool: Spool, key: bytes, dispatch_id: str) -> Request | None:
     """A request in whatever state it is now, also while it moves on; None if it is none."""
+    found = sealed_in(spool, key, dispatch_id)
+    return found[1] if found else None
+
+
+def sealed_in(spool: Spool, key: bytes, dispatch_id: str) -> tuple[Place, Request] | None:
+    """The same, and where it lies.
+
+    Without the seal, a user who may write to a state could say where an original goes, and an
+    executor that another's request has ended.
+    """
     name = f"{dispatch_id}.json"
     for _ in range(LOOKS):
-        place = spool.find(name)
-        if place is None:
-            continue
-        try:
-            found = spool.request(place, name)
-        except FileNotFoundError:
-            continue
-        except BadInput:
-            return None
-        # Without the seal, a user who may write to a state could say where an original goes.
-        return found if found.seal_holds(key) else None
+        for place in spool.find_all(name):
+            with suppress(FileNotFoundError, BadInput):
+                found = spool.request(place, name)
+                if found.dispatch_id == dispatch_id and found.seal_holds(key):
+                    return place, found
     return None
 
 

@@ -19,7 +19,7 @@ from spoold.spool.index import Known
 from spoold.spool.spool import Place, Spool
 from spoold.stages.intake import differences
 from spoold.stages.intake.claim import claim_of, read_drop
-from spoold.stages.intake.lookup import LOOKS, repeat, sealed_request, waiting_request
+from spoold.stages.intake.lookup import repeat, sealed_in, sealed_request, waiting_request
 from spoold.stages.intake.outcome import Conflict, Outcome
 from spoold.stages.intake.render import Routed, route
 from spoold.states import FINAL
@@ -67,12 +67,10 @@ class Judge:
 
     def _is_open(self, dispatch_id: str) -> bool:
         """Whether it may still run, or a person has to say how it ended."""
-        name = f"{dispatch_id}.json"
-        for _ in range(LOOKS):  # it may be on its way from one folder to the next
-            if place := self._spool.find(name):
-                if place == Place("awaiting-approval"):
-                    return bool(waiting_request(self._spool, self._key, self._now, dispatch_id))
-                return place.folder not in FINAL
+        if found := sealed_in(self._spool, self._key, dispatch_id):
+            if found[0] == Place("awaiting-approval"):
+                return bool(waiting_request(self._spool, self._key, self._now, dispatch_id))
+            return found[0].folder not in FINAL
         return False
 
     def _first(self, routed: Routed, known: Known) -> Routed | None:
