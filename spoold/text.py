@@ -1,14 +1,18 @@
 """Text from strangers → what a person may be shown on a terminal, in a log line, in JSON."""
 
+import base64
 import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 #: What stands in the place of a secret.
 REDACTED = "[redacted]"
 #: So many characters of a secret are hardly ever in a text by chance.
 _ENOUGH = 8
+#: Characters of a line, as `base64` and `xxd -p` break theirs.
+_LINES = {"base64": 76, "hex": 60}
 #: JSON and URLs may write a character that could stand for itself as `\/`, `\u002f` or `%2f`.
 _LONGEST_LETTER = 12
 #: The beginning of such a form, at the end of a text.
@@ -39,19 +43,49 @@ def escaped(line: str) -> str:
 
 
 def spellings(secret: str, shortest: int) -> set[str]:
-    """How a secret may appear in text: as it is, as JSON, one of its lines alone.
+    """How a secret may appear in text: as it is, in JSON or a URL, encoded, one of its lines.
 
     Args:
         secret: its value; an empty one appears nowhere.
         shortest: a line with fewer characters is also in text that is no secret.
     """
     lines = [line for line in map(str.strip, secret.splitlines()) if len(line) >= shortest]
-    quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    return {secret, *quoted, *lines} - {""}
+    quoted = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    quoted |= {text.replace("/", r"\/") for text in quoted}
+    data = secret.encode("utf-8", "replace")
+    in_url = {quote(data, safe=""), quote(data), quote_plus(data)}
+    in_url |= {re.sub("%..", lambda found: found[0].lower(), text) for text in in_url}
+    return {secret, *quoted, *lines, *in_url, *encodings(data)} - {""}
+
+
+def encodings(data: bytes) -> set[str]:
+    """What base64, its form for URLs and hex make of a secret, also as a part of something longer.
+
+    At the two ends of it a character of base64 may remain that it shares with its neighbours.
+    """
+    hexa = data.hex()
+    forms = {hexa, hexa.upper(), *_broken(hexa, _LINES["hex"])}
+    for ended in (data, data + b"\n"):  # `echo "$TOKEN" | base64`
+        whole = base64.b64encode(ended).decode()
+        forms |= {whole, whole.rstrip("="), *_broken(whole, _LINES["base64"])}
+    for before in range(3):
+        # Six bits a character: those that have bits of a neighbour as well are left out.
+        whole = base64.b64encode(bytes(before) + data).decode()
+        forms.add(whole[-(-before * 8 // 6) : (before + len(data)) * 8 // 6])
+    forms |= {form.translate(_FOR_URLS) for form in forms}
+    return {form for form in forms if len(form) >= _ENOUGH}
+
+
+#: base64 → its alphabet that needs no escape in a URL.
+_FOR_URLS = str.maketrans("+/", "-_")
+
+
+def _broken(text: str, width: int) -> list[str]:
+    return [text[at : at + width] for at in range(0, len(text), width)]
 
 
 class Redactor:
-    """Takes secrets out of text, also where JSON or a URL spells their characters otherwise.
+    """Takes secrets out of text, also encoded, and as JSON or a URL spells their characters.
 
     Args:
         secrets: the values; empty ones are ignored.
@@ -59,7 +93,9 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # The longest first: another may be its beginning.
-        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
+        values = {one for one in secrets if one}
+        encoded = {form for one in values for form in encodings(one.encode("utf-8", "replace"))}
+        self._secrets = sorted(values | encoded, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text with `[redacted]` in the place of each secret."""

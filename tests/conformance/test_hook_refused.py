@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from spoold.executors import hook
 
-_ENTRIES = ["http://a.example:8080/hooks/agent", "https://b.example/hooks/", "http://c.example"]
+_ENTRIES = ["http://a.example:8080/hooks/agent", "https://b.example/hooks/",
+            "http://c.example", "http://c.example/odd;v=1/%20"]  # fmt: skip
 
 
 def _check(url, table, **params):
@@ -17,6 +18,8 @@ def _check(url, table, **params):
     "http://a.example:8080/hooks/agent", "http://A.EXAMPLE:8080/hooks/agent",
     "https://b.example/hooks/", "https://b.example:443/hooks/x/y?z=%2F..%2F",
     "HTTPS://b.example/hooks/~x@y", "http://c.example/", "http://c.example:80",
+    "https://b.example/hooks/a-b._~9:go/.x/y..z/", "https://b.example/hooks/?z=%3B;",
+    "http://c.example/odd;v=1/%20",
 ])  # fmt: skip
 def test_an_address_on_the_list_is_accepted(url):
     """An entry allows itself, and all below it when it ends in a slash."""
@@ -48,6 +51,24 @@ def test_any_other_address_is_refused(url):
     with pytest.raises(ValueError, match=r"url|begin") as raised:
         _check(url, {"urls": _ENTRIES})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("character", [*"!\"$%&'()*+,;<=>[]^`{|}", "%41", "%00", "%09", "%0d%0a",
+                                       "%3b", "%3f", "%23", "%40", "%C0%AE", "%u002e"])  # fmt: skip
+@pytest.mark.parametrize("path", ["{}", "x{}", "{}x", "x{}/y", "x/{}y"])
+def test_a_path_below_a_prefix_takes_listed_characters_only(character, path):
+    """What a record brings into an address can neither end its path nor mean something else."""
+    with pytest.raises(ValueError, match=r"url"):
+        _check(f"https://b.example/hooks/{path.format(character)}", {"urls": _ENTRIES})
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/x", "x//y", "x//", "...", "x/...", ".../x", "//evil.example"]
+)
+def test_a_path_below_a_prefix_has_no_part_that_may_vanish(path):
+    """Empty parts and parts of dots, which servers resolve in their own ways, are refused."""
+    with pytest.raises(ValueError, match=r"url"):
+        _check(f"https://b.example/hooks/{path}", {"urls": _ENTRIES})
 
 
 def test_the_refusal_of_a_token_says_why():

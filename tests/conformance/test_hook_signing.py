@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from spoold.errors import ExecutionError, Transient
 from spoold.executors import hook
 from spoold.executors.hook.answer import body_of
-from spoold.executors.hook.signing import signed, signing_key
+from spoold.executors.hook.signing import signed, signing_key, spellings
 from spoold.text import Redactor
 
 #: With every character that somebody escapes.
@@ -137,6 +137,16 @@ _SPELLINGS = {
     "JSON of .NET": lambda text: text.replace("+", r"\u002B").replace("/", r"\u002f"),
     "JSON, all of it": lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
     "URL": lambda text: quote(text, safe=""),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 without padding": lambda text: base64.b64encode(text.encode()).decode().rstrip("="),
+    "base64 of a line": lambda text: base64.b64encode(text.encode() + b"\n").decode(),
+    "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "base64 in JSON of PHP": lambda text: (
+        base64.b64encode(text.encode()).decode().replace("/", r"\/")
+    ),
+    "base64 in a URL": lambda text: quote(base64.b64encode(text.encode()), safe=""),
+    "hex": lambda text: text.encode().hex(),
+    "hex, large": lambda text: text.encode().hex().upper(),
     "URL, small": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
 }
 _TOKEN = 'T0k/en+with"odd%chars=\\x'
@@ -145,13 +155,34 @@ _TOKEN = 'T0k/en+with"odd%chars=\\x'
 @pytest.mark.parametrize("spelling", _SPELLINGS)
 @pytest.mark.parametrize("secret", [_TOKEN, OLD.removeprefix("whsec_").rstrip("="), "schlüssel-€"])
 def test_a_secret_is_taken_out_however_it_is_spelled(spelling, secret):
-    """Neither JSON's nor a URL's way to write a character hides a secret."""
+    """Neither base64 and hex nor JSON's or a URL's way to write a character hides a secret."""
     spelled = _SPELLINGS[spelling](secret)
     kept = Redactor([secret[:9], "unrelated", secret]).text(f"<a {spelled} b {spelled}>")
     assert kept == "<a [redacted] b [redacted]>"
 
 
-@pytest.mark.parametrize("spelling", _SPELLINGS)
+@pytest.mark.parametrize("to", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", [b"", b"a", b"me:", b"user:"])
+@pytest.mark.parametrize("after", [b"", b"x", b"xyz", b"\n"])
+def test_what_is_encoded_together_with_a_secret_shows_none_of_it(to, before, after):
+    """Wherever a secret stands in what base64 has encoded, two of its characters remain at most."""
+    secret = b"q7" + bytes(range(33, 80)) + b"?>?>~~"
+    left = Redactor([secret.decode()]).text(to(before + secret + after).decode())
+    head, _, tail = left.partition("[redacted]")
+    assert "[redacted]" in left
+    assert len(head) <= -(-len(before) * 8 // 6), left
+    assert len(tail.rstrip("=")) <= -(-len(after) * 8 // 6) + 1, left
+
+
+def test_the_bytes_of_a_signing_secret_are_taken_out_in_hex():
+    """A receiver that reports the decoded key in another encoding gives nothing away."""
+    key = signing_key(OLD)
+    redact = Redactor(spellings(OLD))
+    for spelled in (key.hex(), key.hex().upper(), base64.urlsafe_b64encode(key).decode()):
+        assert redact.text(f"<{spelled}>") == "<[redacted]>"
+
+
+@pytest.mark.parametrize("spelling", sorted(_SPELLINGS.keys() - {"base64 of a line"}))
 def test_no_part_of_a_secret_survives_a_cut(spelling):
     """Wherever an answer is cut off, also within an escape, nothing of a secret is left."""
     spelled = _SPELLINGS[spelling](_TOKEN)

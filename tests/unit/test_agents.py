@@ -1,7 +1,9 @@
 """Agents: which command and which model a request gets, and what is heard of it; no process."""
 
+import base64
 import json
 import sys
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -316,6 +318,25 @@ def test_a_secret_never_gets_through_however_it_is_cut(parts, cuts):
     """What comes out has no secret in it, and everything else is there."""
     data = b"".join(parts)
     assert redacted(["s3cr3t", ""], data, cuts) == data.replace(b"s3cr3t", b"[redacted]")
+
+
+@given(st.lists(st.integers(1, 30)), st.binary(max_size=5))
+def test_an_encoded_secret_is_hidden_too_however_it_is_cut(cuts, before):
+    """base64 of any alignment and alphabet, also broken, hex and URL escapes are taken out."""
+    secret = "T0k/en+with?odd>chars~" * 5
+    data = secret.encode()
+    shared = -(-len(before) * 8 // 6)
+    for spelled in (
+        base64.b64encode(before + data), base64.urlsafe_b64encode(before + data + before),
+    ):  # fmt: skip
+        head, found, tail = redacted([secret], spelled, cuts).partition(b"[redacted]")
+        assert found
+        assert len(head) <= shared
+        assert len(tail) <= shared + 3
+    for whole in (data.hex().encode(), data.hex().upper().encode(), quote(data, safe="").encode()):
+        assert redacted([secret], whole, cuts) == b"[redacted]"
+    broken = base64.encodebytes(data)
+    assert redacted([secret], broken, cuts) == b"[redacted]\n" * broken.count(b"\n")
 
 
 @given(st.lists(st.integers(1, 30)))

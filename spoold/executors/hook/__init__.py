@@ -45,7 +45,10 @@ def check(params: Params, config: Config) -> None:
     """Refuse an address off the allow-list, headers that spoold sets, and too large a body."""
     url = parse(params.url)
     if not any(allows(entry, url) for entry in config.allowed):
-        raise ValueError(f"{params.url} is not on the executor's list of urls")
+        raise ValueError(
+            f"{params.url} is not on the executor's list of urls; below an entry that ends in / "
+            "its path may have letters, digits and -._~@: between single slashes"
+        )
     for name, value in params.headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ValueError(f"{name!r} is no header name")

@@ -7,6 +7,9 @@ import httpx
 
 _LONGEST = 4096
 _HIGHEST_PORT = 65_535
+#: What a route may put behind a prefix: no character means something to a proxy or a receiver, and
+#: no part of the path is empty or nothing but dots. The list's own entries may have any.
+_BELOW = re.compile(r"(?:(?!\.+(?:/|\Z))[A-Za-z0-9._~@:-]+(?:/|\Z))*")
 _SECRETS = frozenset(
     {"token", "secret", "key", "access_token", "auth_token", "api_key", "apikey", "password"}
 )
@@ -51,10 +54,15 @@ def parse(text: str) -> httpx.URL:
 
 
 def allows(entry: str, url: httpx.URL) -> bool:
-    """Whether an entry of the allow-list is this address, or ends in `/` and begins it."""
+    """Whether an entry of the allow-list is this address, or ends in `/` and begins it.
+
+    What follows such an entry takes letters, digits and `-._~@:/` in its path.
+    """
     allowed = parse(entry)
     if (allowed.scheme, allowed.host, allowed.port) != (url.scheme, url.host, url.port):
         return False
     if entry.endswith("/") and not allowed.query:
-        return url.raw_path.startswith(allowed.raw_path)
+        path, prefix = (one.raw_path.partition(b"?")[0].decode() for one in (url, allowed))
+        below = path.removeprefix(prefix)
+        return path.startswith(prefix) and _BELOW.fullmatch(below) is not None
     return url.raw_path == allowed.raw_path

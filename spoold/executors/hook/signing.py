@@ -10,6 +10,8 @@ from datetime import datetime
 
 from standardwebhooks import Webhook
 
+from spoold.text import encodings
+
 _PREFIX = "whsec_"
 _SHORTEST, _LONGEST = 24, 64
 
@@ -34,7 +36,7 @@ def spellings(secret: str) -> list[str]:
     """The texts by which a secret could be recognised in an answer."""
     key = signing_key(secret)
     text = secret.removeprefix(_PREFIX).rstrip("=")
-    return [text, key.decode()] if key.isascii() else [text]
+    return [text, *sorted(encodings(key)), *([key.decode()] if key.isascii() else [])]
 
 
 def signed(keys: Iterable[bytes], message: str, at: datetime, body: bytes | None) -> dict[str, str]:
