@@ -67,7 +67,7 @@ def command(app: App, folder: str | None, user: bool) -> None:  # noqa: FBT001
     if user:
         _at_home(app, target / "spoold.toml")
     made = configuration.load(target / "spoold.toml")
-    made.root.mkdir(parents=True, exist_ok=True)
+    fs.make_folder(str(made.root), 0o700)
     spool = Spool(str(made.root), Role.INTAKE, made.settings.sources, made.settings.executors)
     spool.lay_out()
     spool.seal_key()
@@ -85,8 +85,8 @@ def _copy(app: App, target: Path) -> None:
         if copy.exists():
             app.row({"kept": str(copy)}, f"{copy} is there already, and kept")
             continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+        fs.make_folder(str(copy.parent), 0o700)
+        fs.create(str(copy), path.read_bytes())
         app.row({"created": str(copy)}, f"{copy}")
 
 
@@ -106,8 +106,8 @@ def _at_home(app: App, file: Path) -> None:
     if unit.exists():
         app.row({"kept": str(unit)}, f"{unit} is there already, and kept")
         return
-    unit.parent.mkdir(parents=True, exist_ok=True)
-    unit.write_text(unit_for(program(), file), encoding="utf-8")
+    fs.make_folder(str(unit.parent), 0o700)
+    fs.create(str(unit), unit_for(program(), file).encode())
     app.row({"created": str(unit)}, f"{unit}")
 
 

@@ -28,7 +28,8 @@ def check(app: App, *, fix: bool) -> None:
         text = f"differs  {finding.path}: {finding.found}; it should be {finding.wanted}"
         app.row(row, app.styled(text, fg="red"))
     if found:
-        raise Differs(f"{found} differ. As root, `spoold check --permissions --fix` mends them")
+        who = "As root" if app.config.settings.separate_users else "As their owner, or as root"
+        raise Differs(f"{found} differ. {who}, `spoold check --permissions --fix` mends them")
     app.row({"ok": True, "root": str(app.config.root)}, f"ok       permissions {app.config.root}")
 
 
@@ -36,7 +37,7 @@ def _compare(app: App) -> Iterator[Finding]:
     settings, root = app.config.settings, str(app.config.root)
     sources, executors = sorted(settings.sources), sorted(settings.executors)
     if not settings.separate_users:
-        yield from one_user.compare(root, one_user.modes(sources, executors))
+        yield from one_user.compare(root, str(app.config.document.file))
         return
     yield from permissions.compare(root, rights.of_spool(sources, executors))
     yield from accounts.compare(_kinds(app))
@@ -49,7 +50,7 @@ def _mend(app: App) -> None:
     settings, root = app.config.settings, str(app.config.root)
     sources, executors = sorted(settings.sources), sorted(settings.executors)
     if not settings.separate_users:
-        one_user.mend(root, one_user.modes(sources, executors))
+        one_user.mend(root, str(app.config.document.file))
         return
     if os.geteuid() != 0:
         raise ConfigError("with users of their own (`separate_users`) only root can mend this")

@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
 from spoold.cli.app import App
+from spoold.disk import fs, private
 from spoold.errors import ConfigError, TryLater
 from spoold.host.filesystem import must_be_usable
 from spoold.service import loop
@@ -37,7 +37,14 @@ def run(app: App, make: Callable[[StageContext], Sequence[Stage]], *, drain: boo
             "each stage has a user of its own here (`separate_users`), and none is root. Use "
             "`systemctl start spoold.target`"
         )
-    Path(app.config.root).mkdir(parents=True, exist_ok=True)
+    fs.make_folder(str(app.config.root), 0o700)
+    if not app.config.settings.separate_users:
+        fs.make_folder(app.config.runtime, 0o700, durable=False)
+        if wide := private.too_much(str(app.config.root)):
+            log.warning(
+                "other users may reach %s (%s). `spoold check --permissions --fix` closes it",
+                app.config.root, wide,
+            )  # fmt: skip
     context = StageContext(app.routing)
     if context.spool(Role.PERSON).on_hold:
         log.warning("HOLD is set: nothing passes the gate, and nothing starts, until it is removed")

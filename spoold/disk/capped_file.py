@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from spoold.disk.private import mode_in
 from spoold.text import printable
 
 #: Four bytes are the longest UTF-8 character, so this holds a tail of 4000 in any script.
@@ -83,7 +84,7 @@ class Capture:
             return
         try:
             if self._file < 0:
-                self._file = os.open(self._path, _FLAGS, 0o640)
+                self._file = os.open(self._path, _FLAGS, mode_in(str(self._path.parent), 0o640))
             left = memoryview(data)
             while left:
                 at += (done := os.pwrite(self._file, left, at))

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
+from spoold.disk import private
 from spoold.disk.reading import exists
 from spoold.errors import StorageError
 
@@ -90,20 +91,27 @@ def make_link(path: str, target: str) -> None:
 
 
 def make_folder(path: str, mode: int, *, durable: bool = True) -> None:
-    """Create a folder and its parents; an existing one is left as it is."""
+    """Create a folder and its parents; an existing one is left as it is.
+
+    In a folder that is closed to others it is closed, too, whatever `mode` says.
+    """
     path = path.rstrip("/")  # else dirname would name the folder itself
     if os.path.isdir(path):
         return
-    above = os.path.dirname(path)
-    is_new = not os.path.isdir(above)
-    # The mode is given here too: a crash before chmod must not leave the folder open to others.
-    os.makedirs(path, mode=mode & 0o777, exist_ok=True)
+    above = os.path.dirname(path) or "."
+    make_folder(above, mode & 0o777, durable=durable)
+    mode = private.mode_in(above, mode)
+    try:
+        # The mode is given here too: a crash before chmod must not leave it open to others.
+        os.mkdir(path, mode & 0o777)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
     os.chmod(path, mode)
-    if not durable:
-        return
-    sync_folder(above)
-    if is_new:
-        sync_folder(os.path.dirname(above))
+    if not mode & private.OTHERS:
+        private.close(path)
+    if durable:
+        sync_folder(above)
 
 
 def give_to_owner(folder: str, *paths: str) -> None:
@@ -121,7 +129,7 @@ def create(path: str, data: bytes, mode: int = 0o600) -> None:
         StorageError: it could not be made durable, and is not there.
     """
     draft = f"{path}.{secrets.token_hex(6)}"
-    descriptor = os.open(draft, _WRITE_NEW, mode)
+    descriptor = os.open(draft, _WRITE_NEW, private.mode_in(os.path.dirname(path), mode))
     try:
         _write_all(descriptor, data)
         sync(descriptor, draft)
@@ -134,11 +142,20 @@ def create(path: str, data: bytes, mode: int = 0o600) -> None:
     sync_folder(os.path.dirname(path))
 
 
+def make_empty(path: str, mode: int) -> None:
+    """Make a file, without content and not durable, if there is none."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, _WRITE_NEW, private.mode_in(os.path.dirname(path), mode)))
+
+
 def publish(path: str, data: bytes) -> None:
-    """Replace a file that everybody may read, whole at any moment; a power cut may lose it."""
+    """Replace a file that all may read who may enter its folder; a power cut may lose it.
+
+    It is whole at any moment.
+    """
     draft = f"{path}.{os.getpid()}"
     with open(draft, "wb") as file:
-        os.fchmod(file.fileno(), 0o644)
+        os.fchmod(file.fileno(), private.mode_in(os.path.dirname(path), 0o644))
         file.write(data)
     replace(draft, path)
 
@@ -148,9 +165,10 @@ def write_draft(path: str, data: bytes, mtime: float | None = None) -> int:
 
     All who may enter its folder may read it, whatever this process's umask is.
     """
-    descriptor = os.open(path, _WRITE_NEW, 0o644)
+    mode = private.mode_in(path.rpartition("/")[0], 0o644)
+    descriptor = os.open(path, _WRITE_NEW, mode)
     try:
-        if _umask_hides():
+        if mode & private.OTHERS and _umask_hides():
             os.fchmod(descriptor, 0o644)
         _write_all(descriptor, data)
         if mtime is not None:

@@ -25,7 +25,7 @@ from prometheus_client.core import (
 )
 
 from spoold.config.configuration import Configuration
-from spoold.disk import fs, reading
+from spoold.disk import fs, private, reading
 from spoold.health.metrics import STATE_BYTES, ContainerMetrics
 from spoold.record import JsonObject
 from spoold.service.stage_status import StageStatus, read_stages
@@ -214,7 +214,8 @@ def listen(metrics: Metrics, address: str) -> None:
             fs.remove(path)
         server = _UnixServer(path, _Quiet)
         server.set_app(app)
-        os.chmod(path, 0o666)  # noqa: S103 - what it says is no secret
+        # What it says is no secret, but a spool of one user is that user's alone.
+        os.chmod(path, private.mode_in(os.path.dirname(path), 0o666))
     else:
         host, _, port = address.rpartition(":")
         kind = _Server6 if host.startswith("[") else WSGIServer

@@ -78,6 +78,7 @@ class Index:
 
     def _connect(self) -> sqlite3.Connection:
         with ExitStack() as failed, _errors(self._path):
+            fs.make_empty(self._path, 0o644)
             database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             failed.callback(database.close)
             database.execute("PRAGMA journal_mode=WAL")

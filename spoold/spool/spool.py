@@ -3,7 +3,7 @@
 import os
 from datetime import datetime
 
-from spoold.disk import reading
+from spoold.disk import private, reading
 from spoold.disk.locks import FolderLock
 from spoold.errors import BadInput, ConfigError
 from spoold.spool import folders, seal_key
@@ -26,7 +26,12 @@ class Spool(SpoolWriter):
 
         Where one user runs all, what an earlier version left is moved to where it belongs now.
         Where each stage has its own, only root can: `spoold check --permissions --fix`.
+        A spool that is new is closed to all other users.
         """
+        if reading.owner(self.root) == os.geteuid() and not os.path.lexists(
+            self.path(Place("checking"))
+        ):
+            private.close(self.root)
         owners = {reading.owner(self.path(place)) for place in map(Place, _ONE_USERS)}
         if owners <= {os.geteuid(), None}:
             upgrade(self.root)

@@ -195,6 +195,7 @@ def no_space(_):
 def test_a_folder_is_made_with_its_parents_and_its_mode(tmp_path):
     """The mode is exact whatever the umask is; a folder that exists is left as it is."""
     os.umask(0o077)
+    tmp_path.chmod(0o755)
     fs.make_folder(str(tmp_path / "a/b"), 0o1730)
     assert (tmp_path / "a/b").stat().st_mode & 0o7777 == 0o1730
     (tmp_path / "a/b").chmod(0o700)
@@ -362,3 +363,19 @@ def test_a_new_folder_is_durable_in_every_folder_above_it(tmp_path, monkeypatch)
     monkeypatch.setattr(fs, "sync_folder", synced.append)
     fs.make_folder(f"{tmp_path}/a/b/", 0o700)
     assert {f"{tmp_path}/a", str(tmp_path)} <= set(synced)
+
+
+def test_in_a_closed_folder_all_is_made_closed(tmp_path):
+    """Where only the owner may enter, no way of making a file or folder gives others a right."""
+    tmp_path.chmod(0o700)
+    before = os.umask(0)
+    try:
+        fs.make_folder(str(tmp_path / "a/b"), 0o1777)
+        fs.create(str(tmp_path / "a/created"), b"", 0o644)
+        fs.publish(str(tmp_path / "a/published"), b"")
+        os.close(fs.write_draft(str(tmp_path / "a/draft"), b""))
+        fs.make_empty(str(tmp_path / "a/empty"), 0o644)
+    finally:
+        os.umask(before)
+    assert len(made := list(tmp_path.rglob("*"))) == 6
+    assert [path for path in made if path.stat().st_mode & 0o077] == []

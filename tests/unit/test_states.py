@@ -334,13 +334,13 @@ def test_a_missing_file_is_no_error_and_a_missing_folder_is(spool):
 
 @pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])
 def test_laying_out_makes_every_folder_with_its_permissions(spool, umask):
-    """Each folder has the table's permission bits, whatever the umask; again is fine."""
+    """Each folder has its owner's bits of the table and no others, whatever the umask."""
     os.umask(umask)
     mine = spool(Role.INTAKE)
     mine.lay_out()
     for name, folder in FOLDERS.items():
         mode = Path(mine.path(place(name))).stat().st_mode
-        assert mode & 0o1777 == folder.mode & 0o1777, name
+        assert mode & 0o1777 == folder.mode & 0o1700, name
 
 
 def test_every_reason_has_its_own_suffix():

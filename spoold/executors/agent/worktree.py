@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from spoold.disk.capped_file import Capture
+from spoold.disk.private import mode_in
 from spoold.errors import ExecutionError, Permanent, Transient
 from spoold.executors import Context
 from spoold.executors.agent.attempt_files import Start, how_far
@@ -96,9 +97,9 @@ def _note(where: str, context: Context) -> bool:
     """Write down where the agent will work; False if an earlier try has written that already."""
     path = _record(context)
     try:
-        path.parent.mkdir(0o750, exist_ok=True)
-        with path.open("x", encoding="utf-8", errors="replace") as file:
-            file.write(where)
+        path.parent.mkdir(mode_in(str(path.parent.parent), 0o750), exist_ok=True)
+        path.touch(mode_in(str(path.parent), 0o640), exist_ok=False)
+        path.write_text(where, encoding="utf-8", errors="replace")
     except FileExistsError:
         return False
     except OSError as error:

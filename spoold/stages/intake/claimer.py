@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from spoold.disk import fs, reading
+from spoold.disk import fs, private, reading
 from spoold.disk.free_space import ran_out
 from spoold.disk.locks import written_to_now
 from spoold.errors import BadInput
@@ -86,6 +86,7 @@ class Claimer:
             drop = self._read(inbox, path, is_regular=is_regular)
             if self._must_wait(inbox, path, drop) or self._is_stuck(inbox, name, path):
                 return None
+            self._close(path, drop)
             if not self.spool.move(place, taking, name):
                 return None
         except FileNotFoundError:
@@ -97,6 +98,17 @@ class Claimer:
             self._give_up(inbox, name, path, error)
             return None
         return self._claim(inbox, name, drop)
+
+    def _close(self, path: str, drop: Drop) -> None:
+        """In a spool of one user, take away what others may do with a file of that user's.
+
+        Before the rename, whose time is that of the claim. A file with other names stays as it is.
+        """
+        status = drop.read.status if drop.read else None
+        if status and status.st_nlink == 1 and status.st_uid == os.geteuid():
+            folder = os.path.dirname(path)
+            if private.mode_in(folder, private.OTHERS) == 0:
+                private.close(path)
 
     def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
         """What is noted about a file in `taking`; None if it is gone.
