@@ -134,9 +134,11 @@ class Request(Model):
             if fields[key] is None:
                 del fields[key]
         for key in ("source", "approval"):
-            fields[key] = fields[key].as_fields()
+            if fields[key].LATER:
+                fields[key] = fields[key].as_fields()
         for key in ("repeats", "approvals"):
-            fields[key] = [one.as_fields() for one in fields[key]]
+            if fields[key]:
+                fields[key] = [one.as_fields() for one in fields[key]]
         return fields
 
     def _sealed_bytes(self) -> bytes:

@@ -1,6 +1,6 @@
 """`[sources.<name>]` → an inbox: a format with its options and limits."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,7 +39,10 @@ class Inbox:
         if found.id is not None and len(found.id) > LONGEST_KEY:
             what = f"Its id has {len(found.id)} characters, and an id has at most {LONGEST_KEY}."
             raise BadInput("bad-record", what)
-        return replace(found, received_at=received_at, file=file)
+        # It is nobody else's yet, and a copy would take longer than to read it.
+        object.__setattr__(found, "received_at", received_at)
+        object.__setattr__(found, "file", file)
+        return found
 
 
 def configure(config: Configuration, problems: list[str]) -> dict[str, Inbox]:

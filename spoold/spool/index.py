@@ -26,8 +26,10 @@ _QUERIES = {
     "intents": "SELECT id FROM intents WHERE digest = ?",
     "imported": "SELECT id FROM imported WHERE digest = ? AND until >= ?",
 }
-_HAS_REQUEST = "SELECT EXISTS (SELECT 1 FROM events WHERE id = ?)"
-
+#: How much of an id says in which second it was made: `dispatch-<YYYYMMDDTHHMMSSZ>-`.
+_SECOND = 26
+_NEWEST = "SELECT coalesce(max(id), '') FROM events"
+_OF_SECOND = f"SELECT id FROM events WHERE substr(id, 1, {_SECOND}) = ?"  # noqa: S608
 _COLUMNS = {
     "events": ", sha256 TEXT NOT NULL, dropper INTEGER",
     "intents": "",
@@ -66,15 +68,13 @@ class Index:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._db = self._open()
-        self._has_imports: bool | None = None
-
-    def _open(self) -> sqlite3.Connection:
         try:
-            return self._connect()
+            self._db = self._connect()
         except IndexDamaged:
-            remove(self._path)
-            return self._connect()
+            remove(path)
+            self._db = self._connect()
+        self._second, self._newest, self._ids = "", "", set[str]()
+        self._has_imports: bool | None = None
 
     def _connect(self) -> sqlite3.Connection:
         with ExitStack() as failed, _errors(self._path):
@@ -119,8 +119,19 @@ class Index:
 
     def has_request(self, dispatch_id: str) -> bool:
         """Whether a delivery made, or was folded into, the request of that id."""
+        # Who asks does so for many of one second, and nearly always for the latest.
+        if (second := dispatch_id[:_SECOND]) != self._second:
+            with self._reading():
+                self._newest = self._newest or str(self._db.execute(_NEWEST).fetchone()[0])
+                found = self._db.execute(_OF_SECOND, (second,)) if second <= self._newest else ()
+                self._second, self._ids = second, {str(row[0]) for row in found}
+                self._newest = max(self._newest, second)
+        return dispatch_id in self._ids
+
+    def requests(self) -> set[str]:
+        """The ids of all requests that it knows."""
         with self._reading():
-            return bool(self._db.execute(_HAS_REQUEST, (dispatch_id,)).fetchone()[0])
+            return {str(row[0]) for row in self._db.execute("SELECT id FROM events")}
 
     def intent(self, digest: bytes) -> str | None:
         """The latest request with this intent, waiting or not."""
@@ -154,6 +165,8 @@ class Index:
 
     def add(self, events: Iterable[Event], intents: Iterable[Intent]) -> None:
         """Note what is durable by now; durable itself when this returns."""
+        events = list(events)
+        self._ids.update(known.id for _, known in events)
         with _errors(self._path), self._transaction():
             self._insert(events, intents)
 
@@ -183,7 +196,7 @@ class Index:
         """Start over from what the files say; returns the number of events."""
         self.delete()
         self._db = self._connect()
-        self._has_imports = None
+        self._has_imports, self._second, self._newest = None, "", ""
         with _errors(self._path), self._transaction():
             self._insert(events, intents)
             # Of two imports that know the same, the later word counts.
@@ -192,8 +205,6 @@ class Index:
                 "SET id = excluded.id, until = excluded.until WHERE excluded.until > until",
                 imported,
             )
-            # Ids begin with the time, so that this one grows at its end.
-            self._db.execute("CREATE INDEX requests ON events(id)")
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
         return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
 
@@ -209,13 +220,9 @@ def remove(path: str) -> None:
 
 
 def peek(path: str, table: str, digest: bytes, *moment: float) -> Known | None:
-    """Look something up and leave no trace; None also when there is no index.
+    """Look something up in a table and leave no trace; None also when there is no index.
 
-    Args:
-        path: the database file.
-        table: `events`, `intents` or `imported`.
-        digest: what to look up.
-        moment: for `imported`, of when it is.
+    `moment` is for `imported`: seconds since the epoch, of when it is.
     """
     if not os.path.exists(path):
         return None

@@ -106,12 +106,13 @@ class Claim:
         if self.document is None:
             raise BadInput("unreadable", "It could not be read.")
         moved = datetime.fromtimestamp(self.moved_at, UTC)
-        return self.inbox.read(self.document, AS_NEW.sub("", self.file), request.timestamp(moved))
+        name = self.file.replace(f".{self.as_new}", "") if self.as_new else self.file
+        return self.inbox.read(self.document, name, request.timestamp(moved))
 
     @property
     def as_new(self) -> str:
         """What tells it from an earlier event with its key, if a person took it for another."""
-        found = AS_NEW.search(self.file)
+        found = AS_NEW.search(self.file) if ".as-new-" in self.file else None
         return found[0].strip(".") if found else ""
 
     def reason(self, code: str, what: str, when: datetime, **more: Any) -> bytes:

@@ -139,11 +139,8 @@ class CrashLookup:
         # the second time is for what moved back.
         for place in [*self._spool.places(*STATES), *self._spool.places(*STATES)]:
             self._names.update(self._spool.scan(place))
-        for name in self._names:
-            dispatch_id = name.removesuffix(".json")
-            if not self._index.has_request(dispatch_id) and (
-                found := sealed_request(self._spool, self._key, dispatch_id)
-            ):
+        for dispatch_id in {n.removesuffix(".json") for n in self._names} - self._index.requests():
+            if found := sealed_request(self._spool, self._key, dispatch_id):
                 yield event_digest(found.source.inbox, found.event_key), found
 
     def _is_of(self, claim: Claim, sha256: str | None, archived: str) -> bool:

@@ -24,6 +24,7 @@ class Routed:
         event: the digest that is the same for each delivery of the same event.
         intent: the digest of the waiting request that it folds into or supersedes; empty where it
             may do neither.
+        intents: all digests by which later drops look for its request.
     """
 
     claim: Claim
@@ -31,11 +32,7 @@ class Routed:
     action: Action
     event: bytes
     intent: bytes
-
-    @property
-    def intents(self) -> tuple[bytes, ...]:
-        """All digests by which later drops look for its request."""
-        return intents(self.action.route, self.action.intent_key, self.claim.dropped_by)
+    intents: tuple[bytes, ...]
 
 
 def intents(route: str, intent_key: str | None, dropper: Dropper | None) -> tuple[bytes, ...]:
@@ -60,9 +57,11 @@ def route(claim: Claim, routing: Routing) -> Routed:
         key = f"{action.event_key} {claim.as_new}"
         action = replace(action, event_key=key, on_repeat="separate", repeats=FOREVER)
     event = event_digest(claim.inbox.name, action.event_key)
-    anybodys, own = intents(action.route, action.intent_key, claim.dropped_by) or (b"", b"")
-    only_own = action.on_repeat == "supersede" and not action.supersede_others
-    return Routed(claim, record, action, event, own if only_own else anybodys)
+    # Whose intent it is counts where one may supersede, and is not worked out elsewhere.
+    whose = claim.dropped_by if action.on_repeat == "supersede" else None
+    noted = intents(action.route, action.intent_key, whose)
+    wanted = noted[0 if action.supersede_others else -1] if noted else b""
+    return Routed(claim, record, action, event, wanted, noted)
 
 
 def build(routed: Routed, dispatch_id: str) -> Request:
