@@ -7,6 +7,16 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
+#: What nobody sees, or what changes how all else is seen: controls, format characters (direction,
+#: joiners, tags), line separators, and what Unicode calls default-ignorable (fillers, selectors).
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    "\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+#: The first byte of each of these in UTF-8, without the controls that JSON escapes anyway.
+_BEGINS_UNSEEN = b"\x7f\xc2\xcd\xd8\xdb\xdc\xe0\xe1\xe2\xe3\xef\xf0\xf3"
 #: What stands in the place of a secret.
 REDACTED = "[redacted]"
 #: So many characters of a secret are hardly ever in a text by chance.
@@ -19,27 +29,52 @@ _LONGEST_LETTER = 12
 _CUT_LETTER = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,3})?|%[0-9a-fA-F]?)?")
 
 
+def visible(data: bytes) -> bytes:
+    """JSON as it is written to a file that people read: what cannot be seen is escaped.
+
+    Args:
+        data: JSON in UTF-8; its lines and indents stay.
+    """
+    if len(data.translate(None, _BEGINS_UNSEEN)) == len(data):
+        return data
+    # Line ends are between values: in a string they are escaped already.
+    return UNSEEN.sub(lambda c: c[0] if c[0] == "\n" else _code(c[0]), data.decode()).encode()
+
+
+def _code(letter: str) -> str:
+    """As JSON spells it in ASCII; two halves beyond U+FFFF."""
+    return json.dumps(letter)[1:-1] if letter > "\x7f" or letter < " " else f"\\u{ord(letter):04x}"
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and (text.isascii() or not UNSEEN.search(text))
+
+
+def _is_seen(letter: str) -> bool:
+    return letter.isprintable() and not UNSEEN.match(letter)
+
+
 def shown(name: str) -> str:
     """A file name fit for a terminal, a log line and JSON."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    return name if _is_plain(name) else ascii(name)[1:-1]
 
 
 def printable(data: bytes | str) -> str:
     """Text that a terminal shows as it is: line ends and tabs stay, other controls are escaped."""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    if text.isprintable():
+    if _is_plain(text):
         return text
     return "".join(
-        c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]  # `\x1b`, `\u202e`
+        c if _is_seen(c) or c in "\n\t" else ascii(c)[1:-1]  # `\x1b`, `\u202e`
         for c in text
     )
 
 
 def escaped(line: str) -> str:
     """The same JSON on one line, without a character that could steer a terminal."""
-    if line.isprintable():
+    if _is_plain(line):
         return line
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return "".join(c if _is_seen(c) else _code(c) for c in line)
 
 
 def spellings(secret: str, shortest: int) -> set[str]:

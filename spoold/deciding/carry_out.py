@@ -11,10 +11,11 @@ from spoold.disk import fs, reading
 from spoold.errors import ADVICE, NotPossible
 from spoold.record import JsonObject
 from spoold.request import Request
+from spoold.request.reasons import FOR_PEOPLE
 from spoold.spool.decisions import correct, publish
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX
-from spoold.text import printable
+from spoold.text import printable, visible
 from spoold.view.find import Found
 
 #: Characters of an id in the name of a decision; an odd name in held/ may have more than fit.
@@ -156,7 +157,7 @@ def _reason(spool: Spool, target: Place, decision: Decision, *, tried: bool) -> 
 
 
 def _json(fields: JsonObject) -> bytes:
-    return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return visible(orjson.dumps(fields, option=FOR_PEOPLE))
 
 
 def _rename(spool: Spool, found: Found, target: Place) -> None:

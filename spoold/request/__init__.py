@@ -32,7 +32,7 @@ from spoold.request.parts import (
 from spoold.request.reasons import FOR_PEOPLE, reason
 from spoold.request.seal import NOT_SEALED, canonical, mac, pin_of, same
 from spoold.request.times import now, parse_time, timestamp
-from spoold.text import printable
+from spoold.text import printable, visible
 
 __all__ = [
     "MAX_BYTES",
@@ -126,6 +126,9 @@ class Request(Model):
 
     def to_bytes(self) -> bytes:
         """The file's exact content; any other spelling of the same data is refused."""
+        return visible(orjson.dumps(self._fields(), option=FOR_PEOPLE))
+
+    def _as_version_0_1_0_wrote_it(self) -> bytes:
         return orjson.dumps(self._fields(), option=FOR_PEOPLE)
 
     def _fields(self) -> dict[str, Any]:
@@ -208,7 +211,7 @@ def parse(data: bytes) -> Request:
     except TypeError as error:
         what = f"The file is no {SCHEMA}: {printable(str(error))[:200]}."
         raise BadInput("not-a-request", what) from None
-    if as_written != data:
+    if data not in (as_written, request._as_version_0_1_0_wrote_it()):
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
     return request
 

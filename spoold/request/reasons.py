@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from spoold.request.times import timestamp
-from spoold.text import printable
+from spoold.text import printable, visible
 
 #: Of a file that people read.
 FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -23,4 +23,4 @@ def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> by
         **{key: value for key, value in more.items() if value is not None},
     }
     fields = {k: printable(v) if isinstance(v, str) else v for k, v in fields.items()}
-    return orjson.dumps(fields, option=FOR_PEOPLE)
+    return visible(orjson.dumps(fields, option=FOR_PEOPLE))

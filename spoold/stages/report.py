@@ -25,7 +25,7 @@ from spoold.sources.inbox import Inbox
 from spoold.spool.spool import Place
 from spoold.stages.stage import StageContext, Step, batches, earliest
 from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Role
-from spoold.text import printable, shown
+from spoold.text import printable, shown, visible
 
 log = logging.getLogger("spoold.report")
 
@@ -158,7 +158,9 @@ class Report:
             if (record := self._record(place, name))
             for inbox in self._inboxes
             if FOLDERS[place.folder].top in _states(inbox)
-            for draft in [self.spool.draft(orjson.dumps(record, option=orjson.OPT_INDENT_2))]
+            for draft in [
+                self.spool.draft(visible(orjson.dumps(record, option=orjson.OPT_INDENT_2)))
+            ]
         ]
         self.spool.sync()
         for draft, inbox, name in drops:

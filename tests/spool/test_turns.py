@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -100,35 +101,44 @@ def test_a_quiet_inbox_is_not_listed_again(two, monkeypatch):
     assert listed.count("other") == 1
 
 
-def test_a_folder_with_a_drops_name_is_out_of_the_way_at_once(two, require):
+@pytest.fixture
+def own(two):
+    """The same, all of it another user's, where that user can get at it."""
+    with TemporaryDirectory() as folder:
+        site = Path(folder)
+        site.chmod(0o755)
+        shutil.copytree(two.file.parents[1], site, dirs_exist_ok=True)
+        for path in [site, *site.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY)
+        yield site
+
+
+def test_a_folder_with_a_drops_name_is_out_of_the_way_at_once(request, require):
     """Another user's folder is renamed in the inbox, with a reason, and the drop is then taken."""
     require(os.geteuid() == 0, "root")
     require(shutil.which("setpriv") is not None, "setpriv")
-    for path in [two.root, *two.root.rglob("*"), two.file.parent, *two.file.parent.rglob("*")]:
-        os.chown(path, NOBODY, NOBODY)
-    for above in two.root.parents:
-        if above != Path("/tmp"):
-            above.chmod(0o755) if above.is_relative_to("/tmp") else None
-    planted = two.root / "inbox/decisions/alarm.json"
+    site = request.getfixturevalue("own")
+    planted = site / "spool/inbox/decisions/alarm.json"
     planted.mkdir()  # root's: intake may not write to it
     words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-             sys.executable, "-c", INTAKE, str(two.file)]  # fmt: skip
-    env = {**os.environ, "HOME": str(two.root)}
+             sys.executable, "-c", INTAKE, str(site / "config/spoold.toml")]  # fmt: skip
 
     def intake():
-        subprocess.run(words, check=True, env=env, timeout=60, cwd=Path.cwd())
+        ended = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
 
     intake()
     assert not planted.exists()
     (kept,) = (path for path in planted.parent.iterdir() if path.is_dir())
     assert kept.name.startswith(".alarm.")
-    (why,) = two.root.glob("quarantine/decisions/alarm.json*.reason.json")
+    (why,) = site.glob("spool/quarantine/decisions/alarm*.reason.json")
     assert json.loads(why.read_bytes())["code"] == "directory"
     draft = planted.with_name(".alarm")
     draft.write_text(json.dumps(record("alarm")))
     fs.rename_new(str(draft), str(planted))
     intake()
-    assert [made["source"]["id"] for made in map(read, two.files("awaiting-approval"))] == ["alarm"]
+    (made,) = site.glob("spool/awaiting-approval/*.json")
+    assert read(made)["source"]["id"] == "alarm"
 
 
 def read(path):
