@@ -128,8 +128,10 @@ class Request(Model):
         """The file's exact content; any other spelling of the same data is refused."""
         return visible(orjson.dumps(self._fields(), option=FOR_PEOPLE))
 
-    def _as_version_0_1_0_wrote_it(self) -> bytes:
-        return orjson.dumps(self._fields(), option=FOR_PEOPLE)
+    def is_written_as(self, data: bytes) -> bool:
+        """Whether these are its bytes, as this version spells them, or as version 0.1.0 did."""
+        spelled = orjson.dumps(self._fields(), option=FOR_PEOPLE)
+        return data in (visible(spelled), spelled)
 
     def _fields(self) -> dict[str, Any]:
         fields = dict(vars(self))
@@ -207,11 +209,11 @@ def parse(data: bytes) -> Request:
         raise BadInput("empty", "The file is empty, and an empty file approves nothing.")
     request = validated(data)
     try:
-        as_written = request.to_bytes()
+        is_ours = request.is_written_as(data)
     except TypeError as error:
         what = f"The file is no {SCHEMA}: {printable(str(error))[:200]}."
         raise BadInput("not-a-request", what) from None
-    if data not in (as_written, request._as_version_0_1_0_wrote_it()):
+    if not is_ours:
         raise BadInput("altered", "The bytes are not as spoold wrote them.")
     return request
 
