@@ -115,3 +115,44 @@ def test_what_the_earlier_version_was_given_is_still_known(site, again):
     reasons = (site / "spool/archive").rglob("once-more-*.reason.json")
     codes = [json.loads(path.read_text())["code"] for path in reasons]
     assert codes == ["repeat"] * len(originals)
+
+
+#: The same version's, with requests of two executors in every state that it had.
+STATES = TREE.with_name("version-0.1.0-states")
+
+
+def of_executor(name, spool):
+    """Where a file of the earlier version belongs now, by what the request says."""
+    folder, _, rest = name.partition("/")
+    if folder not in ENDED:
+        return name
+    found = json.loads((spool / folder / rest.removesuffix(".reason.json")).read_bytes())
+    return f"{folder}/{found['executor']}/{rest}"
+
+
+def test_each_state_of_two_executors_comes_to_where_it_belongs(tmp_path):
+    """To the byte, with reasons and output; then it goes on: each request is in one folder."""
+    shutil.copytree(STATES, tmp_path / "ops")
+    spool = tmp_path / "ops/spool"
+    os.chmod(spool / ".seal.key", 0o600)
+    left = ("awaiting-approval", "queued", "running", *SETTLED, "unknown")
+    before = {
+        of_executor(name, spool): data
+        for name, data in files(spool).items() if name.startswith(left)
+    }  # fmt: skip
+    logs = {path.name for path in (spool / "logs").iterdir()}
+    spoold(tmp_path / "ops", "sweep", "--drain")
+    after = files(spool)
+    assert {name: after.get(name) for name in before} == before
+    assert {path.name for path in (spool / "logs").glob("*/dispatch-*")} == logs
+    assert len(list((spool / "logs/second").iterdir())) == 1
+    (doubt,) = (spool / "unknown/second").iterdir()
+    spoold(tmp_path / "ops", "resolve", doubt.name, "--as", "done")
+    assert (spool / "done/second" / doubt.name).exists()
+    spoold(tmp_path / "ops", "run", "--drain")
+    states = ("approved", "queued", "running", "deferred", "unknown", "done", "failed", "rejected")
+    ids = [
+        path.name for state in states for path in (spool / state).rglob("dispatch-*.json")
+        if not path.name.endswith(".reason.json") and "-tell-" not in path.name
+    ]  # fmt: skip
+    assert len(ids) == len(set(ids)) == 12
