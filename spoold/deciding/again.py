@@ -11,7 +11,7 @@ from spoold.spool.filenames import as_new as marked_as_new
 from spoold.spool.spool import Place, Spool
 from spoold.states import Standing, standing_in
 from spoold.text import shown
-from spoold.view.find import Found, find
+from spoold.view.find import Found, find, split_pin
 
 _WAITS = standing_in(Standing.WAITS)
 
@@ -45,7 +45,7 @@ def retry(
     done = decide(spool, configured, decision, part)
     yield done
     if done.request and not done.request.requires_approval and done.target.folder in _WAITS:
-        path = spool.path(done.target, done.found.name)
+        path = f"{spool.path(done.target, done.found.name)}@{done.request.pin}"
         yield decide(spool, configured, replace(decision, verb="approve"), path)
 
 
@@ -57,7 +57,7 @@ def set_aside(spool: Spool, part: str) -> Found | None:
     """
     if "/" not in part:
         return None
-    found = find(spool, part, ["quarantine"])
+    found = find(spool, split_pin(part)[0], ["quarantine"])
     return found if found.place.folder == "quarantine" else None
 
 

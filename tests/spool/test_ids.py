@@ -185,16 +185,27 @@ def test_without_a_terminal_nothing_is_let_run_unread(lab, verb, folder):
     assert said.returncode == 64
     assert "ID@PIN" in said.stderr
     assert there.exists()
-    assert run(lab, *verb, f"a@{parse(there.read_bytes()).pin}").returncode == 0
-    assert not there.exists()
+    for given in ("a", there.stem, f"{folder}/{there.name}", there):
+        copy = there.read_bytes()
+        said = run(lab, *verb, f"{given}@{parse(copy).pin}")
+        assert said.returncode == 0, said.stderr
+        assert not there.exists()
+        (moved,) = lab.root.glob(f"*/{there.name}")
+        moved.rename(there)
 
 
 @pytest.mark.parametrize(("answer", "moved"), [(b"y\n", True), (b"n\n", False), (b"\n", False)])
-def test_on_a_terminal_the_plan_is_shown_and_asked_about(lab, answer, moved):
+@pytest.mark.parametrize(
+    ("verb", "folder", "target"),
+    [("approve", "awaiting-approval", "approved"), ("release", "held", "awaiting-approval"),
+     ("retry", "failed/rec", "awaiting-approval")],
+)  # fmt: skip
+def test_on_a_terminal_the_plan_is_shown_and_asked_about(lab, verb, folder, target, answer, moved):
     """What would run is on the screen before the question; only a yes moves it."""
     made = ask(lab, "a")
+    made = made.rename(lab.root / folder / made.name)
     leader, follower = pty.openpty()
-    words = [sys.executable, "-m", "spoold", "--config", str(lab.file), "approve", "a"]
+    words = [sys.executable, "-m", "spoold", "--config", str(lab.file), verb, "a"]
     with subprocess.Popen(words, stdin=follower, stdout=follower, stderr=follower) as process:
         os.close(follower)
         said = b""
@@ -204,7 +215,7 @@ def test_on_a_terminal_the_plan_is_shown_and_asked_about(lab, answer, moved):
         assert process.wait(60) == (0 if moved else 65)
     os.close(leader)
     assert b"executor  rec" in said
-    assert f"@{parse((lab.root / 'approved' / made.name if moved else made).read_bytes()).pin}" in (
+    assert f"@{parse((lab.root / target / made.name if moved else made).read_bytes()).pin}" in (
         said.decode()
     )
 
