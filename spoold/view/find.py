@@ -73,7 +73,9 @@ def find(spool: SpoolReader, given: str, folders: Iterable[str] = ()) -> Found:
     matches: list[Found] = []
     for _ in range(_LOOKS):
         # Files move on while the folders are read: one can be seen twice, or not at all.
-        seen = set(_by_path(spool, given, folders) if "/" in given else _by_id(spool, given))
+        seen = set(_by_path(spool, given, folders) if "/" in given else ())
+        if not seen and not _like_a_path(given):
+            seen = set(_by_id(spool, given))
         matches = sorted(found for found in seen if spool.exists(found.place, found.name))
         if len(matches) == 1:
             return matches[0]
@@ -111,6 +113,16 @@ def _by_path(spool: SpoolReader, given: str, folders: Iterable[str]) -> Iterator
             # Originals lie in a folder of their day.
             if path.startswith(top) and inside.count("/") == (place.folder == "archive"):
                 yield Found(place, inside)
+
+
+def _like_a_path(given: str) -> bool:
+    """Whether it can only be meant as a path, so that no producer's own id takes the place of one.
+
+    What lay there may have moved on; a producer's id such as `team/ticket-1` is none.
+    """
+    first, *rest = given.split("/")
+    named = {first, *rest} & {*STATES, "quarantine", "archive", "inbox"}
+    return bool(rest) and (first in ("", ".", "..") or bool(named) or id_of(rest[-1]) is not None)
 
 
 def _by_id(spool: SpoolReader, given: str) -> Iterator[Found]:

@@ -127,6 +127,29 @@ def test_nobody_speaks_for_another_by_calling_a_drop_like_it(lab, spool):
     assert find(spool, victim.stem).name == victim.name
 
 
+@pytest.mark.parametrize("own_id", ["team/ticket-1", "https://git.example/a/issues/7", "a@b/c"])
+def test_a_producers_id_with_a_slash_is_an_id(lab, spool, own_id):
+    """It finds its request, exactly as it is, alone and with a pin."""
+    made = ask(lab, own_id)
+    assert find(spool, own_id).name == made.name
+    assert run(lab, "approve", f"{own_id}@{parse(made.read_bytes()).pin}").returncode == 0
+    with pytest.raises(UsageError, match="no request"):
+        find(spool, own_id[:-1])
+
+
+@pytest.mark.parametrize("form", ["held/{}", "./{}", "/srv/spool/held/{}", "spool/held/{}", "x/{}"])
+def test_no_producers_id_takes_the_place_of_a_path(lab, spool, form):
+    """Where a file has moved on, a drop that is called like its path is not found in its place."""
+    gone = ask(lab, "a")
+    gone.unlink()
+    for name in (gone.name, gone.stem):
+        ask(lab, form.format(name))
+        with pytest.raises(UsageError, match="no request"):
+            find(spool, form.format(name))
+    ask(lab, "quarantine/decisions/x.json")
+    assert run(lab, "retry", "--yes", "quarantine/decisions/x.json").returncode == 64
+
+
 def test_many_that_fit_are_counted(lab, spool):
     """The first of many are listed, and how many more there are is said."""
     made = ask(lab, "a")
