@@ -144,10 +144,12 @@ def test_one_stage_that_fails_stops_all_others(make_lab, last):
     good = Fake(context.for_stage(), folder="held")
     bad = Fake(context.for_stage(), [last, StorageError("the disk")], name="bad")
     with Service(good, bad) as service:
-        until(lambda: "step" in good.said)
-        bad.context.wake.set()
+        if not last.moved:
+            # After a move it steps again by itself, perhaps before the other one has begun.
+            until(lambda: "step" in good.said and "step" in bad.said)
+            bad.context.wake.set()
         assert service.code() == os.EX_IOERR
-    assert good.said[-1] == "close"
+    assert last.moved or good.said[-1] == "close"
 
 
 @pytest.mark.parametrize(
