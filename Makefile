@@ -1,4 +1,4 @@
-# make help | demo | test | test-crash | test-docker | test-host | test-full | deb | lint | clean
+# make help | demo | test | test-crash | test-docker | test-host | test-full | deb | lock | lint | clean
 #
 # Needs Python 3.11 or newer and make. Everything else goes into .venv, the first time and whenever
 # pyproject.toml has changed. Tools run as `python -m TOOL`: a script's first line cannot name an
@@ -15,7 +15,7 @@ WORKERS = $$((2 * $$(nproc)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test mutants test-crash test-docker test-host test-full host-tree deb bench lint clean venv-run venv-dev venv-all
+.PHONY: help demo test mutants test-crash test-docker test-host test-full host-tree deb lock bench lint clean venv-run venv-dev venv-all
 
 unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -53,6 +53,16 @@ host-tree:
 
 deb: ## dist/spoold_VERSION_ARCH.deb; needs pip and dpkg-deb [PYTHON=python3.11]
 	PYTHON='$(PYTHON)' packaging/deb/build
+
+lock: ## what the package is built from, anew: packaging/deb/*.lock; needs a package index [PYTHON=python3.11]
+	set -eu; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	"$(PYTHON)" -m venv "$$tools"; "$$tools/bin/python" -m pip install -qq 'pip-tools>=7.5'; \
+	for one in build requirements; do \
+	  what=; if [ "$$one" = build ]; then what='--only-build-deps --build-deps-for wheel'; fi; \
+	  "$$tools/bin/pip-compile" -q --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	    --no-annotate --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host $$what -o "packaging/deb/$$one.lock" pyproject.toml; \
+	done
 
 bench: venv-all ## spoold, bare system calls and peers, measured in one run [BENCH=--quick]
 	$(PY) -m benchmarks $(BENCH)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -389,3 +390,14 @@ def test_an_upgrade_that_fails_leaves_everything_running(running, package):
     assert ended.returncode != 0
     running.wait_ready()
     assert not (running.tree / "run/spoold.restart").exists()
+
+
+def test_the_package_has_no_tests_of_its_dependencies(package):
+    """What is installed is what runs: no test folder and no test module of anybody's."""
+    listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True)
+    files = [line.split(None, 5)[5] for line in listed.stdout.splitlines()]
+    libraries = [name for name in files if "/site-packages/" in name]
+    assert any("/site-packages/spoold/" in name for name in libraries)
+    assert any("/site-packages/pydantic/" in name for name in libraries)
+    tests = re.compile(r"/_?tests?/|/test_[^/]*$|_test\.(py|[^/]*pyc)$|/conftest\.")
+    assert [name for name in libraries if tests.search(name)] == []

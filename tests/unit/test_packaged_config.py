@@ -8,6 +8,7 @@ import sys
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
 
 from spoold import rights, routing, states
 from spoold.config import configuration as config
@@ -82,3 +83,44 @@ def test_check_accepts_it(file):
     for name in config.load(file).settings.executors:
         assert f"ok       executor {name} " in ended.stdout
     assert "is not laid out yet" in ended.stdout
+
+
+LOCKS = {
+    "requirements.lock": ("project", "dependencies"),
+    "build.lock": ("build-system", "requires"),
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_fits_what_the_project_needs(name):
+    """Each requirement is pinned at a version that it allows; `make lock` after a change."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    table, key = LOCKS[name]
+    text = (CHECKOUT / "packaging/deb" / name).read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
+    wanted = [Requirement(one) for one in project[table][key]]
+    assert wanted
+    for one in wanted:
+        assert one.name in pinned, f"{one.name} is not in {name}: make lock"
+        assert one.specifier.contains(pinned[one.name]), f"{one}: make lock"
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_bytes_and_no_place(name):
+    """Each package has a digest, and where it comes from is the business of who builds."""
+    text = (CHECKOUT / "packaging/deb" / name).read_text(encoding="utf-8")
+    packages = re.split(r"\n(?=\S)", text.replace("\\\n", "").strip())
+    packages = [one for one in packages if not one.startswith("#")]
+    assert packages
+    for one in packages:
+        assert re.fullmatch(r"[a-z0-9-]+==\S+(\s+--hash=sha256:[0-9a-f]{64})+\s*", one), one[:80]
+
+
+def test_the_package_is_built_of_what_is_locked():
+    """The build asks an index for nothing that has no digest in a lock file."""
+    asked = re.findall(r"^.*-m pip .*$", BUILD, re.MULTILINE)
+    assert len(asked) == 3
+    for line in asked:
+        assert "--no-deps" in line
+        is_own = "--no-build-isolation" in line or "--no-index" in line
+        assert is_own or "--require-hashes" in line
