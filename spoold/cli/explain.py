@@ -24,7 +24,8 @@ from spoold.stages.intake.claim import Claim, archive_path, claim_of, read_drop
 from spoold.stages.intake.outcome import Conflict
 from spoold.stages.intake.render import Routed, build, route
 from spoold.stages.intake.same import Judge
-from spoold.text import shown
+from spoold.text import escaped, shown
+from spoold.view import lines
 
 
 @click.command(params=[
@@ -146,33 +147,48 @@ def _print(app: App, result: dict[str, Any]) -> None:
     if app.as_json:
         app.row(result, "")
         return
-    click.echo(f"{app.styled('file', bold=True)}    {result['file']} (source {result['source']})")
+    _say(app, "file", f"    {result['file']} (source {result['source']})")
     if about := result.get("record"):
-        click.echo(f"{app.styled('record', bold=True)}  type {about['type']}, id {about['id']}")
+        _say(app, "record", shown(f"  type {about['type']}, id {about['id']}"))
         facts = orjson.dumps(about["facts"], option=orjson.OPT_INDENT_2).decode()
-        click.echo("        facts " + facts.replace("\n", "\n        "))
+        _say(app, "", "        facts " + facts.replace("\n", "\n        "))
+    for sentence in lines.warnings(result.get("request") or result.get("record")):
+        _say(app, "", f"        {sentence}")
     matched = False
     for verdict in result.get("routes", ()):
         _print_verdict(app, verdict, tried=not matched)
         matched = matched or verdict["outcome"] == "true"
-    click.echo(f"{app.styled('would', bold=True)}   {result['would']}")
+    _say(app, "would", f"   {result['would']}")
     if "what" in result:
-        click.echo(f"        {result['code']}: {result['what']}")
+        _say(app, "", f"        {result['code']}: {result['what']}")
     if "request" in result:
         text = orjson.dumps(result["request"], option=orjson.OPT_INDENT_2).decode()
-        click.echo(text)
+        _say(app, "", text)
 
 
 def _print_verdict(app: App, verdict: dict[str, Any], *, tried: bool) -> None:
     matches = verdict["outcome"] == "true"
-    mark = app.styled("✓", fg="green") if matches else app.styled("✗", fg="red")
+    mark, colour = ("✓", "green") if matches else ("✗", "red")
     word = ("matches" if tried else "would match too, but a route before it did") if matches else (
         "does not match" if verdict["outcome"] == "false" else "cannot be evaluated, so no match"
     )  # fmt: skip
-    click.echo(f"{app.styled('route', bold=True)}   {mark} {verdict['route']} {word}")
+    _say(app, "route", f"   {mark} {verdict['route']} {word}", colour)
     if matches:
         return
     for sentence in verdict["why"]:
-        click.echo(f"            → {sentence}")
+        _say(app, "", f"            → {sentence}")
     for sentence in verdict.get("also", ()):
-        click.echo(f"              {sentence}")
+        _say(app, "", f"              {sentence}")
+
+
+def _say(app: App, label: str, text: str, colour: str | None = None) -> None:
+    """Lines, each escaped, and none wider than the terminal; the first begins with a label."""
+    shown_lines = "\n".join(escaped(line) for line in text.split("\n"))
+    for number, line in enumerate(lines.fold(label + shown_lines, lines.columns())):
+        if number or not label:
+            click.echo(line)
+        else:
+            rest = line[len(label) :]
+            click.echo(
+                app.styled(label, bold=True) + (app.styled(rest, fg=colour) if colour else rest)
+            )

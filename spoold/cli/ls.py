@@ -8,9 +8,12 @@ import click
 from spoold import request
 from spoold.cli.app import App, pass_app
 from spoold.text import age, shown
-from spoold.view import listing
+from spoold.view import lines, listing
 
-_COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} {:<44} {}"
+_COLUMNS = "{:<8}  {:<20} {:>5}  {:<14} "
+_TARGET = 44
+#: On a terminal a target has at least so many columns, and a route at most so many.
+_LEAST, _ROUTE = 10, 16
 
 
 @click.command(params=[click.Argument(["folder"], required=False)])
@@ -19,14 +22,36 @@ def command(app: App, folder: str | None) -> None:
     """List requests that are not finished, or what is in FOLDER (`done`, `queued/openclaw`, …)."""
     places = listing.places(app.spool, folder)
     if not app.as_json:
-        heading = _COLUMNS.format("ID", "FOLDER", "AGE", "ROUTE", "TARGET", "NOTE").rstrip()
+        heading = _fit(("ID", "FOLDER", "AGE", "ROUTE"), "TARGET", "NOTE", lines.columns())
         click.echo(app.styled(heading, bold=True))
     for place in places:
         for row in listing.rows(app.spool, place):
-            app.row(row, _line(row))
+            app.row(row, "" if app.as_json else _line(row, lines.columns()))
 
 
-def _line(row: dict[str, Any]) -> str:
+def _fit(first: tuple[str, str, str, str], target: str, note: str, most: int | None) -> str:
+    """One line, and no more than one of a terminal of `most` columns: the target gives way."""
+    *others, route = first
+    begin = _COLUMNS.format(*others, lines.clip(route, most and _ROUTE))
+    room = most and max(most - len(begin) - lines.width(note) - 1, _LEAST)
+    target = lines.clip(target, room)
+    # `ljust` counts characters, and some are two columns wide.
+    pad = " " * (min(_TARGET, room or _TARGET) - lines.width(target))
+    return lines.clip(f"{begin}{target}{pad} {note}".rstrip(), most)
+
+
+def _line(row: dict[str, Any], most: int | None) -> str:
+    is_request = row["id"].startswith("dispatch-")
+    route, target = row.get("route") or "-", row.get("target") or ("-" if is_request else row["id"])
+    id_ = row["id"][-8:] if is_request else "-"
+    notes = _notes(row)
+    if lines.mixed(route) or lines.mixed(target):
+        notes.insert(0, "mixed scripts")
+    begin = (shown(id_), row["folder"], age(row["age_s"]), shown(route))
+    return _fit(begin, shown(target), shown(", ".join(notes)), most)
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
     notes = []
     if row.get("asked", 1) > 1:
         differ = row.get("differ")
@@ -42,13 +67,4 @@ def _line(row: dict[str, Any]) -> str:
     if row["folder"] == "awaiting-approval" and "expires_at" in row:
         left = request.parse_time(row["expires_at"]).timestamp() - time.time()
         notes.append(f"expires in {age(left)}")
-    is_request = row["id"].startswith("dispatch-")
-    line = _COLUMNS.format(
-        row["id"][-8:] if is_request else "-",
-        row["folder"],
-        age(row["age_s"]),
-        shown(row.get("route") or "-"),
-        shown(row.get("target") or ("-" if is_request else row["id"])),
-        ", ".join(notes),
-    )
-    return shown(line.rstrip())
+    return notes

@@ -5,7 +5,8 @@ import sys
 import click
 
 from spoold.cli.app import App, pass_app
-from spoold.text import printable, shown
+from spoold.text import escaped, shown
+from spoold.view import lines
 from spoold.view.describe import describe
 
 
@@ -23,6 +24,13 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         if why := one.reason:
             text = shown(f"{why.get('code')}: {why.get('what')} {why.get('advice')}")
             click.echo(app.styled(text, fg="yellow"), err=True)
-        # A stranger's bytes may steer a terminal; a pipe gets them as they are.
-        content = printable(one.data) if sys.stdout.isatty() else one.data
-        click.echo(content, nl=not one.data.endswith(b"\n"))
+        for sentence in one.warnings:
+            click.echo(app.styled(shown(sentence), fg="yellow"), err=True)
+        if sys.stdout.isatty():
+            # A stranger's bytes may steer a terminal, or look like lines where it wraps them.
+            text = one.data.decode("utf-8", "replace").removesuffix("\n").expandtabs()
+            text = "\n".join(map(escaped, text.split("\n")))
+            click.echo("\n".join(lines.fold(text, lines.columns())))
+        else:
+            # A pipe gets them as they are.
+            click.echo(one.data, nl=not one.data.endswith(b"\n"))

@@ -11,6 +11,7 @@ from spoold.errors import BadInput, NotPossible
 from spoold.record import JsonObject
 from spoold.spool.reader import SpoolReader
 from spoold.text import shown
+from spoold.view import lines
 from spoold.view.find import Found, find, split_pin
 
 
@@ -27,6 +28,14 @@ class Described(NamedTuple):
         with suppress(BadInput):
             return request.validated(self.data).pin
         return None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What in it may mislead the eye, a sentence each."""
+        try:
+            return lines.warnings(orjson.loads(self.data))
+        except orjson.JSONDecodeError:
+            return lines.warnings(self.data.decode("utf-8", "replace"))
 
     def as_json(self) -> dict[str, Any]:
         """All of it; the content as text if it is no JSON."""
