@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from spoold import request
 from spoold.service.drain import drain
 from spoold.spool.spool import Place
 from spoold.stages.gate import Gate
@@ -79,10 +80,10 @@ def test_what_another_executor_says_of_an_id_swallows_no_event(tmp_path):
     lab.approve()
     lab.drain()
     (done,) = (lab.root / "done/rec").glob("*.json")
-    forged = json.dumps({**json.loads(done.read_text()), "executor": "other", "status": "running"})
+    forged = request.parse(done.read_bytes()).with_(executor="other", status="running").to_bytes()
     for folder in ("running/other", "held/other"):
         (lab.root / folder).mkdir(exist_ok=True)
-        (lab.root / folder / waiting.name).write_text(forged)
+        (lab.root / folder / waiting.name).write_bytes(forged)
     lab.drop("decisions", "b.json", CUTOVER)
     lab.drain()
     assert len(lab.files("awaiting-approval")) == 1, "it asks anew, as the first has ended"
