@@ -561,9 +561,9 @@ def test_what_root_writes_is_intakes(lab, spoold, old):
     owner = 65534 if os.geteuid() == 0 else os.geteuid()
     for folder in (lab.folder, *lab.folder.parents[:3]):
         folder.chmod(0o755)
-    for path in (lab.root / "archive").rglob("*"):
+    lab.drain()
+    for path in (lab.root, *lab.root.rglob("*")):
         os.chown(path, owner, -1)
-    os.chown(lab.root / "archive", owner, -1)
     bring(spoold, old)
     index = lab.root / "archive" / ".index.sqlite3"
     assert {path.stat().st_uid for path in (index, *written(lab))} == {owner}
