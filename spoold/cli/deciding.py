@@ -14,6 +14,7 @@ from spoold.errors import NotPossible, SpooldError, StorageError, UsageError
 from spoold.spool.decisions import user_name
 from spoold.states import targets
 from spoold.text import shown
+from spoold.view import lines
 from spoold.view.plan import plan
 
 #: From there it runs, with no other yes or with one more.
@@ -113,7 +114,9 @@ def read_and_agreed(app: App, verb: str, part: str) -> str:
             f"{verb} what? Read it with `spoold show {found.shown}`, then say "
             f"`spoold {verb} ID@PIN` with the pin that was shown; or --yes to whatever it is"
         )
-    click.echo("\n".join([app.styled(f"{found} @{known.pin}", bold=True), *plan(known)]), err=True)
+    click.echo(app.styled(f"{found} @{known.pin}", bold=True), err=True)
+    for line in lines.fold("\n".join(plan(known)), lines.columns(sys.stderr)):
+        click.echo(line, err=True)
     if not click.confirm(f"{verb} this?", err=True):
         raise NotPossible(f"{found.shown} stays in {found.place}/: you said no")
     return pinned
@@ -144,5 +147,5 @@ def show(app: App, done: Decided) -> None:
     row = {"dispatch_id": found.shown, **moved, "by": done.by}
     if done.request and done.target.folder in _GOES_ON:
         row["pin"] = done.request.pin
-        text = "\n".join([text, *plan(done.request)])
+        text = "\n".join([text, *lines.fold("\n".join(plan(done.request)), lines.columns())])
     app.row(row, text)

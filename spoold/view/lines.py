@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
 from spoold.text import printable
 
@@ -20,13 +20,14 @@ _EAST_ASIAN = frozenset({"BOPOMOFO", "CJK", "HANGUL", "HIRAGANA", "IDEOGRAPHIC",
 _BEYOND_LATIN = "\u0250"
 
 
-def columns() -> int | None:
-    """The width of the terminal that stdout is; None if it is none, and lines have any length."""
-    if not sys.stdout.isatty():
+def columns(stream: TextIO | None = None) -> int | None:
+    """The width of the terminal that a stream is (stdout if None); None if it is none."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
         return None
     said = os.environ.get("COLUMNS", "")
     # What was exported once may be of a wider terminal, on which nothing wrapped.
-    of_terminal = os.get_terminal_size(sys.stdout.fileno()).columns
+    of_terminal = os.get_terminal_size(stream.fileno()).columns
     return of_terminal or (int(said) if said.isdecimal() else 0) or _USUAL
 
 

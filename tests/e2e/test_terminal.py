@@ -83,3 +83,13 @@ def test_show_leaves_nothing_out_and_says_what_may_mislead(misled):
     assert json.loads(whole)["params"]["argv"][1] == text
     assert "p\u0430ypal" in said
     assert "cannot be seen" in said
+
+
+def test_the_plan_that_is_approved_fits_and_says_what_may_mislead(misled):
+    """What approve prints will run has no line that wraps, and names look-alikes."""
+    site, _ = misled
+    request = site.only("awaiting-approval")
+    lines, _ = on_a_terminal(site, 60, "approve", "--yes", request.stem)
+    assert any(line.startswith("  executor") for line in lines)
+    assert all(width(line) <= 60 or "→" in line for line in lines)
+    assert any("scripts are mixed" in line for line in lines)
