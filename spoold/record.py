@@ -24,6 +24,7 @@ class Record:
         facts: what the source adapter derived; the same keys for every record of a type.
         received_at: when intake took it, by the clock of the file system.
         file: the name it was dropped under.
+        dropped_by: who owned the file: `uid`, and `user` by name; empty where nobody dropped it.
         content: what is alike in all deliveries of one event, for a sender who writes something
             else around it each time; None where they are alike to the byte. No route sees it.
     """
@@ -37,6 +38,7 @@ class Record:
     facts: JsonObject = field(default_factory=dict)
     received_at: str = ""
     file: str = ""
+    dropped_by: JsonObject = field(default_factory=dict)
     content: JsonObject | None = None
 
     def as_dict(self) -> JsonObject:
@@ -51,6 +53,7 @@ class Record:
             "facts": self.facts,
             "received_at": self.received_at,
             "file": self.file,
+            "dropped_by": self.dropped_by,
         }
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 import pytest
@@ -103,3 +104,11 @@ def running(lab: Lab, record: object, **changes: object) -> Path:
     queued.rename(target)
     target.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return target
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that other users can enter; pytest's own are closed again by every other run."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -24,13 +24,20 @@ class Inbox:
     options: BaseModel
     producers: Producers = field(default_factory=Producers)
 
-    def read(self, document: JsonObject, file: str, received_at: str) -> Record:
+    def read(
+        self,
+        document: JsonObject,
+        file: str,
+        received_at: str,
+        dropped_by: JsonObject | None = None,
+    ) -> Record:
         """What a parsed drop says.
 
         Args:
             document: its JSON.
             file: the name it was dropped under.
             received_at: when intake took it.
+            dropped_by: who dropped it, as `record.dropped_by`; None where nobody did.
 
         Raises:
             BadInput: it lacks what the format needs.
@@ -42,6 +49,7 @@ class Inbox:
         # It is nobody else's yet, and a copy would take longer than to read it.
         object.__setattr__(found, "received_at", received_at)
         object.__setattr__(found, "file", file)
+        object.__setattr__(found, "dropped_by", dropped_by or {})
         return found
 
 

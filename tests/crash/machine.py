@@ -177,7 +177,9 @@ class Machine(People):
                 continue
             if folder == "quarantine":
                 code = json.loads(files[path + REASON_SUFFIX])["code"]
-                assert code == self.law.drops[sha(data)].code, path
+                drop = self.law.drops[sha(data)]
+                namesakes = sum(one.event == drop.event for one in self.law.drops.values())
+                assert code == drop.code or (code == "conflict" and namesakes > 1), path
             elif path.rpartition("/")[0] in STATE_PATHS:
                 made = request(data)
                 outcomes = [tried["outcome"] for tried in made["attempts"]]

@@ -169,7 +169,8 @@ class Play:
         """`spoold VERB ID`: it may be done or not until that ends, and then it is promised."""
         self.mark("deciding", about=file.stem)
         sure = ["--yes"] if verb in LETS_RUN else []
-        sys.argv = ["spoold", "--config", str(self.lab.file), verb, *sure, str(file), *more]
+        named = str(file) if "quarantine" in file.parts else file.stem
+        sys.argv = ["spoold", "--config", str(self.lab.file), verb, *sure, named, *more]
         try:
             main()
         except SystemExit as end:

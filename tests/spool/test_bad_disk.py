@@ -76,7 +76,7 @@ def test_output_that_cannot_be_kept_costs_the_output_and_not_the_attempt(tmp_pat
 
     lab = Lab(tmp_path, routes={"10.toml": route()}, recorder=Talker())
     queue(lab, CUTOVER)
-    failed = fail_once(monkeypatch, os, "makedirs", lambda path, *_: "/logs/" in path)
+    failed = fail_once(monkeypatch, os, "mkdir", lambda path, *_: "/logs/" in path)
     assert lab.drain() == 0
     assert failed
     assert lab.request("done")["attempts"][0]["outcome"] == "done"

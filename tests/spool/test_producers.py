@@ -92,3 +92,16 @@ def test_a_member_by_the_first_group_is_a_member():
     """A user's primary group counts like the others."""
     user = pwd.getpwuid(NOBODY)
     assert Producers((f"@{grp.getgrgid(user.pw_gid).gr_name}",)).include(NOBODY)
+
+
+def test_a_route_can_ask_who_dropped_it(lab):
+    """`record.dropped_by` is the owner of the file, by name and by number."""
+    match = "record.dropped_by.user == 'daemon' && record.dropped_by.uid == 1"
+    lab.configure(SETTINGS.format(producers="[]"), {"10.toml": route(match=match)})
+    lab.stages()
+    for name, uid in (("a.json", DAEMON), ("b.json", NOBODY)):
+        drop(lab, "decisions", name, {**RECORD, "decision_id": name}, uid)
+    lab.drain()
+    assert lab.request("awaiting-approval")["source"]["file"] == "a.json"
+    (refused,) = (lab.root / "quarantine/decisions").glob("b.json")
+    assert lab.reason(refused)["code"] == "no-route"

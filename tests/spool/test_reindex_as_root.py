@@ -14,17 +14,19 @@ INTAKE = 1001
 
 
 @pytest.fixture
-def site(lab, require, tmp_path):
+def tmp_path(open_path):
+    """Where other users can get at it."""
+    return open_path
+
+
+@pytest.fixture
+def site(lab, require):
     """A spool with one known event, all of it intake's, and a file that only root may write."""
     require(os.geteuid() == 0, "root")
     lab.drop("decisions", "1.json", {"decision_id": "d", "decision_type": "c"})
     lab.drain()
     for path in [lab.root, *lab.root.rglob("*")]:
         os.chown(path, INTAKE, INTAKE)
-    folder = tmp_path
-    while folder != folder.parent and folder.stat().st_uid == 0:
-        folder.chmod(folder.stat().st_mode | 0o011)
-        folder = folder.parent
     return lab
 
 

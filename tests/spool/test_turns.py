@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -102,15 +100,13 @@ def test_a_quiet_inbox_is_not_listed_again(two, monkeypatch):
 
 
 @pytest.fixture
-def own(two):
+def own(two, open_path):
     """The same, all of it another user's, where that user can get at it."""
-    with TemporaryDirectory() as folder:
-        site = Path(folder)
-        site.chmod(0o755)
-        shutil.copytree(two.file.parents[1], site, dirs_exist_ok=True)
-        for path in [site, *site.rglob("*")]:
-            os.chown(path, NOBODY, NOBODY)
-        yield site
+    shutil.copytree(two.file.parents[1], open_path, dirs_exist_ok=True)
+    open_path.chmod(0o755)
+    for path in [open_path, *open_path.rglob("*")]:
+        os.chown(path, NOBODY, NOBODY)
+    return open_path
 
 
 def test_a_folder_with_a_drops_name_is_out_of_the_way_at_once(request, require):

@@ -107,7 +107,7 @@ class Claim:
             raise BadInput("unreadable", "It could not be read.")
         moved = datetime.fromtimestamp(self.moved_at, UTC)
         name = self.file.replace(f".{self.as_new}", "") if self.as_new else self.file
-        return self.inbox.read(self.document, name, request.timestamp(moved))
+        return self.inbox.read(self.document, name, request.timestamp(moved), vars(self.dropped_by))
 
     @property
     def as_new(self) -> str:
