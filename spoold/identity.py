@@ -31,7 +31,14 @@ def digits(key: bytes, event: bytes, before: str = "") -> str:
         event: the digest of its delivery.
         before: the id of the request that ended before this one asks for the same anew.
     """
-    return hmac.digest(key, b"digits\0" + event + before.encode(), "sha256").hex()[:8]
+    found = _keyed(key).copy()
+    found.update(b"digits\0" + event + before.encode())
+    return found.hexdigest()[:8]
+
+
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod="sha256")
 
 
 def intent_digest(route: str, intent_key: str, dropper: int | None = None) -> bytes:

@@ -57,6 +57,16 @@ def close(path: str) -> None:
             os.removexattr(path, name)
 
 
+def close_file(path: str, mode: int) -> None:
+    """The same of a file whose mode is known; without a bit for others it is closed already.
+
+    A list gives nobody more than the group's bits, and passes nothing on.
+    """
+    os.chmod(path, mode & 0o700)
+    if _has(path, _LISTS[0]):
+        os.removexattr(path, _LISTS[0])
+
+
 def _has(path: str, name: str) -> bool:
     try:
         os.getxattr(path, name)

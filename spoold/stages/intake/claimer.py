@@ -86,7 +86,8 @@ class Claimer:
             drop = self._read(inbox, path, is_regular=is_regular)
             if self._must_wait(inbox, path, drop) or self._is_stuck(inbox, name, path):
                 return None
-            self._close(path, drop)
+            if drop.read and drop.read.status.st_mode & private.OTHERS:
+                self._close(path, drop.read.status)
             if not self.spool.move(place, taking, name):
                 return None
         except FileNotFoundError:
@@ -99,16 +100,14 @@ class Claimer:
             return None
         return self._claim(inbox, name, drop)
 
-    def _close(self, path: str, drop: Drop) -> None:
+    def _close(self, path: str, status: os.stat_result) -> None:
         """In a spool of one user, take away what others may do with a file of that user's.
 
         Before the rename, whose time is that of the claim. A file with other names stays as it is.
         """
-        status = drop.read.status if drop.read else None
-        if status and status.st_nlink == 1 and status.st_uid == os.geteuid():
-            folder = os.path.dirname(path)
-            if private.mode_in(folder, private.OTHERS) == 0:
-                private.close(path)
+        is_ours = status.st_nlink == 1 and status.st_uid == os.geteuid()
+        if is_ours and private.mode_in(os.path.dirname(path), private.OTHERS) == 0:
+            private.close_file(path, status.st_mode)
 
     def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
         """What is noted about a file in `taking`; None if it is gone.

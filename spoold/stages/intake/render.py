@@ -83,7 +83,7 @@ def build(routed: Routed, dispatch_id: str) -> Request:
         decision_type=decision.get("decision_type"),
         source_decision_id=record.id if decision else None,
         source_decision_file=claim.archived if decision else None,
-        source=_source(claim, record),
+        source=_source(claim, record, received_at),
         executor=action.executor,
         params=action.params,
         preflight=action.preflight,
@@ -101,14 +101,14 @@ def build(routed: Routed, dispatch_id: str) -> Request:
     )
 
 
-def _source(claim: Claim, record: Record) -> Source:
-    occurred = moment(record.occurred_at)
+def _source(claim: Claim, record: Record, received_at: str) -> Source:
+    occurred = moment(record.occurred_at) if record.occurred_at else None
     return Source(
         inbox=claim.inbox.name,
         file=claim.file,
         id=record.id,
         sha256=claim.sha256,
-        received_at=request.timestamp(claim.at),
+        received_at=received_at,
         archived=claim.archived,
         occurred_at=request.timestamp(occurred) if occurred else None,
         dropped_by=claim.dropped_by,
