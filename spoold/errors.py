@@ -33,6 +33,7 @@ ADVICE: Mapping[str, str] = {
     "special-file": "Only regular files are taken; drop the record as a file.",
     "odd-name": "Use a name of printable characters, at most 200 bytes, not starting with `-`; "
     "the content is kept here as it came.",
+    "abandoned": "Its writer died or forgot to rename it. If it is whole, drop it under a name.",
     "wrong-producer": "Let the right user drop it, or name this one in `producers` of the source, "
     "reload intake, then `spoold retry` the file. Spoold's own inboxes take no others' drops.",
     "bad-record": "The record lacks what its format needs; correct it, then `spoold retry` it, "

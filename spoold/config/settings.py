@@ -32,6 +32,7 @@ class SourceTable(BaseModel):
     max_bytes: int = Field(default=1 << 20, ge=1, le=64 << 20)
     max_depth: int = Field(default=64, ge=1, le=200)
     settle: Duration = 2.0
+    abandoned_after: Duration = Field(default=86400.0, gt=0)
     producers: list[Producer] = []
     repeats: Repeats | None = None
 

@@ -44,6 +44,7 @@ COUNTERS: Mapping[str, tuple[str, tuple[str, ...], str]] = {
 }
 GAUGES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "files": ("spoold_files", ("folder",), "Files in a folder."),
+    "unfinished": ("spoold_unfinished_files", ("folder",), "Half-written files in an inbox."),
     "oldest": ("spoold_oldest_seconds", ("folder",), "Age of the oldest file in a folder."),
     "swept": ("spoold_last_sweep_timestamp_seconds", (), "When the sweep last looked at all."),
     "up": ("spoold_stage_up", ("stage",), "Whether a stage runs and gets on."),

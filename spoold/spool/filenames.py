@@ -37,7 +37,7 @@ def is_odd(name: str) -> bool:
     """Whether a name could mislead a person or a shell, or leaves no room for a suffix."""
     return (
         not name.isprintable()
-        or name.startswith("-")
+        or name.startswith(("-", "."))
         or name.endswith(REASON_SUFFIX)
         or len(os.fsencode(name)) > _NAME_BYTES
     )

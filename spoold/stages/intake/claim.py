@@ -16,7 +16,7 @@ from spoold.sources.inbox import Inbox
 from spoold.spool.decisions import user_name
 from spoold.spool.filenames import AS_NEW, is_odd
 from spoold.strict_json import parse
-from spoold.text import shown
+from spoold.text import age, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,12 @@ def claim_of(
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         document=drop.document,
-        problem=_wrong_producer(inbox, status.st_uid) or drop.problem or _odd_name(file),
+        problem=(
+            _abandoned(inbox, file)
+            or _wrong_producer(inbox, status.st_uid)
+            or drop.problem
+            or _odd_name(file)
+        ),
         dropped_by=_dropper(status.st_uid),
     )
 
@@ -154,6 +159,14 @@ def claim_of(
 @lru_cache(maxsize=64)
 def _dropper(uid: int) -> Dropper:
     return Dropper(uid, user_name(uid))
+
+
+def _abandoned(inbox: Inbox, name: str) -> BadInput | None:
+    """Only such a dot-file is ever claimed."""
+    if not name.startswith("."):
+        return None
+    what = f"Nobody has written to it for {age(inbox.table.abandoned_after)} or longer."
+    return BadInput("abandoned", what)
 
 
 def _wrong_producer(inbox: Inbox, uid: int) -> BadInput | None:

@@ -23,6 +23,8 @@ log = logging.getLogger("spoold.intake")
 
 #: Where only time can tell whether a writer is done, it gets this many times `settle`.
 _UNASKABLE = 15
+#: Seconds between two looks at what is still being written.
+_SELDOM = 60.0
 #: Nanoseconds by which the time stamp of a change may lag behind the clock.
 _COARSE = 50_000_000
 
@@ -44,6 +46,7 @@ class Claimer:
     look_again: float | None = None
     _stuck: dict[tuple[str, str], int] = field(default_factory=dict)
     _listed_at: dict[str, int] = field(default_factory=dict)
+    _counted_at: dict[str, float] = field(default_factory=dict)
 
     def drops(self, inbox: Inbox, since: float) -> list[tuple[str, bool]]:
         """The names in an inbox, the oldest first, and whether each is a regular file.
@@ -63,7 +66,26 @@ class Claimer:
                 key: inode for key, inode in self._stuck.items()
                 if key in here or key[0] != inbox.name
             }  # fmt: skip
-        return [(name, reading.kind_of(status) == "file") for _, name, status in found]
+        drops = [(name, reading.kind_of(status) == "file") for _, name, status in found]
+        return drops + [(name, True) for name in self._abandoned(inbox, place)]
+
+    def _abandoned(self, inbox: Inbox, place: Place) -> list[str]:
+        """Names of half-written files (they begin with a dot) that nobody writes any more."""
+        now = self.context.clock().timestamp()
+        if abs(now - self._counted_at.get(inbox.name, 0.0)) < _SELDOM:
+            return []
+        self._counted_at[inbox.name] = now
+        found = []
+        for entry in reading.entries(self.spool.path(place)):
+            with suppress(FileNotFoundError):
+                if entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    found.append((entry, entry.stat(follow_symlinks=False).st_ctime))
+        self.spool.counts.set("unfinished", str(place), value=len(found))
+        limit = inbox.table.abandoned_after
+        return [
+            entry.name for entry, changed in found
+            if self.context.age(changed) > limit and not written_to_now(entry.path)
+        ]  # fmt: skip
 
     def has_news(self, inbox: Inbox) -> bool:
         """Whether something may have come to an inbox since its names were listed."""
@@ -84,7 +106,8 @@ class Claimer:
             if not is_regular and self._put_aside(inbox, name, path):
                 return None
             drop = self._read(inbox, path, is_regular=is_regular)
-            if self._must_wait(inbox, path, drop) or self._is_stuck(inbox, name, path):
+            waits = is_candidate(name) and self._must_wait(inbox, path, drop)
+            if waits or self._is_stuck(inbox, name, path):
                 return None
             if drop.read and drop.read.status.st_mode & private.OTHERS:
                 self._close(path, drop.read.status)
