@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from spoold.disk import fs
+from spoold.disk import fs, private
 from spoold.errors import StorageError
 
 #: From so many files and folders on, one `syncfs` is cheaper than an `fsync` each. With fewer it is
@@ -34,12 +34,16 @@ class Unsynced:
     _drafts: dict[str, int] = field(default_factory=dict)
     #: An ordered set: the folders to sync, in this order.
     _folders: dict[str, None] = field(default_factory=dict)
+    _modes: dict[str, int] = field(default_factory=dict)
 
     def write(self, folder: str, prefix: str, data: bytes, mtime: float | None = None) -> str:
         """Write `data` under a fresh name in `folder` and return its path; not durable yet."""
         self.raise_if_broken()
         path = f"{folder}/{prefix}.{self._stamp}{next(self._count):06x}"
-        self._drafts[path] = fs.write_draft(path, data, mtime)
+        mode = self._modes.get(folder)
+        if mode is None:
+            mode = self._modes[folder] = private.mode_in(folder, 0o644)
+        self._drafts[path] = fs.write_draft(path, data, mtime, mode)
         return path
 
     def note_rename(self, source: str, target: str, *, temporary: bool = False) -> None:
@@ -65,6 +69,7 @@ class Unsynced:
             StorageError: a sync failed. Never retried: the stage must stop.
         """
         self.raise_if_broken()
+        self._modes.clear()
         try:
             self._sync_drafts()
             self._sync_folders()

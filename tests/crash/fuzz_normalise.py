@@ -34,7 +34,7 @@ def normalise(data: bytes) -> None:
     document = strict_json.parse(data[1:], max_depth=inbox.table.max_depth)
     if typed(document) != typed(json.loads(data[1:])):
         raise AssertionError("another reader would understand it differently")
-    found = inbox.read(document, "x.json")
+    found = inbox.read(document, "x.json", "")
     scope = Scope(found.as_dict())
     action = ROUTING.match(found, scope).render(found, scope)
     written = orjson.dumps(action.params)

@@ -96,10 +96,23 @@ def split(path: str) -> tuple[str, str]:
 
 
 def states_of(root: Path, name: str, executor: str) -> set[str]:
-    """The states in which a file of that name is; other executors' folders say nothing of it."""
-    folders = [FOLDERS[state] for state in STATES]
-    paths = {folder.name: folder.path(executor if folder.per else "") for folder in folders}
-    return {s for s, path in paths.items() if os.path.lexists(f"{root}/{path}/{name}")}
+    """The states in which a request is; other executors' folders say nothing of it."""
+    found = set()
+    for state in STATES:
+        key = executor if FOLDERS[state].per else ""
+        path = f"{root}/{FOLDERS[state].path(key)}/{name}"
+        if os.path.lexists(path) and (not key or _is_of(path, name, executor)):
+            found.add(state)
+    return found
+
+
+def _is_of(path: str, name: str, executor: str) -> bool:
+    """Whether it is that executor's request of that name, and not another one under it."""
+    try:
+        fields = request(content(path))
+        return (f"{fields['dispatch_id']}.json", fields["executor"]) == (name, executor)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def executor_of(data: bytes) -> str:

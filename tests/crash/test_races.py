@@ -83,7 +83,7 @@ class Hand:
         assert self._process.stdin
         self._process.stdin.close()
         code = self._process.wait(120)
-        won = [row.split(":")[0] for row in self._out.read_text().splitlines()]
+        won = [row.split(":")[0] for row in self._out.read_text().splitlines() if row[0] != " "]
         won.remove(self._own)
         said = self._err.read_text()
         assert "Traceback" not in said, said[-2000:]

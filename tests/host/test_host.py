@@ -343,7 +343,7 @@ def test_the_numbers_are_there_without_being_asked_for(running):
     running.wait_for("done")
     wanted = [
         'spoold_moves_total{source="running",stage="execute runner",target="done"} 1.0',
-        'spoold_files{folder="done"} 1.0',
+        'spoold_files{folder="done/runner"} 1.0',
         'spoold_stage_up{stage="gate"} 1.0',
         'spoold_attempt_duration_seconds_count{executor="runner",outcome="done"} 1.0',
     ]

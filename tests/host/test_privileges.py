@@ -262,7 +262,7 @@ STRAYS = [
     ("ann", f"{SPOOL}/approvals/cancel/runner/x.json"),
     ("ann", f"{SPOOL}/approved/x.json"),
     ("ann", f"{SPOOL}/queued/runner/x.json"),
-    ("spoold-x-other", f"{SPOOL}/held/x.json"),
+    ("spoold-x-other", f"{SPOOL}/held/other/x.json"),
 ]
 
 

@@ -44,6 +44,7 @@ class Claimer:
     spool: Spool
     due: float | None = None
     look_again: float | None = None
+    _is_closed: bool = False
     _stuck: dict[tuple[str, str], int] = field(default_factory=dict)
     _listed_at: dict[str, int] = field(default_factory=dict)
     _counted_at: dict[str, float] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Claimer:
         """
         place = Place("inbox", inbox.name)
         self._listed_at[inbox.name] = time.time_ns()
+        self._is_closed = private.mode_in(self.spool.path(place), private.OTHERS) == 0
         found = self._listed(place, is_candidate)
         news = (name for _, name, status in found if status.st_ctime >= since)
         self.context.arrivals.found(self.spool.path(place), news)
@@ -109,7 +111,7 @@ class Claimer:
             waits = is_candidate(name) and self._must_wait(inbox, path, drop)
             if waits or self._is_stuck(inbox, name, path):
                 return None
-            if drop.read and drop.read.status.st_mode & private.OTHERS:
+            if self._is_closed and drop.read and drop.read.status.st_mode & private.OTHERS:
                 self._close(path, drop.read.status)
             if not self.spool.move(place, taking, name):
                 return None
@@ -128,8 +130,7 @@ class Claimer:
 
         Before the rename, whose time is that of the claim. A file with other names stays as it is.
         """
-        is_ours = status.st_nlink == 1 and status.st_uid == os.geteuid()
-        if is_ours and private.mode_in(os.path.dirname(path), private.OTHERS) == 0:
+        if status.st_nlink == 1 and status.st_uid == os.geteuid():
             private.close_file(path, status.st_mode)
 
     def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
