@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+#: What a source, an executor or a route may be called.
+NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
 #: Characters of what identifies a delivery or an intent; a request holds a hundred of them.
 LONGEST_KEY = 1024
 _ID = re.compile(r"dispatch-\d{8}T\d{6}Z-[a-z0-9_-]+-[0-9a-f]{8}")
@@ -31,13 +33,19 @@ def digits(key: bytes, event: bytes, before: str = "") -> str:
         event: the digest of its delivery.
         before: the id of the request that ended before this one asks for the same anew.
     """
-    found = _keyed(key).copy()
+    found = keyed(key)
     found.update(b"digits\0" + event + before.encode())
     return found.hexdigest()[:8]
 
 
+def keyed(key: bytes) -> hmac.HMAC:
+    """An HMAC with SHA-256 under a key, of nothing yet."""
+    return _begun(key).copy()
+
+
 @lru_cache(maxsize=4)
-def _keyed(key: bytes) -> hmac.HMAC:
+def _begun(key: bytes) -> hmac.HMAC:
+    # What comes of the key alone takes longer than the rest.
     return hmac.new(key, digestmod="sha256")
 
 

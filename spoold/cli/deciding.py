@@ -15,6 +15,7 @@ from spoold.spool.decisions import user_name
 from spoold.states import targets
 from spoold.text import shown
 from spoold.view import lines
+from spoold.view.find import split_pin
 from spoold.view.plan import plan
 
 #: From there it runs, with no other yes or with one more.
@@ -94,8 +95,8 @@ def decide(
     """Carry out a verb for one request, and print what was done."""
     if not sure:
         part = read_and_agreed(app, verb, part)
-    said = Decision(verb, caller(), why, on_behalf_of=on_behalf_of())
-    show(app, carry_out(app.spool, app.config.settings.executors, said, part, outcome))
+    executors = app.config.settings.executors
+    show(app, carry_out(app.spool, executors, said(verb, why), part, outcome))
 
 
 def read_and_agreed(app: App, verb: str, part: str) -> str:
@@ -105,8 +106,10 @@ def read_and_agreed(app: App, verb: str, part: str) -> str:
         UsageError: there is no terminal to ask on.
         NotPossible: they say no.
     """
-    found, known, pin = meant(app.spool, part)
-    if pin or known is None or not targets(found.place.folder, verb):
+    if split_pin(part)[1]:
+        return part
+    found, known, _ = meant(app.spool, part)
+    if known is None or not targets(found.place.folder, verb):
         return part
     pinned = f"{app.spool.path(found.place, found.name)}@{known.pin}"
     if app.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -122,14 +125,11 @@ def read_and_agreed(app: App, verb: str, part: str) -> str:
     return pinned
 
 
-def caller() -> str:
-    """The login name of who uses the command line."""
-    return user_name(os.getuid())
-
-
-def on_behalf_of() -> str | None:
-    """For whom root says it, by the word of sudo; nobody else's environment is asked."""
-    return os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+def said(verb: str, why: str | None) -> Decision:
+    """What whoever uses the command line says."""
+    # For whom root says it, by the word of sudo; nobody else's environment is asked.
+    on_behalf_of = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+    return Decision(verb, user_name(os.getuid()), why, on_behalf_of=on_behalf_of)
 
 
 def show(app: App, done: Decided) -> None:

@@ -24,7 +24,7 @@ from spoold.stages.intake.claim import Claim, archive_path, claim_of, read_drop
 from spoold.stages.intake.outcome import Conflict
 from spoold.stages.intake.render import Routed, build, route
 from spoold.stages.intake.same import Judge
-from spoold.text import escaped, shown
+from spoold.text import shown
 from spoold.view import lines
 
 
@@ -183,8 +183,8 @@ def _print_verdict(app: App, verdict: dict[str, Any], *, tried: bool) -> None:
 
 def _say(app: App, label: str, text: str, colour: str | None = None) -> None:
     """Lines, each escaped, and none wider than the terminal; the first begins with a label."""
-    shown_lines = "\n".join(escaped(line) for line in text.split("\n"))
-    for number, line in enumerate(lines.fold(label + shown_lines, lines.columns())):
+    folded = lines.fold(label + lines.spelled_out(text), lines.columns())
+    for number, line in enumerate(folded):
         if number or not label:
             click.echo(line)
         else:

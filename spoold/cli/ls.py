@@ -20,13 +20,13 @@ _LEAST, _ROUTE = 10, 16
 @pass_app
 def command(app: App, folder: str | None) -> None:
     """List requests that are not finished, or what is in FOLDER (`done`, `queued/openclaw`, …)."""
-    places = listing.places(app.spool, folder)
+    places, most = listing.places(app.spool, folder), lines.columns()
     if not app.as_json:
-        heading = _fit(("ID", "FOLDER", "AGE", "ROUTE"), "TARGET", "NOTE", lines.columns())
+        heading = _fit(("ID", "FOLDER", "AGE", "ROUTE"), "TARGET", "NOTE", most)
         click.echo(app.styled(heading, bold=True))
     for place in places:
         for row in listing.rows(app.spool, place):
-            app.row(row, "" if app.as_json else _line(row, lines.columns()))
+            app.row(row, "" if app.as_json else _line(row, most))
 
 
 def _fit(first: tuple[str, str, str, str], target: str, note: str, most: int | None) -> str:

@@ -4,17 +4,15 @@ import click
 
 from spoold.cli.app import App, pass_app
 from spoold.cli.deciding import (
-    caller,
     for_each,
     ids_argument,
-    on_behalf_of,
     read_and_agreed,
     reason_option,
+    said,
     show,
     yes_option,
 )
 from spoold.deciding.again import retry, set_aside
-from spoold.deciding.carry_out import Decision
 
 
 @click.command(params=[
@@ -34,8 +32,7 @@ def command(app: App, ids: tuple[str, ...], why: str | None, *, yes: bool, as_ne
         executors = app.config.settings.executors
         sure = yes or set_aside(app.spool, part)
         agreed = part if sure else read_and_agreed(app, "retry", part)
-        said = Decision("retry", caller(), why, on_behalf_of=on_behalf_of())
-        for done in retry(app.spool, executors, said, agreed, as_new=as_new):
+        for done in retry(app.spool, executors, said("retry", why), agreed, as_new=as_new):
             show(app, done)
 
     for_each(ids, again)

@@ -5,7 +5,7 @@ import sys
 import click
 
 from spoold.cli.app import App, pass_app
-from spoold.text import escaped, shown
+from spoold.text import shown
 from spoold.view import lines
 from spoold.view.describe import describe
 
@@ -29,8 +29,7 @@ def command(app: App, ids: tuple[str, ...]) -> None:
         if sys.stdout.isatty():
             # A stranger's bytes may steer a terminal, or look like lines where it wraps them.
             text = one.data.decode("utf-8", "replace").removesuffix("\n").expandtabs()
-            text = "\n".join(map(escaped, text.split("\n")))
-            click.echo("\n".join(lines.fold(text, lines.columns())))
+            click.echo("\n".join(lines.fold(lines.spelled_out(text), lines.columns())))
         else:
             # A pipe gets them as they are.
             click.echo(one.data, nl=not one.data.endswith(b"\n"))

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from spoold import identity
 from spoold.config.quantities import Duration, Repeats, Size, parse_duration
 
 
@@ -11,7 +12,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+NAME = f"^{identity.NAME}$"
 Name = Annotated[str, Field(pattern=NAME)]
 
 

@@ -4,18 +4,16 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-import orjson
-
 from spoold import request
 from spoold.disk import fs, reading
 from spoold.errors import ADVICE, NotPossible
 from spoold.record import JsonObject
 from spoold.request import Request
-from spoold.request.reasons import FOR_PEOPLE
+from spoold.request.reasons import for_people
 from spoold.spool.decisions import correct, publish
 from spoold.spool.spool import Place, Spool
 from spoold.states import REASON_SUFFIX
-from spoold.text import printable, visible
+from spoold.text import printable
 from spoold.view.find import Found
 
 #: Characters of an id in the name of a decision; an odd name in held/ may have more than fit.
@@ -79,7 +77,8 @@ def carry_out(
         NotPossible: it has moved meanwhile, or is a copy of what lies there.
     """
     content = _content(found, target, decision)
-    draft, reason = spool.draft(_json(content)), _reason(spool, target, decision, tried=was_tried)
+    draft = spool.draft(for_people(content))
+    reason = _reason(spool, target, decision, tried=was_tried)
     spool.sync()
     name = publish(spool, draft, found.shown[:_LONGEST])
     spool.sync()
@@ -89,11 +88,7 @@ def carry_out(
     except NotPossible:
         if reason:
             spool.discard(reason)
-        # The decision stays, and says that it was not carried out.
-        late = spool.draft(_json({**content, "decision": "too-late", "wanted": decision.verb}))
-        spool.sync()
-        correct(spool, late, name)
-        spool.sync()
+        _note_too_late(spool, content, name)
         raise
     if reason:
         spool.add_reason(reason, target, found.name)
@@ -105,6 +100,15 @@ def carry_out(
     return Decided(found, target, decision.by)
 
 
+def _note_too_late(spool: Spool, content: JsonObject, name: str) -> None:
+    """The decision stays, and says that it was not carried out."""
+    late = {**content, "decision": "too-late", "wanted": content["decision"]}
+    draft = spool.draft(for_people(late))
+    spool.sync()
+    correct(spool, draft, name)
+    spool.sync()
+
+
 def tell_executor(spool: Spool, found: Found, decision: Decision) -> Decided:
     """Leave a cancellation for the executor: only it may touch what runs, and knows what was tried.
 
@@ -114,7 +118,7 @@ def tell_executor(spool: Spool, found: Found, decision: Decision) -> Decided:
         decision: who cancels it.
     """
     place = Place("cancel", found.place.key)
-    content = _json(_content(found, place, decision))
+    content = for_people(_content(found, place, decision))
     cancellation, draft = spool.draft(content), spool.draft(content)
     spool.sync()
     publish(spool, draft, found.shown[:_LONGEST])
@@ -154,10 +158,6 @@ def _reason(spool: Spool, target: Place, decision: Decision, *, tried: bool) -> 
     why = f": {printable(decision.why)}" if decision.why else ", and gave no reason."
     what, now = f"{decision.by} said so{why}", request.now()
     return spool.draft(request.reason(code, what, ADVICE[code], now, by=decision.by))
-
-
-def _json(fields: JsonObject) -> bytes:
-    return visible(orjson.dumps(fields, option=FOR_PEOPLE))
 
 
 def _rename(spool: Spool, found: Found, target: Place) -> None:

@@ -15,20 +15,17 @@ from spoold.text import shown
 from spoold.view.find import Found, find, split_pin
 
 _PARKED = standing_in(Standing.PARKED)
-#: What to do instead, by verb and folder.
+#: What to do instead, by verb and the outermost folder.
 _INSTEAD = {
     ("approve", "approved"): "it is approved already",
     ("approve", "held"): "`spoold release` it first, so that it waits for a yes again",
-    ("approve", "held-by-executor"): "`spoold release` it first, so that it waits for a yes again",
     ("reject", "approved"): "use `spoold cancel`",
     ("reject", "queued"): "use `spoold cancel`",
     ("cancel", "awaiting-approval"): "use `spoold reject`",
     ("retry", "unknown"): "say how it ended with `spoold resolve`",
     ("retry", "held"): "use `spoold release`",
-    ("retry", "held-by-executor"): "use `spoold release`",
     ("retry", "awaiting-approval"): "it waits for a yes; use `spoold approve`",
 }
-
 
 #: Verbs after which something can run: whoever says them has read what.
 LETS_RUN = frozenset({"approve", "release", "retry", "resolve"})
@@ -79,22 +76,22 @@ def decide(
     possible = targets(found.place.folder, verb)
     if not possible or (outcome and outcome not in possible):
         ending = f"it cannot be put through {verb!r} from there"
-        why_not = _INSTEAD.get((verb, found.place.folder), ending)
+        why_not = _INSTEAD.get((verb, FOLDERS[found.place.folder].top), ending)
         raise NotPossible(f"{found.shown} is in {found.place}/: {why_not}")
     folder = outcome or possible[0]
     if found.place.folder in _PARKED and verb == "resolve":
-        _must_have_run(spool, found)
+        _must_have_run(spool, found, known)
     if folder in ("approved", "awaiting-approval"):
-        _must_be_in_time(spool, found, verb, folder)
-    target = Place(folder, _executor_of(spool, found) if FOLDERS[folder].per else "")
+        _must_be_in_time(spool, found, known, verb, folder)
+    target = Place(folder, _executor_of(spool, found, known) if FOLDERS[folder].per else "")
     was_tried = verb in ("cancel", "reject") and known is not None and in_doubt(known)
     done = carry_out(spool, found, target, decision, was_tried=was_tried)
     return replace(done, request=known)
 
 
-def _executor_of(spool: Spool, found: Found) -> str:
+def _executor_of(spool: Spool, found: Found, known: Request | None) -> str:
     """Whose folder it comes to; what lies in flat held/ says so itself."""
-    name = found.place.key or spool.request(found.place, found.name).executor
+    name = found.place.key or _must_be_read(spool, found, known).executor
     if Place("done", name) not in spool.places("done"):
         raise NotPossible(f"{found.shown} is for executor {shown(name)!r}, and there is none")
     return name
@@ -105,6 +102,11 @@ def _read(spool: Spool, found: Found) -> Request | None:
         return spool.request(found.place, found.name)
     except (BadInput, FileNotFoundError):
         return None
+
+
+def _must_be_read(spool: Spool, found: Found, known: Request | None) -> Request:
+    """What was read of it; else it is read once more, for the error that says why it cannot be."""
+    return known or spool.request(found.place, found.name)
 
 
 def _is_for_its_executor(
@@ -119,9 +121,9 @@ def _is_for_its_executor(
     return in_doubt(known) or executors.load(table.kind).take_back is not None
 
 
-def _must_have_run(spool: Spool, found: Found) -> None:
+def _must_have_run(spool: Spool, found: Found, known: Request | None) -> None:
     """What is held may be said to be done only if it ran, and left no evidence."""
-    attempts = spool.request(found.place, found.name).attempts
+    attempts = _must_be_read(spool, found, known).attempts
     if not attempts or attempts[-1].code != "no-evidence":
         raise NotPossible(
             f"{found.shown} is in {found.place}/, and not because it ended without evidence. "
@@ -129,10 +131,12 @@ def _must_have_run(spool: Spool, found: Found) -> None:
         )
 
 
-def _must_be_in_time(spool: Spool, found: Found, verb: str, folder: str) -> None:
+def _must_be_in_time(
+    spool: Spool, found: Found, known: Request | None, verb: str, folder: str
+) -> None:
     """Say now what the sweep or the gate would do to it anyway."""
     try:
-        loaded = spool.request(found.place, found.name)
+        loaded = _must_be_read(spool, found, known)
     except FileNotFoundError:
         raise NotPossible(f"{found.shown} has just been moved; look again") from None
     if loaded.has_expired(request.now()):

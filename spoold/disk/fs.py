@@ -160,14 +160,11 @@ def publish(path: str, data: bytes) -> None:
     replace(draft, path)
 
 
-def write_draft(path: str, data: bytes, mtime: float | None = None, mode: int | None = None) -> int:
+def write_draft(path: str, data: bytes, mtime: float | None, mode: int) -> int:
     """Write a new file and return its open descriptor, for `sync`; on an error there is no file.
 
-    It has that mode, whatever this process's umask is. Without one, all who may enter its folder
-    may read it, and nobody else if that is closed.
+    It has that mode, whatever this process's umask is.
     """
-    if mode is None:
-        mode = private.mode_in(path.rpartition("/")[0], 0o644)
     descriptor = os.open(path, _WRITE_NEW, mode)
     try:
         if mode & private.OTHERS and _umask_hides():

@@ -41,30 +41,22 @@ def too_much(path: str) -> str:
     return ", ".join(found)
 
 
-def close(path: str) -> None:
+def close(path: str, status: os.stat_result | None = None) -> None:
     """Take all rights of others away, by mode and by lists; what its owner may do stays.
 
     Args:
         path: of a file or folder; what a link leads to is closed.
+        status: of it, where that is known.
     """
-    mode = stat.S_IMODE(os.stat(path).st_mode)
+    mode = (status or os.stat(path)).st_mode
     if mode & OTHERS:
         # The bits for special rights go with them: a folder's set-group-id is one.
         os.chmod(path, mode & 0o1700)
-    for name in _LISTS:
+    # Only a folder passes a list on.
+    for name in _LISTS if stat.S_ISDIR(mode) else _LISTS[:1]:
         if _has(path, name):
             # The group's bits are those of the list's mask, which are none by now.
             os.removexattr(path, name)
-
-
-def close_file(path: str, mode: int) -> None:
-    """The same of a file whose mode is known; without a bit for others it is closed already.
-
-    A list gives nobody more than the group's bits, and passes nothing on.
-    """
-    os.chmod(path, mode & 0o700)
-    if _has(path, _LISTS[0]):
-        os.removexattr(path, _LISTS[0])
 
 
 def _has(path: str, name: str) -> bool:

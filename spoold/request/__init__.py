@@ -29,7 +29,7 @@ from spoold.request.parts import (
     Source,
     Status,
 )
-from spoold.request.reasons import FOR_PEOPLE, reason
+from spoold.request.reasons import FOR_PEOPLE, for_people, reason
 from spoold.request.seal import NOT_SEALED, canonical, mac, pin_of, same
 from spoold.request.times import now, parse_time, timestamp
 from spoold.text import printable, visible
@@ -126,7 +126,7 @@ class Request(Model):
 
     def to_bytes(self) -> bytes:
         """The file's exact content; any other spelling of the same data is refused."""
-        return visible(orjson.dumps(self._fields(), option=FOR_PEOPLE))
+        return for_people(self._fields())
 
     def is_written_as(self, data: bytes) -> bool:
         """Whether these are its bytes, as this version spells them, or as version 0.1.0 did."""

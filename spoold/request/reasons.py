@@ -23,4 +23,9 @@ def reason(code: str, what: str, advice: str, when: datetime, **more: Any) -> by
         **{key: value for key, value in more.items() if value is not None},
     }
     fields = {k: printable(v) if isinstance(v, str) else v for k, v in fields.items()}
+    return for_people(fields)
+
+
+def for_people(fields: Mapping[str, Any]) -> bytes:
+    """JSON as it is in a file that people read: a key a line, and nothing in it unseen."""
     return visible(orjson.dumps(fields, option=FOR_PEOPLE))

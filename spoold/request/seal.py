@@ -2,16 +2,16 @@
 
 import hashlib
 import hmac
-from functools import lru_cache
 
 import orjson
 
+from spoold.identity import keyed
 from spoold.request.parts import JsonObject
 
 #: The fields that intake does not seal: what came after it.
 NOT_SEALED = ("status", "seal", "approvals", "attempts", "result")
-#: They change while a request waits, and nothing of what would run does.
-_COUNTERS = ("asked", "repeats")
+#: Nor does a yes name how often it was asked for: that changes while it waits, and what runs not.
+_NOT_NAMED = (*NOT_SEALED, "asked", "repeats")
 #: orjson sorts the keys of dictionaries only.
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -29,7 +29,7 @@ def pin_of(fields: JsonObject) -> str:
     Args:
         fields: all of a request file's.
     """
-    kept = {key: fields[key] for key in fields if key not in NOT_SEALED + _COUNTERS}
+    kept = {key: fields[key] for key in fields if key not in _NOT_NAMED}
     return hashlib.sha256(canonical(kept)).hexdigest()[:8]
 
 
@@ -40,11 +40,6 @@ def same(one: str, other: str) -> bool:
 
 def mac(key: bytes, purpose: str, data: bytes) -> str:
     """The seal of `data`; one made for another purpose does not fit."""
-    found = _keyed(key).copy()
+    found = keyed(key)
     found.update(purpose.encode() + b"\0" + data)
     return "hmac-sha256:" + found.hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _keyed(key: bytes) -> hmac.HMAC:
-    return hmac.new(key, digestmod="sha256")

@@ -20,7 +20,7 @@ from contextlib import suppress
 from spoold import request
 from spoold.disk import fs, reading
 from spoold.errors import ADVICE
-from spoold.identity import id_of
+from spoold.identity import NAME, id_of
 from spoold.rights import user_of
 from spoold.spool.filenames import another, readable_name
 from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Per
@@ -28,7 +28,7 @@ from spoold.states import FOLDERS, REASON_SUFFIX, STATES, Per
 log = logging.getLogger("spoold.upgrade")
 
 _SHARED = ("done", "failed", "unknown")
-_EXECUTOR = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_EXECUTOR = re.compile(NAME)
 
 
 def upgrade(root: str) -> None:

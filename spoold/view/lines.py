@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, TextIO
 
-from spoold.text import printable
+from spoold.text import escaped, printable
 
 #: Columns of a terminal that does not say how many it has.
 _USUAL = 80
@@ -57,6 +57,11 @@ def fold(text: str, most: int | None) -> Iterator[str]:
                 rest, room = rest[len(part) :], max(most - width(GOES_ON), 1)
             rest = (GOES_ON if room < most else "") + rest
         yield rest
+
+
+def spelled_out(text: str) -> str:
+    """A text of several lines, each without a character that could steer a terminal."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def mixed(text: str) -> list[str]:

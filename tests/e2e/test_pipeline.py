@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 
 import pytest
@@ -247,20 +246,25 @@ def test_what_is_not_what_was_sealed_is_held_and_nothing_runs(serving, receiver)
             path.unlink()
             path.with_name(path.name + ".reason.json").unlink()
 
+    def put(name, content):
+        # Whole at once: the gate may take a file before its writer has written to it.
+        (serving.folder / "draft").write_bytes(content)
+        (serving.folder / "draft").rename(approved / name)
+
     place = data.index(b"outage-17")
     file.write_bytes(data[:place] + b"O" + data[place + 1 :])
     serving.approve()
     held("altered")
-    (approved / "dispatch-20260101T000000Z-cutover-01234567.json").write_bytes(data)
+    put("dispatch-20260101T000000Z-cutover-01234567.json", data)
     (approved / file.name).touch()
     held("empty", "renamed")
     assert receiver.calls == []
     file.write_bytes(data)
     serving.approve()
     serving.wait_for("done")
-    shutil.copy(serving.only("done"), approved)
+    put(file.name, serving.only("done").read_bytes())
     held("replayed")
-    (approved / f"{file.stem}.copy.json").write_bytes(data)
+    put(f"{file.stem}.copy.json", data)
     held("renamed")
     assert serving.where() == {"done": 1}
     assert len(receiver.calls) == 1

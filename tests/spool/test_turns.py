@@ -37,12 +37,6 @@ def two(lab):
     return lab
 
 
-def answered(lab):
-    """The sources of what was taken, in the order in which it was."""
-    found = [json.loads(path.read_bytes()) for path in lab.files("awaiting-approval")]
-    return [one["source"]["inbox"] for one in sorted(found, key=lambda one: one["timestamp_utc"])]
-
-
 def test_a_drop_that_comes_during_a_flood_is_taken_before_it_ends(two, monkeypatch):
     """After each group of a full inbox the others are looked at, also for what has come since."""
     for number in range(4 * BATCH):

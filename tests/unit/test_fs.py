@@ -373,7 +373,7 @@ def test_in_a_closed_folder_all_is_made_closed(tmp_path):
         fs.make_folder(str(tmp_path / "a/b"), 0o1777)
         fs.create(str(tmp_path / "a/created"), b"", 0o644)
         fs.publish(str(tmp_path / "a/published"), b"")
-        os.close(fs.write_draft(str(tmp_path / "a/draft"), b""))
+        Unsynced(str(tmp_path)).write(str(tmp_path / "a"), "draft", b"")
         fs.make_empty(str(tmp_path / "a/empty"), 0o644)
     finally:
         os.umask(before)

@@ -131,7 +131,7 @@ class Claimer:
         Before the rename, whose time is that of the claim. A file with other names stays as it is.
         """
         if status.st_nlink == 1 and status.st_uid == os.geteuid():
-            private.close_file(path, status.st_mode)
+            private.close(path, status)
 
     def _claim(self, inbox: Inbox, name: str, seen: Drop | None = None) -> Claim | None:
         """What is noted about a file in `taking`; None if it is gone.
